@@ -1,0 +1,5 @@
+"""The one exception for mistakes a user can mend."""
+
+
+class UserError(Exception):
+    """Names the file, row or option at fault and the remedy; the outermost entry prints it and exits with code 2."""
