@@ -1,0 +1,78 @@
+"""Who is connected with whom, so that no person stands in two splits."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from style_match.data.folder import DatasetFolder
+
+Key = tuple[str, str]  # (kind, name): ("profile", "f1"), ("user_id", "u7"), ("photo", sha256)
+
+
+def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
+    """Item id -> what connects it with other items: its profiles, their people, their photos' bytes.
+
+    Items are couples, or profiles for styles, in the order of their table. Photos count once `check_photos` has
+    hashed them.
+    """
+    of_profile: dict[str, tuple[Key, ...]] = {}
+    for profile_id in folder.profile_ids:
+        keys: list[Key] = [("profile", profile_id)]
+        if user_id := folder.columns[profile_id].get("user_id"):
+            keys.append(("user_id", user_id))
+        hashes = (folder.photo_sha256.get(photo.image) for photo in folder.photos_of(profile_id))
+        keys += [("photo", sha256) for sha256 in hashes if sha256]
+        of_profile[profile_id] = tuple(dict.fromkeys(keys))
+    if folder.task == "style":
+        return of_profile
+    return {
+        couple.item_id: tuple(dict.fromkeys(of_profile[couple.left_id] + of_profile[couple.right_id]))
+        for couple in folder.couples
+    }
+
+
+def groups(keys: Mapping[str, Iterable[Key]]) -> list[list[str]]:
+    """Connected components: items that share a key, directly or through others. Order of first appearance."""
+    parent: dict[str | Key, str | Key] = {}
+
+    def root(node: str | Key) -> str | Key:
+        parent.setdefault(node, node)
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for item, its_keys in keys.items():
+        for key in its_keys:
+            parent[root(key)] = root(item)
+    found: dict[str | Key, list[str]] = defaultdict(list)
+    for item in keys:
+        found[root(item)].append(item)
+    return list(found.values())
+
+
+def across_splits(keys: Mapping[str, Iterable[Key]], name_of: Mapping[str, str]) -> list[tuple[Key, str, str]]:
+    """(key, item, item) for each key whose items stand in two splits, with the first item of either."""
+    first: dict[Key, str] = {}
+    found: dict[Key, tuple[Key, str, str]] = {}
+    for item, its_keys in keys.items():
+        for key in its_keys:
+            other = first.setdefault(key, item)
+            if name_of[other] != name_of[item]:
+                found.setdefault(key, (key, other, item))
+    return list(found.values())
+
+
+def say(key: Key, folder: "DatasetFolder") -> str:
+    """The connection in words."""
+    kind, name = key
+    if kind == "photo":
+        images = sorted(image for image, sha256 in folder.photo_sha256.items() if sha256 == name)
+        return f"the same photo ({', '.join(images[:3])})"
+    return f"{kind} {name}"
+
+
+def say_item(item: str) -> str:
+    """An item id for a message: a couple's two ids joined by a plus sign."""
+    return item.replace("\t", " + ")

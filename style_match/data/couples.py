@@ -1,0 +1,114 @@
+"""The couples table: who was matched with whom."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from style_match.data.faults import Faults
+from style_match.data.given_split import read_given_splits
+from style_match.data.profiles import Profiles
+from style_match.data.records import Couple
+from style_match.data.table import Table, read_table
+
+SIDES = (("female_id", "male_id"), ("left_id", "right_id"))
+_GENDERS = {"female": "female", "f": "female", "male": "male", "m": "male"}
+
+
+@dataclass(frozen=True)
+class Couples:
+    table: Table
+    couples: tuple[Couple, ...]
+    left_name: str
+    right_name: str
+
+
+def read_couples(root: Path, profiles: Profiles | None, faults: Faults) -> Couples | None:
+    """Reads and checks couples.csv or .parquet against the profiles (None: they could not be read)."""
+    table = read_table(root, "couples", SIDES, faults)
+    if table is None:
+        return None
+    present = [sides for sides in SIDES if set(sides) <= set(table.header)]
+    if len(present) > 1:
+        faults.add("has female_id, male_id and left_id, right_id; keep one of the two", file=table.path.name)
+        return None
+    sides = present[0]
+    splits = _splits(table, sides, profiles, faults)
+    check = _RowCheck(table, sides, profiles, splits, faults)
+    couples = []
+    for row, record in table.records():
+        left, right = record[sides[0]], record[sides[1]]
+        if check.is_sound(row, left, right):
+            couples.append(Couple(left, right, None if splits is None else splits[row], row))
+    return Couples(table, tuple(couples), sides[0].removesuffix("_id"), sides[1].removesuffix("_id"))
+
+
+def _splits(table: Table, sides: tuple[str, str], profiles: Profiles | None, faults: Faults) -> dict[int, str] | None:
+    """A couple's split is its own cell, else that of its two profiles; where both are given they must agree."""
+    own = read_given_splits(table, faults, all_three=True)
+    of_profiles = None if profiles is None else profiles.splits
+    if profiles is None or of_profiles is None:
+        return own
+    splits = {}
+    for row, record in table.records():
+        said = {of_profiles[record[side]] for side in sides if record[side] in of_profiles}
+        said |= {own[row]} if own is not None else set()
+        if len(said) > 1:
+            files = f"{table.path.name} and {profiles.table.path.name}" if own is not None else profiles.table.path.name
+            what = f"{files} put this couple and its profiles in splits {' and '.join(sorted(said))}; choose one"
+            faults.add(what, file=table.path.name, place=table.place(row))
+        splits[row] = min(said, default="train")  # more than one, or none, is a fault that stops the reading
+    return splits
+
+
+class _RowCheck:
+    def __init__(
+        self,
+        table: Table,
+        sides: tuple[str, str],
+        profiles: Profiles | None,
+        splits: dict[int, str] | None,
+        faults: Faults,
+    ) -> None:
+        self.table, self.sides, self.profiles, self.splits, self.faults = table, sides, profiles, splits, faults
+        self.row_of: dict[frozenset[str], tuple[int, str]] = {}  # pair -> its first row, who was left there
+        self.side_of: dict[str, tuple[str, int]] = {}  # profile -> its side, the row that says so
+
+    def is_sound(self, row: int, left: str, right: str) -> bool:
+        before = len(self.faults)
+        for side, profile_id in zip(self.sides, (left, right), strict=True):
+            if not profile_id:
+                self._add(row, "the cell is missing; fill it in or remove the row", side)
+            elif self.profiles is not None and profile_id not in self.profiles.columns:
+                what = f"no profile {profile_id!r} in {self.profiles.table.path.name}; add it or correct the id"
+                self._add(row, what, side)
+        if left and left == right:
+            self._add(row, f"profile {left!r} is coupled with itself; remove the row")
+        elif left and right and not self._is_repeated(row, left, right):
+            for side, profile_id in zip(self.sides, (left, right), strict=True):
+                self._check_side(row, side, profile_id)
+        return len(self.faults) == before
+
+    def _is_repeated(self, row: int, left: str, right: str) -> bool:
+        first, first_left = self.row_of.setdefault(frozenset((left, right)), (row, left))
+        if first == row:
+            return False
+        turned = "" if first_left == left else " the other way round"
+        where = f"stands already in {self.table.place(first)}{turned}"
+        if self.splits is not None and self.splits[first] != self.splits[row]:
+            where += f", there in split {self.splits[first]} and here in {self.splits[row]}"
+        self._add(row, f"the couple {left!r}, {right!r} {where}; remove one")
+        return True
+
+    def _check_side(self, row: int, side: str, profile_id: str) -> None:
+        first_side, first = self.side_of.setdefault(profile_id, (side, row))
+        if first_side != side:
+            what = f"profile {profile_id!r} is in {first_side} in {self.table.place(first)}; a profile keeps one side"
+            self._add(row, what, side)
+            return
+        columns = {} if self.profiles is None else self.profiles.columns.get(profile_id, {})
+        gender = _GENDERS.get(columns.get("gender", "").lower())
+        if gender is not None and side in SIDES[0] and side != f"{gender}_id":
+            what = f"profile {profile_id!r} has gender {gender!r}; are the columns swapped? (or use left_id, right_id)"
+            self._add(row, what, side)
+
+    def _add(self, row: int, what: str, column: str = "") -> None:
+        self.faults.add(what, file=self.table.path.name, place=self.table.place(row), column=column)

@@ -1,0 +1,46 @@
+"""Mistakes in a dataset folder, gathered so that one run reports them all."""
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from style_match.errors import UserError
+
+
+class Faults:
+    """Collects what is wrong with the folder; `raise_if_any` turns it into one `UserError`."""
+
+    def __init__(self, folder: Path, max_shown: int) -> None:
+        self.folder, self.max_shown = folder, max_shown
+        self._found: list[str] = []
+
+    def add(self, what: str, *, file: str = "", place: str = "", column: str = "") -> None:
+        """`file` is the name inside the folder, `place` is "line 4" or "row 3", `what` ends with the remedy."""
+        where = ", ".join(part for part in (file, place, f"column {column}" if column else "") if part)
+        self._found.append(f"{where}: {what}" if where else what)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def raise_if_any(self) -> None:
+        """Raises UserError with one line a fault, at most `max_shown` of them, the rest counted."""
+        if not self._found:
+            return
+        shown = self._found[: self.max_shown]
+        left = len(self._found) - len(shown)
+        title = f"{len(self._found)} fault{'s' if len(self._found) > 1 else ''} in the dataset folder {self.folder}:"
+        rest = [f"... and {left} more"] if left else []
+        raise UserError("\n  ".join([title, *shown, *rest]))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint to append to a message: " (did you mean 'x'?)", or nothing when no known word is near."""
+    by_lower = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f" (did you mean {by_lower[found[0]]!r}?)" if found else ""
+
+
+def has_control_character(text: str) -> bool:
+    """Tabs, line ends and the like, which belong into no id or file name."""
+    return any(unicodedata.category(letter) == "Cc" for letter in text)

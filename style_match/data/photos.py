@@ -1,0 +1,85 @@
+"""The full decode of every photo, before anything is computed from them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from style_match.data.fingerprint import Fingerprints, PhotoFacts
+from style_match.errors import UserError
+
+if TYPE_CHECKING:
+    from style_match.data.folder import DatasetFolder
+
+ON_BAD_IMAGE = ("error", "exclude")
+_AHEAD = 32  # files a worker is given at once
+
+
+def check_photos(
+    folder: "DatasetFolder",
+    fingerprints: Fingerprints,
+    *,
+    max_source_pixels: int,
+    on_bad_image: str,
+    num_workers: int,
+    progress: Callable[[int, int], object] | None = None,
+) -> "DatasetFolder":
+    """Decodes each photo whose bytes were not decoded before, with `num_workers` threads (0: in this one).
+
+    `progress(done, total)` counts files. The result knows the photos' hashes (`photo_sha256`); with
+    `on_bad_image="exclude"` the profiles with a bad photo, and their couples, are moved to `rejected`.
+
+    Raises UserError listing every bad photo with `on_bad_image="error"`, and, whatever that is, every photo that
+    could not be read at all (no permission, HEIC without its reader): leaving those out would hide a fault elsewhere.
+    """
+    if on_bad_image not in ON_BAD_IMAGE:
+        raise UserError(f"data.on_bad_image={on_bad_image} is none of {', '.join(ON_BAD_IMAGE)}")
+    paths = list(dict.fromkeys(photo.path for photo in folder.photos))
+
+    def inspect(path: Path) -> PhotoFacts | UserError:
+        try:
+            return fingerprints.photo(path, max_source_pixels=max_source_pixels)
+        except UserError as error:
+            return error
+
+    found: dict[Path, PhotoFacts] = {}
+    unreadable: list[str] = []
+    for done, (path, facts) in enumerate(_in_threads(inspect, paths, num_workers), start=1):
+        if isinstance(facts, PhotoFacts):
+            found[path] = facts
+        else:
+            unreadable.append(str(facts))
+        if progress is not None:
+            progress(done, len(paths))
+    if unreadable:
+        raise UserError("\n  ".join([f"{len(unreadable)} of {len(paths)} photos could not be read:", *unreadable]))
+
+    bad = [photo for photo in folder.photos if not found[photo.path].ok]
+    if bad and on_bad_image == "error":
+        title = f"{len(bad)} of {len(folder.photos)} photos cannot be used"
+        remedy = "mend or remove them, or leave their profiles out with data.on_bad_image=exclude"
+        table = folder.profiles_file
+        rows = [f"{table.name}, {folder.place(photo.row)}: {photo.path}: {found[photo.path].fault}" for photo in bad]
+        raise UserError("\n  ".join([f"{title} ({remedy}):", *rows]))
+    reasons: dict[str, str] = {}
+    for photo in bad:
+        reason = f"{photo.image}: {found[photo.path].fault}"
+        before = reasons.get(photo.profile_id)
+        reasons[photo.profile_id] = reason if before is None else f"{before}; {reason}"
+    folder = replace(folder, photo_sha256={photo.image: found[photo.path].sha256 for photo in folder.photos})
+    return folder.without(reasons) if reasons else folder
+
+
+def _in_threads(
+    inspect: Callable[[Path], PhotoFacts | UserError], paths: Sequence[Path], num_workers: int
+) -> Iterator[tuple[Path, PhotoFacts | UserError]]:
+    """In the order of `paths`. Hashing and decoding leave Python's lock, so threads are enough."""
+    if num_workers == 0:
+        yield from ((path, inspect(path)) for path in paths)
+        return
+    with ThreadPoolExecutor(num_workers) as pool:
+        step = _AHEAD * num_workers  # not all at once: a million waiting calls take a gigabyte
+        for start in range(0, len(paths), step):
+            some = paths[start : start + step]
+            yield from zip(some, pool.map(inspect, some), strict=True)

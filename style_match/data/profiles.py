@@ -1,0 +1,100 @@
+"""The profiles table: who there is and where their photos are."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from style_match.data.faults import Faults, has_control_character
+from style_match.data.given_split import read_given_splits
+from style_match.data.image_path import ImagePaths
+from style_match.data.records import Photo
+from style_match.data.table import Table, read_table
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """`columns` are the further columns of a profile's first row; `splits` names each profile's split, if given."""
+
+    table: Table
+    photos: tuple[Photo, ...]
+    columns: dict[str, dict[str, str]]
+    labels: dict[str, str]
+    splits: dict[str, str] | None
+
+
+def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faults: Faults) -> Profiles | None:
+    """Reads and checks profiles.csv or .parquet; None when it has no readable rows. Every fault goes to `faults`."""
+    required = ("profile_id", "image", *([label_column] if label_column else []))
+    table = read_table(root, "profiles", (required,), faults)
+    if table is None:
+        return None
+    name = table.path.name
+    one_value = [column for column in ("gender", "user_id", "split", label_column) if column in table.header]
+    photos: list[Photo] = []
+    missing: list[tuple[int, str]] = []
+    columns: dict[str, dict[str, str]] = {}
+    first_row: dict[str, int] = {}
+    row_of: dict[tuple[str, PurePosixPath], int] = {}
+    for row, record in table.records():
+        place, profile_id, image = table.place(row), record["profile_id"], record["image"]
+        empty = [column for column in required if not record[column]]
+        for column in empty:
+            faults.add("the cell is missing; fill it in or remove the row", file=name, place=place, column=column)
+        if has_control_character(profile_id):
+            faults.add(f"{profile_id!r} holds a control character", file=name, place=place, column="profile_id")
+        if not profile_id or not image:
+            continue
+        earlier = row_of.setdefault((profile_id, PurePosixPath(image)), row)
+        if earlier != row:
+            what = f"profile {profile_id!r} with image {image!r} stands already in {table.place(earlier)}; remove one"
+            faults.add(what, file=name, place=place)
+        path, fault = images.find(image)
+        if path is not None:
+            photos.append(Photo(profile_id, image, path, row))
+        else:
+            missing.append((row, fault))
+        if profile_id not in columns:
+            columns[profile_id] = {key: cell for key, cell in record.items() if key not in ("profile_id", "image")}
+            first_row[profile_id] = row
+            continue
+        for column in one_value:
+            if column in empty or columns[profile_id][column] == record[column]:
+                continue
+            first = f"{columns[profile_id][column]!r} in {table.place(first_row[profile_id])}"
+            what = f"profile {profile_id!r} has {record[column]!r} here and {first}; {_remedy(column, label_column)}"
+            faults.add(what, file=name, place=place, column=column)
+    _add_missing(missing, len(table.rows), images.base, table, faults)
+    labels = {profile_id: cells[label_column] for profile_id, cells in columns.items()} if label_column else {}
+    _check_classes(labels, table, label_column, faults)
+    by_row = read_given_splits(table, faults, all_three=label_column is not None)
+    splits = None if by_row is None else {profile_id: by_row[row] for profile_id, row in first_row.items()}
+    return Profiles(table, tuple(photos), columns, labels, splits)
+
+
+def _remedy(column: str, label_column: str | None) -> str:
+    if column == label_column:
+        return "if photos of one person differ, give each photo its own profile_id and the person's id as user_id"
+    return "make them agree"
+
+
+def _add_missing(missing: list[tuple[int, str]], rows: int, base: Path, table: Table, faults: Faults) -> None:
+    if len(missing) == rows > 2 and all("does not exist" in fault for _, fault in missing):
+        what = f"none of the {rows} images exists below {base}; set data.image_root to the folder they are relative to"
+        faults.add(what, file=table.path.name, column="image")
+        return
+    for row, fault in missing:
+        faults.add(fault, file=table.path.name, place=table.place(row), column="image")
+
+
+def _check_classes(labels: dict[str, str], table: Table, label_column: str | None, faults: Faults) -> None:
+    classes = sorted(set(labels.values()) - {""})
+    if label_column is None or not classes:
+        return
+    if len(classes) == 1:
+        what = f"every profile has the class {classes[0]!r}; styles need two classes or more"
+        faults.add(what, file=table.path.name, column=label_column)
+    written: dict[str, str] = {}
+    for each in classes:
+        plain = "".join(letter for letter in each.casefold() if letter.isalnum())
+        if plain and written.setdefault(plain, each) != each:
+            what = f"classes {written[plain]!r} and {each!r} differ in writing only; write them alike"
+            faults.add(what, file=table.path.name, column=label_column)
