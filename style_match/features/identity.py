@@ -1,0 +1,143 @@
+"""What names a feature: everything global that changes a vector, and the address of one row. Imports no torch.
+
+The composition of a batch is not part of it, so vectors of other batches agree within 1e-5 in fp32, not bit for bit.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from style_match.backbone.checkpoint import check_checkpoint, processing_files, resolve_dtype, weight_files
+from style_match.errors import UserError
+
+# Raise it when backbone/ or pooling.py computes other vectors from the same inputs: stored features are then not used.
+COMPUTATION = 1
+
+PACKAGE = "package:"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]  # no pickles
+# Options that say where a model comes from and how fast it runs. Any other option of the group is part of the identity.
+NOT_IDENTITY = frozenset({"name", "path", "revision", "device", "token_budget", "num_workers"})
+
+
+class Hashes(Protocol):
+    def sha256(self, path: Path) -> str: ...
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on this machine.
+
+    Attributes:
+        folder: where it is.
+        source: what was asked for: a package path, a folder or a hub id.
+        revision: the commit of the hub that was resolved; None for a folder.
+    """
+
+    folder: Path
+    source: str
+    revision: str | None
+
+
+def resolve_checkpoint(path: str, revision: str | None, *, download: bool) -> Checkpoint:
+    """Find a checkpoint: `package:FOLDER` of this package, a folder, or a hub id `OWNER/NAME`.
+
+    A hub id is first looked for in the local cache of the hub, whatever the hub's newest commit is.
+
+    Args:
+        path: what to find.
+        revision: branch, tag or commit of a hub id.
+        download: whether a hub id that is not in the cache may be fetched.
+
+    Raises:
+        UserError: it is not to be had; says how to get it and what works without a network.
+    """
+    if path.startswith(PACKAGE):
+        folder = Path(__file__).resolve().parents[1] / path.removeprefix(PACKAGE)
+        if not folder.is_dir():
+            raise UserError(f"backbone.path={path}: this installation has no {folder}. Install style_match again.")
+        return Checkpoint(folder, path, None)
+    folder = Path(path).expanduser()
+    if path and folder.is_dir():
+        return Checkpoint(folder.resolve(), path, None)
+    if folder.is_file():
+        raise UserError(f"backbone.path={path} is a file; a checkpoint is a folder that holds config.json and weights.")
+    if not HUB_ID.fullmatch(path):
+        raise UserError(f"backbone.path={path}: there is no such folder, and it is no hub id (OWNER/NAME) either.")
+    return _from_hub(path, revision, download=download)
+
+
+def identity(
+    checkpoint: Checkpoint,
+    backbone_cfg: Mapping[str, Any],
+    poolings: Collection[str],
+    device_class: str,
+    fingerprints: Hashes,
+) -> dict[str, Any]:
+    """Everything global that changes a vector, readable and fit for JSON. Where the checkpoint lies is not part of it.
+
+    Args:
+        checkpoint: the checkpoint, whose files are hashed.
+        backbone_cfg: a group of `conf/backbone`.
+        poolings: names of the poolings that are kept.
+        device_class: "cpu", "cuda", ...
+        fingerprints: remembers the hashes of files that did not change.
+
+    Raises:
+        UserError: the folder is not a whole Qwen3-VL checkpoint.
+    """
+    check_checkpoint(checkpoint.folder)
+    files = (*weight_files(checkpoint.folder), *processing_files(checkpoint.folder))
+    options = {name: backbone_cfg[name] for name in sorted(backbone_cfg) if name not in NOT_IDENTITY}
+    options["dtype"] = resolve_dtype(options["dtype"], device_class)
+    libraries = ["torch", "transformers", "tokenizers", "pillow"]
+    if options["image_backend"] == "torchvision":
+        libraries.append("torchvision")
+    return {
+        "computation": COMPUTATION,
+        # The links of the hub's cache are followed, so that revisions which share a file share its remembered hash.
+        "files": {path.name: fingerprints.sha256(path.resolve()) for path in files},
+        "options": options,
+        "poolings": sorted(poolings),
+        "device": device_class,
+        "versions": {name: version(name) for name in libraries},
+    }
+
+
+def row_address(image_sha256: str | None, decode_policy: str, prompt: str) -> str:
+    """The address of one row: sha256 (hex) over image bytes, decode policy and rendered prompt.
+
+    Without an image (`image_sha256` None) the decode policy does not count.
+    """
+    parts = [image_sha256, decode_policy if image_sha256 is not None else None, prompt]
+    return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
+
+
+def _from_hub(hub_id: str, revision: str | None, *, download: bool) -> Checkpoint:
+    from huggingface_hub import snapshot_download  # half a second, and only a hub id needs it
+
+    reason = "it is not in the local cache of the hub"
+    for local_files_only in (True, False) if download else (True,):
+        try:
+            folder = Path(
+                snapshot_download(
+                    hub_id, revision=revision, allow_patterns=HUB_FILES, local_files_only=local_files_only
+                )
+            )
+            weight_files(folder)  # a broken-off download leaves a snapshot without them
+            return Checkpoint(folder, hub_id, folder.name)
+        except Exception as error:  # network, disk, access, names: the library has no common class for them
+            if not local_files_only or isinstance(error, UserError):
+                reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    at = f" --revision {revision}" if revision else ""
+    raise UserError(
+        f"backbone.path={hub_id} (revision {revision or 'main'}) is not to be had: {reason.rstrip('.')}. "
+        f"Fetch it where there is a network with `hf download {hub_id}{at}`, or give a folder that holds it as "
+        "backbone.path=FOLDER. "
+        "backbone=tiny comes with this package and works offline."
+    )

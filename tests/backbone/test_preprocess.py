@@ -1,0 +1,171 @@
+"""Inputs against the official processor; threads, pickling, and tokenizers that do not fit."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from transformers import AutoTokenizer
+
+from style_match.errors import UserError
+from style_match.prompt import render
+
+INSTRUCTION = "Describe this person."
+OPTIONS = {"metadata": None, "template": "{instruction}", "leave_out": ()}
+PROMPTS = [render(image=True, system=None, instruction="word " * n + "end", **OPTIONS) for n in (1, 9, 3, 0)]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_inputs_are_the_official_processors_bit_for_bit(side, checkpoint, load, plain, photos):
+    got = load(checkpoint, padding_side=side).preprocess(photos, PROMPTS)
+    expected = plain.inputs(photos, PROMPTS, side)
+    assert got.keys() == expected.keys()
+    for name, tensor in got.items():
+        assert torch.equal(tensor, expected[name].to(tensor.dtype)), name
+
+
+def test_text_alone_is_the_official_processors_too(backbone, plain):
+    prompts = [render(image=False, system="s", instruction=f"{'이 사람을 ' * n}찾아줘", **OPTIONS) for n in (1, 5)]
+    got, expected = backbone.preprocess([None, None], prompts), plain.inputs([], prompts, "right")
+    for name in ("input_ids", "attention_mask"):
+        assert torch.equal(got[name], expected[name])
+    assert "pixel_values" not in got
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 400), st.text(max_size=40))
+def test_num_tokens_is_the_length_of_the_inputs(backbone, width, height, text):
+    text = text.replace("<|", "").encode("utf-8", "ignore").decode()
+    prompt = render(image=True, system=None, instruction=text.replace("{", "").replace("}", ""), **OPTIONS)
+    if max(width, height) > 200 * min(width, height):
+        with pytest.raises(UserError, match=f"{width} x {height} pixels is too narrow"):
+            backbone.num_tokens(prompt, width, height)
+        return
+    inputs = backbone.preprocess([Image.new("RGB", (width, height))], [prompt])
+    assert backbone.num_tokens(prompt, width, height) == inputs["input_ids"].shape[1]
+
+
+def test_num_tokens_without_a_photo_ignores_the_size(backbone):
+    prompt = render(image=False, system=None, instruction=INSTRUCTION, **OPTIONS)
+    length = backbone.preprocess([None], [prompt])["input_ids"].shape[1]
+    assert backbone.num_tokens(prompt, 0, 0) == backbone.num_tokens(prompt, 500, 500) == length
+
+
+def test_every_prompt_ends_with_the_eos_that_is_pooled(backbone, photos):
+    inputs = backbone.preprocess(photos, PROMPTS)
+    last = inputs["attention_mask"].sum(1) - 1
+    ids = inputs["input_ids"][torch.arange(4), last].tolist()
+    assert ids == [backbone.preprocessor._encode("<|im_end|>")[0]] * 4
+
+
+def test_many_threads_get_what_one_gets(backbone, photos):
+    jobs = [(photos[i % 4], PROMPTS[(i * 3) % 4]) for i in range(64)]
+    expected = [backbone.preprocess([photo], [prompt]) for photo, prompt in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda job: backbone.preprocess([job[0]], [job[1]]), jobs))
+    for one, other in zip(got, expected, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_a_pickled_preprocessor_makes_the_same_inputs(backbone, photos):
+    other = pickle.loads(pickle.dumps(backbone.preprocessor))
+    expected = backbone.preprocess(photos, PROMPTS)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in other(photos, PROMPTS).items())
+
+
+def test_photos_and_places_for_them_must_match(backbone, photos):
+    with pytest.raises(ValueError, match="1 places for a photo was given no photo"):
+        backbone.preprocess([None], PROMPTS[:1])
+    with pytest.raises(ValueError, match="0 places for a photo was given one photo"):
+        backbone.preprocess(photos[:1], [render(image=False, system=None, instruction=INSTRUCTION, **OPTIONS)])
+
+
+@pytest.mark.parametrize("image", [True, False])
+@pytest.mark.parametrize("system", [None, "Represent the user's input."])
+def test_a_prompt_is_what_the_chat_template_writes_but_for_its_last_newline(checkpoint, plain, image, system):
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    content = [{"type": "image"}] * image + [{"type": "text", "text": f"hair: short\n{INSTRUCTION}"}]
+    turns = [{"role": "system", "content": system}] * (system is not None) + [{"role": "user", "content": content}]
+    written = tokenizer.apply_chat_template(turns, chat_template=plain.template, tokenize=False)
+    ours = render(
+        image=image,
+        metadata={"hair": "short"},
+        system=system,
+        instruction=INSTRUCTION,
+        template="{metadata}\n{instruction}",
+        leave_out=(),
+    )
+    assert written == ours + "\n"
+
+
+def test_a_folder_saved_by_the_processor_loads_the_same(copied, backbone, load, plain, photos):
+    """transformers 5 writes processor_config.json and chat_template.jinja in place of the release's files."""
+    (copied / "preprocessor_config.json").unlink()
+    (copied / "chat_template.json").unlink()
+    plain.processor("right").save_pretrained(copied)
+    assert (copied / "processor_config.json").exists()
+    assert (copied / "chat_template.jinja").exists()
+    expected = backbone.preprocess(photos, PROMPTS)
+    got = load(copied, min_pixels=None, max_pixels=None).preprocess(photos, PROMPTS)
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_a_tokenizer_without_a_control_token_is_refused(copied, load, edit):
+    token = "<|vision_end|>"
+
+    def forget(content):
+        content["added_tokens"] = [added for added in content["added_tokens"] if added["content"] != token]
+
+    edit(copied / "tokenizer.json", forget)
+    edit(copied / "tokenizer_config.json", lambda content: content["extra_special_tokens"].remove(token))
+    with pytest.raises(UserError, match=r"does not know <\|vision_end\|> as one token"):
+        load(copied)
+
+
+def test_ids_of_config_and_tokenizer_must_agree(copied, load, edit):
+    edit(copied / "config.json", lambda config: config.update(image_token_id=7))
+    with pytest.raises(UserError, match=r"config\.json says image_token_id=7, but the tokenizer"):
+        load(copied)
+
+
+def test_a_broken_tokenizer_is_named(copied, load):
+    (copied / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match=r"tokenizer of .*copied cannot be loaded"):
+        load(copied)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("<|im_end|>\n", "<|im_end|>"),
+        ("<|vision_start|><|image_pad|>", "<|image_pad|>"),
+        ("'<|im_start|>' + message.role", "'### ' + message.role"),
+        ("message in messages %}", "message in messages if message.role != 'system' %}"),
+        ("{%- endif %}", ""),
+    ],
+)
+def test_a_chat_template_that_writes_otherwise_is_refused(change, copied, load, plain):
+    (copied / "chat_template.json").unlink()
+    assert change[0] in plain.template
+    (copied / "chat_template.jinja").write_text(plain.template.replace(*change))
+    with pytest.raises(UserError, match=r"The chat template in .*chat_template\.jinja"):
+        load(copied)
+
+
+def test_a_template_with_a_system_turn_of_its_own_is_taken(copied, load, edit, plain, backbone, photos):
+    own = (
+        "{%- if messages[0].role != 'system' %}{{- '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
+        "{%- endif %}"
+    )
+    edit(copied / "chat_template.json", lambda content: content.update(chat_template=own + plain.template))
+    got = load(copied).preprocess(photos, PROMPTS)["input_ids"]
+    assert torch.equal(got, backbone.preprocess(photos, PROMPTS)["input_ids"])
+
+
+def test_torchvision_is_asked_for_by_name(checkpoint, load, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="image_backend=torchvision needs torchvision"):
+        load(checkpoint, image_backend="torchvision")
