@@ -1,0 +1,181 @@
+"""Computes the rows that a feature store lacks: photo and prompt -> frozen backbone -> every pooling."""
+
+import hashlib
+import io
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from style_match.data.image import DECODE_POLICY, decode_stream
+from style_match.errors import UserError
+from style_match.features.batching import batch_slices, prepared_ahead
+from style_match.features.identity import row_address
+from style_match.features.store import FeatureStore
+from style_match.features.writer import ShardWriter
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from style_match.backbone.qwen3_vl import Qwen3VL
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one feature row is computed from; `width` and `height` in pixels, upright; no path for a prompt alone."""
+
+    address: str
+    path: Path | None
+    prompt: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Distinct rows found and computed, wall time, and the token budget that GPU memory allowed in the end."""
+
+    from_store: int
+    computed: int
+    seconds: float
+    token_budget: int
+
+
+def extract(
+    rows: Sequence[Row],
+    store: FeatureStore,
+    backbone: Callable[[], "Qwen3VL"],
+    poolings: dict[str, Callable],
+    *,
+    token_budget: int,
+    num_workers: int,
+    max_source_pixels: int,
+    progress: Callable[[int, int], None],
+) -> Extraction:
+    """Compute each distinct row that `store` lacks once and add it, with all `poolings` of one forward pass.
+
+    Args:
+        backbone: called once, and only when rows are missing and the store can be written.
+        poolings: name -> function of `style_match.pooling`.
+        token_budget: most padded tokens of a batch; halved with a warning when GPU memory runs out.
+        num_workers: threads that decode and preprocess ahead of the model.
+        max_source_pixels: bound on the pixels of a photo's file.
+        progress: called with (rows done, rows missing).
+
+    Raises:
+        UserError: a photo that cannot be read or is not the one its address was made from, the store cannot be written,
+            GPU memory does not hold one photo, or a vector is not finite. Rows computed before are kept.
+    """
+    began = time.perf_counter()
+    distinct: dict[str, Row] = {}
+    for row in rows:
+        distinct.setdefault(row.address, row)
+    missing = [distinct[address] for address in store.missing(list(distinct))]
+    if missing:
+        with store.writer() as writer:
+            token_budget = _compute(
+                missing, writer, backbone(), poolings, token_budget, num_workers, max_source_pixels, progress
+            )
+    return Extraction(len(distinct) - len(missing), len(missing), time.perf_counter() - began, token_budget)
+
+
+def _compute(
+    rows: list[Row],
+    writer: ShardWriter,
+    backbone: "Qwen3VL",
+    poolings: dict[str, Callable],
+    token_budget: int,
+    num_workers: int,
+    max_source_pixels: int,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Returns the token budget in force at the end."""
+    num_tokens = cache(backbone.num_tokens)  # many photos share prompt and size
+    counted = [(num_tokens(row.prompt, row.width, row.height), row) for row in rows]
+    counted.sort(key=lambda pair: -pair[0])  # longest first: memory that runs out does so at the start
+    lengths = [length for length, _ in counted]
+    rows = [row for _, row in counted]
+
+    def prepare(batch: slice) -> dict[str, torch.Tensor]:
+        images = _decode(rows[batch], max_source_pixels)
+        return backbone.preprocess(images, [row.prompt for row in rows[batch]])
+
+    done = 0
+    progress(done, len(rows))
+    with ThreadPoolExecutor(max(1, num_workers), "decode") as threads:
+        while done < len(rows):
+            batches = batch_slices(lengths, token_budget, done)
+            with closing(prepared_ahead(threads, prepare, batches, depth=num_workers)) as prepared:
+                for batch, inputs in prepared:
+                    pooled = _pool(backbone, inputs, poolings)
+                    if pooled is None:
+                        token_budget = _smaller_budget(rows[batch], lengths[batch], token_budget)
+                        break
+                    _add(rows[batch], pooled, writer)
+                    done = batch.stop
+                    progress(done, len(rows))
+    return token_budget
+
+
+def _decode(rows: list[Row], max_source_pixels: int) -> list["Image | None"]:
+    """The photos of a batch; all faults together."""
+    images, faults = [], []
+    for row in rows:
+        try:
+            images.append(_photo(row, row.path, max_source_pixels) if row.path else None)
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        raise UserError("\n".join(faults))
+    return images
+
+
+def _photo(row: Row, path: Path, max_source_pixels: int) -> "Image":
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    if row_address(hashlib.sha256(content).hexdigest(), DECODE_POLICY, row.prompt) != row.address:
+        raise UserError(f"{path} was changed after it was checked; its features would be another photo's. Run again.")
+    return decode_stream(io.BytesIO(content), str(path), max_source_pixels=max_source_pixels)
+
+
+def _pool(
+    backbone: "Qwen3VL", inputs: dict[str, torch.Tensor], poolings: dict[str, Callable]
+) -> dict[str, torch.Tensor] | None:
+    """Pooling -> (B, D) float32 on the CPU; None when GPU memory ran out."""
+    try:
+        return {name: vectors.cpu() for name, vectors in backbone.pool(inputs, poolings).items()}
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _smaller_budget(rows: list[Row], lengths: list[int], token_budget: int) -> int:
+    """Half of what did not fit; said as a warning."""
+    if len(rows) == 1:
+        raise UserError(
+            f"GPU memory does not hold {rows[0].path or 'one prompt'} by itself ({lengths[0]} tokens): lower "
+            "backbone.max_pixels, or set backbone.dtype=bf16 or backbone.device=cpu."
+        )
+    smaller = max(1, lengths[0] * len(rows) // 2)
+    warnings.warn(f"GPU memory ran out at backbone.token_budget={token_budget}: going on with {smaller}.", stacklevel=2)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return smaller
+
+
+def _add(rows: list[Row], pooled: dict[str, torch.Tensor], writer: ShardWriter) -> None:
+    finite = torch.stack([vectors.isfinite().all(dim=1) for vectors in pooled.values()]).all(dim=0)
+    for i, row in enumerate(rows):
+        if finite[i]:
+            writer.add(row.address, {name: vectors[i] for name, vectors in pooled.items()})
+    if not finite.all():
+        names = ", ".join(str(row.path or row.prompt[:60]) for row, good in zip(rows, finite, strict=True) if not good)
+        raise UserError(f"The backbone gave values that are not finite for {names}: use backbone.dtype=fp32 or bf16.")

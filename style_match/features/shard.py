@@ -1,0 +1,143 @@
+"""One shard of the feature store: a safetensors file that is never changed once it bears its final name.
+
+Tensors: one float32 (n, D) per pooling, `rows` uint8 (n, 32) the addresses, `checksums` uint8 (n, P, 8), one for each
+row and pooling (poolings in the order of their names), so that reading one pooling reads no other.
+
+Every byte is covered, and what is trusted was verified first: the file name carries a digest of the header (length
+prefix included), the header a digest of `rows` and `checksums`, and these one of each float row. Opening a shard reads
+the header and those two tensors; a float row is verified when it is read. Reads go through `pread`: a shard that
+shrinks under a reader is an error, where a memory map would kill the process.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+FORMAT = 1
+SUFFIX = ".safetensors"
+ADDRESS_BYTES = 32  # sha256
+CHECKSUM_BYTES = 8
+DIGEST_BYTES = 16
+PREFIX_BYTES = 8  # safetensors: length of the JSON header, little endian
+RESERVED = ("rows", "checksums")
+
+
+class ShardFault(Exception):
+    """Why a file is not a shard of this store; the message completes "shard X ..."."""
+
+
+def pack(key: str, addresses: Sequence[bytes], vectors: dict[str, np.ndarray]) -> tuple[str, bytes]:
+    """A file name that no other writer uses, and the file's bytes.
+
+    Args:
+        key: the store's key, kept in the header: a shard copied from another store is not served.
+        addresses: n addresses of 32 bytes.
+        vectors: pooling -> (n, D) float32.
+    """
+    poolings = sorted(vectors)
+    rows = np.frombuffer(b"".join(addresses), dtype=np.uint8).reshape(-1, ADDRESS_BYTES)
+    sums = [_checksum(a, vectors[p][i]) for i, a in enumerate(addresses) for p in poolings]
+    checksums = np.frombuffer(b"".join(sums), dtype=np.uint8).reshape(len(rows), len(poolings), CHECKSUM_BYTES)
+    tensors = {**vectors, "rows": rows, "checksums": checksums}
+    content = save(tensors, metadata={"key": key, "index": _digest(rows, checksums)})
+    header = content[: PREFIX_BYTES + int.from_bytes(content[:PREFIX_BYTES], "little")]
+    return f"{secrets.token_hex(6)}-{_digest(header)}{SUFFIX}", content
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a verified shard says of itself; `places` is pooling -> (first byte in the file, D)."""
+
+    path: Path
+    written_ns: int
+    places: dict[str, tuple[int, int]]
+    rows: np.ndarray  # (n, 32)
+    checksums: np.ndarray  # (n, P, 8)
+
+    @classmethod
+    def open(cls, path: Path, key: str) -> "Shard":
+        """Read and verify all but the float rows.
+
+        Raises:
+            ShardFault: not a shard, or not of this store.
+            OSError: cannot be read.
+        """
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            status = os.fstat(descriptor)
+            size = status.st_size
+            length = int.from_bytes(os.pread(descriptor, PREFIX_BYTES, 0), "little")
+            if not 0 < length <= size - PREFIX_BYTES:
+                raise ShardFault("is cut short or its first bytes are changed")
+            head = os.pread(descriptor, PREFIX_BYTES + length, 0)
+            if _digest(head) != path.name.removesuffix(SUFFIX).rpartition("-")[2]:
+                raise ShardFault("has a changed header (its digest is not the one in the file name)")
+            header = json.loads(head[PREFIX_BYTES:])
+            metadata = header.pop("__metadata__")
+            if metadata["key"] != key:
+                raise ShardFault("belongs to another store")
+            if size != len(head) + max(tensor["data_offsets"][1] for tensor in header.values()):
+                raise ShardFault(f"is {size} bytes long, which its header contradicts")
+            rows, checksums = (_read(descriptor, header.pop(name), len(head)) for name in RESERVED)
+        finally:
+            os.close(descriptor)
+        if _digest(rows, checksums) != metadata["index"]:
+            raise ShardFault("has changed addresses or checksums")
+        places = {
+            name: (len(head) + tensor["data_offsets"][0], tensor["shape"][1]) for name, tensor in sorted(header.items())
+        }
+        return cls(path, status.st_mtime_ns, places, rows, checksums)
+
+    def read(self, wanted: np.ndarray, pooling: str, out: np.ndarray) -> list[int]:
+        """Copy rows into `out` (m, D) float32.
+
+        Args:
+            wanted: (m,) row numbers in this shard.
+
+        Returns:
+            the row numbers that do not match their checksum.
+
+        Raises:
+            OSError: cannot be read; FileNotFoundError where the shard is gone.
+        """
+        first_byte, dim = self.places[pooling]
+        column = list(self.places).index(pooling)
+        bad = []
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            for row, vector in zip(wanted.tolist(), out, strict=True):
+                num_read = os.preadv(descriptor, [vector.data], first_byte + row * dim * vector.itemsize)
+                checksum = _checksum(self.rows[row].tobytes(), vector)
+                if num_read != vector.nbytes or checksum != self.checksums[row, column].tobytes():
+                    bad.append(row)
+        finally:
+            os.close(descriptor)
+        return bad
+
+
+def _read(descriptor: int, tensor: dict, data_start: int) -> np.ndarray:
+    first, end = tensor["data_offsets"]
+    content = os.pread(descriptor, end - first, data_start + first)
+    if len(content) != end - first:
+        raise ShardFault("was cut short while it was read")
+    return np.frombuffer(content, dtype=np.uint8).reshape(tensor["shape"])
+
+
+def _digest(*parts: bytes | np.ndarray) -> str:
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.data)
+    return digest.hexdigest()
+
+
+def _checksum(address: bytes, vector: np.ndarray) -> bytes:
+    digest = hashlib.blake2b(address, digest_size=CHECKSUM_BYTES)
+    digest.update(vector.data)
+    return digest.digest()
