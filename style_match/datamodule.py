@@ -1,0 +1,248 @@
+"""Training batches and evaluation galleries, cut from one tensor of features in memory.
+
+Training sees one photo of a profile, drawn anew every epoch; evaluation sees all photos of a profile, whose embeddings
+the module averages. Nothing here reads an image: batches carry rows of `features` or, without it (encode=online), the
+prompts and paths for the module's `encode_fn`.
+"""
+
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from style_match.errors import UserError
+from style_match.gallery import Gallery, Photos, couple_gallery, style_gallery
+
+if TYPE_CHECKING:
+    from style_match.data.folder import DatasetFolder
+    from style_match.data.split import Split
+
+Batch = dict[str, Any]
+
+
+class PhotoRow(Protocol):
+    """What encode=online needs of a photo: where it is (None without image) and its rendered prompt."""
+
+    @property
+    def path(self) -> Path | None: ...
+    @property
+    def prompt(self) -> str: ...
+
+
+class MatchData(lightning.LightningDataModule):
+    """Batches for `Matcher`; shape suffixes: P photos, D feature dim, N profiles, B batch.
+
+    A training batch of n couples is {features (2n, D), labels (2n,), side (2n,)}: left rows, then right rows, `labels`
+    the number of the couple; of n styles {features (n, D), labels (n,)}, `labels` the class. With encode=online, lists
+    `paths` and `prompts` stand in the place of `features`.
+
+    Args:
+        task: "couple" or "style".
+        profile_ids: (N,) ids.
+        photo_profile: (P,) position in `profile_ids` of each photo's profile.
+        people: (N,) the person behind each profile; profiles of one person are never strangers to each other.
+        couples: for couples: positions (left, right) in `profile_ids`.
+        labels: for styles: (N,) class names.
+        split: "train", "val" and "test" to positions of items, which are couples, or profiles for styles.
+        sampler: makes the batch sampler from `left_ids, right_ids, known_couples` (couples) or `labels` (styles) and
+            `seed, num_replicas, rank`.
+        seed: of order and photo draws.
+        max_loss_items: val/loss compares at most so many items with each other, as its memory grows with the square.
+        features: (P, D) float32, or None for encode=online.
+        rows: (P,) paths and prompts, needed for encode=online.
+
+    Raises:
+        UserError: features that are not finite, a split of fewer than two items, a sampler made for the other task.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: str,
+        profile_ids: Sequence[str],
+        photo_profile: Sequence[int],
+        people: Sequence[Hashable],
+        split: Mapping[str, Sequence[int]],
+        sampler: Callable[..., Any],
+        seed: int,
+        max_loss_items: int,
+        couples: Sequence[tuple[int, int]] = (),
+        labels: Sequence[str] = (),
+        features: Tensor | None = None,
+        rows: Sequence[PhotoRow] | None = None,
+    ):
+        super().__init__()
+        self.task, self.profile_ids, self.people = task, tuple(profile_ids), tuple(people)
+        self.features, self.rows = features, rows
+        self.make_sampler, self.seed, self.max_loss_items = sampler, seed, max_loss_items
+        self.photos = Photos(photo_profile, len(self.profile_ids))
+        self.couples = torch.tensor(couples, dtype=torch.long).reshape(-1, 2)
+        self.classes = tuple(sorted(set(labels)))
+        number_of = {label: number for number, label in enumerate(self.classes)}
+        self.labels = torch.tensor([number_of[label] for label in labels], dtype=torch.long)
+        self.split = {name: torch.tensor(items, dtype=torch.long) for name, items in split.items()}
+        for name in ("train", "val"):
+            if len(self.split[name]) < 2:
+                raise UserError(
+                    f"The {name} split has {len(self.split[name])} of at least 2 "
+                    f"{'couples' if task == 'couple' else 'profiles'}: add data or change split.fractions."
+                )
+        if features is not None and not (finite := torch.isfinite(features).all(dim=1)).all():
+            broken = self.profile_ids[photo_profile[int((~finite).nonzero()[0])]]
+            raise UserError(
+                f"{int((~finite).sum())} of {len(finite)} photos have features that are not finite numbers, first one "
+                f"of profile {broken}: use backbone.dtype=fp32."
+            )
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: "DatasetFolder",
+        split: "Split",
+        *,
+        features: Tensor | None,
+        rows: Sequence[PhotoRow],
+        **options: Any,
+    ) -> "MatchData":
+        """From a dataset folder and its split; `features` and `rows` follow `folder.photos`, `options` are as above."""
+        position = {profile_id: number for number, profile_id in enumerate(folder.profile_ids)}
+        is_style = folder.task == "style"
+        names = folder.profile_ids if is_style else [couple.item_id for couple in folder.couples]
+        return cls(
+            task=folder.task,
+            profile_ids=folder.profile_ids,
+            photo_profile=[position[photo.profile_id] for photo in folder.photos],
+            people=[person_of(profile_id, folder) for profile_id in folder.profile_ids],
+            couples=[(position[couple.left_id], position[couple.right_id]) for couple in folder.couples],
+            labels=[folder.labels[profile_id] for profile_id in folder.profile_ids] if is_style else (),
+            split={
+                part: [item for item, name in enumerate(names) if split.name_of.get(name) == part]
+                for part in ("train", "val", "test")
+            },
+            features=features,
+            rows=rows,
+            **options,
+        )
+
+    def train_dataloader(self) -> "TrainBatches":
+        items = self.split["train"]
+        ranks = {"seed": self.seed, "num_replicas": 1, "rank": 0}
+        if self.trainer is not None:
+            ranks |= {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+            if self.features is not None:  # a copy to the GPU in every step would wait for it
+                self.features = self.features.to(self.trainer.strategy.root_device)
+        offered: dict[str, Any]
+        if self.task == "couple":
+            left, right = ([self.people[number] for number in side] for side in self.couples[items].T.tolist())
+            offered = {"left_ids": left, "right_ids": right, "known_couples": list(zip(left, right, strict=True))}
+        else:
+            offered = {"labels": [self.classes[number] for number in self.labels[items].tolist()]}
+        try:
+            inspect.signature(self.make_sampler).bind(**offered, **ranks)
+        except TypeError as error:
+            raise UserError(
+                f"The sampler does not serve data with task={self.task} ({error}): use sampler=pair for couples, "
+                "sampler=pk for styles."
+            ) from error
+        return TrainBatches(self, self.make_sampler(**offered, **ranks))
+
+    def val_dataloader(self) -> "OneBatch":
+        """The gallery of the validation split."""
+        return OneBatch(self.gallery_batch(self.gallery("val")))
+
+    def gallery(self, name: str) -> Gallery:
+        """The gallery of a split ("train", "val" or "test")."""
+        about = (self.profile_ids, self.photos, self.people)
+        items, limit = self.split[name], self.max_loss_items
+        if self.task == "couple":
+            return couple_gallery(*about, self.couples, items, max_loss_items=limit)
+        return style_gallery(*about, self.labels, items, max_loss_items=limit)
+
+    def gallery_batch(self, gallery: Gallery) -> Batch:
+        """What `Matcher.embed_profiles` and `Matcher.validation_step` take."""
+        return {
+            **self.photo_batch(gallery.photos),
+            "photo_profile": gallery.photo_profile,
+            "num_left": gallery.num_left,
+            "items": gallery.items,
+            "known": gallery.known,
+            "loss_batches": list(gallery.loss_batches),
+        }
+
+    def photo_batch(self, photos: Tensor) -> Batch:
+        """{features (B, D)} of these photos (B,), or {paths, prompts} for encode=online."""
+        if self.features is not None:
+            return {"features": self.features[photos]}
+        assert self.rows is not None
+        rows = [self.rows[photo] for photo in photos.tolist()]
+        return {"paths": [row.path for row in rows], "prompts": [row.prompt for row in rows]}
+
+    def train_photos(self) -> Batch:
+        """All photos of the training profiles, each once."""
+        return self.photo_batch(self.gallery("train").photos)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Only features go to the device; on the CPU, labels tell the losses what to compare without waiting for it."""
+        if "features" in batch:
+            batch = {**batch, "features": batch["features"].to(device, non_blocking=True)}
+        return batch
+
+
+def person_of(profile_id: str, folder: "DatasetFolder") -> Hashable:
+    """The `user_id` of a profile or, where there is none, the profile itself."""
+    user_id = folder.columns[profile_id].get("user_id")
+    return ("user", user_id) if user_id else ("profile", profile_id)
+
+
+class TrainBatches:
+    """Iterable over the training batches of an epoch.
+
+    Lightning calls `set_epoch` on a loader's `sampler`, so this is its own. The epoch is read when the first batch is
+    asked for, not when the iterator is made: Lightning makes it before it says at which epoch a resumed run goes on.
+    """
+
+    def __init__(self, data: MatchData, batch_sampler: Any):
+        self.data, self.batch_sampler, self.epoch = data, batch_sampler, 0
+        self.items = data.split["train"]
+
+    @property
+    def sampler(self) -> "TrainBatches":
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.batch_sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        data = self.data
+        uniform = np.random.default_rng((data.seed, self.epoch, 1)).random(len(data.profile_ids))
+        photo = data.photos.one_each(torch.from_numpy(uniform))
+        for positions in self.batch_sampler:
+            items = self.items[positions]
+            if data.task == "couple":
+                profiles = data.couples[items].T.flatten()
+                side = torch.arange(2).repeat_interleave(len(items))
+                yield {**data.photo_batch(photo[profiles]), "labels": items.repeat(2), "side": side}
+            else:
+                yield {**data.photo_batch(photo[items]), "labels": data.labels[items]}
+
+
+class OneBatch:
+    """Iterable over a single batch; Lightning would take a list for several loaders."""
+
+    def __init__(self, batch: Batch):
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield self.batch

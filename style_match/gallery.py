@@ -1,0 +1,150 @@
+"""Which photos belong to which profile, and the gallery of a split: each profile once, with all its photos."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from style_match.errors import UserError
+from style_match.sampler.pair import Matching
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The profiles of one split, each once: for couples the left ones, then the right ones.
+
+    Args:
+        profile_ids: (N,) ids.
+        num_left: how many of them are on the left; 0 for styles.
+        photos: (P,) long, the photos of all these profiles.
+        photo_profile: (P,) long, position of each photo's profile in `profile_ids`.
+        items: what is scored: for couples (C, 2) long, positions among the left and among the right profiles; for
+            styles (N,) long, the class of each profile.
+        known: for couples (K, 2) long, all pairs of the gallery whose people are a couple of any split; for styles (N,)
+            long, the number of each profile's person.
+        loss_batches: positions in `items` over which val/loss is computed; together they hold all items. One batch,
+            unless that is too large or couples share people (`Matching.cover`).
+    """
+
+    profile_ids: tuple[str, ...]
+    num_left: int
+    photos: Tensor
+    photo_profile: Tensor
+    items: Tensor
+    known: Tensor
+    loss_batches: tuple[Tensor, ...]
+
+    @property
+    def left_ids(self) -> tuple[str, ...]:
+        return self.profile_ids[: self.num_left]
+
+    @property
+    def right_ids(self) -> tuple[str, ...]:
+        return self.profile_ids[self.num_left :]
+
+
+class Photos:
+    """The photos of each profile.
+
+    Args:
+        photo_profile: (P,) profile number of each photo, in any order.
+        num_profiles: N; every profile has a photo.
+    """
+
+    def __init__(self, photo_profile: Sequence[int], num_profiles: int):
+        profile = torch.as_tensor(photo_profile, dtype=torch.long)
+        # the photos of profile n are by_profile[start[n] : start[n] + count[n]]
+        self.by_profile = profile.argsort(stable=True)
+        self.count = profile.bincount(minlength=num_profiles)
+        self.start = self.count.cumsum(0) - self.count
+        if (self.count == 0).any():
+            raise ValueError(f"profile number {int((self.count == 0).nonzero()[0])} has no photo")
+
+    def of(self, profiles: Tensor) -> tuple[Tensor, Tensor]:
+        """All photos (P,) of `profiles` (N,), and for each the position of its profile in `profiles`."""
+        counts = self.count[profiles]
+        position = torch.arange(len(profiles)).repeat_interleave(counts)
+        within = torch.arange(len(position)) - (counts.cumsum(0) - counts)[position]
+        return self.by_profile[self.start[profiles][position] + within], position
+
+    def one_each(self, uniform: Tensor) -> Tensor:
+        """One photo of every profile (N,), chosen by the numbers `uniform` (N,) in [0, 1)."""
+        return self.by_profile[self.start + (uniform * self.count).long()]
+
+
+def couple_gallery(
+    profile_ids: Sequence[str],
+    photos: Photos,
+    people: Sequence[Hashable],
+    couples: Tensor,
+    items: Tensor,
+    *,
+    max_loss_items: int,
+) -> Gallery:
+    """The gallery of the couples at `items` (C,) of `couples` (all, 2), which are positions in `profile_ids`.
+
+    Raises:
+        UserError: all couples share people with each other, so that no loss can be computed.
+    """
+    (left, left_of), (right, right_of) = (torch.unique(side, return_inverse=True) for side in couples[items].T)
+    profiles = torch.cat([left, right])
+    rows, photo_profile = photos.of(profiles)
+    left_people, right_people = ([people[number] for number in side] for side in couples[items].T.tolist())
+    batches = Matching(left_people, right_people).cover(max_loss_items)
+    if not batches:
+        raise UserError(
+            f"All {len(items)} couples of a split share people with each other, so the loss finds no negatives: add "
+            "couples, or change split.seed."
+        )
+    return Gallery(
+        profile_ids=tuple(profile_ids[number] for number in profiles.tolist()),
+        num_left=len(left),
+        photos=rows,
+        photo_profile=photo_profile,
+        items=torch.stack([left_of, right_of], dim=1),
+        known=_known_pairs(people, couples, left, right),
+        loss_batches=tuple(torch.tensor(batch) for batch in batches),
+    )
+
+
+def _known_pairs(people: Sequence[Hashable], couples: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    partners: dict[Hashable, set[Hashable]] = {}
+    for one, other in couples.tolist():
+        partners.setdefault(people[one], set()).add(people[other])
+    profiles_of: dict[Hashable, list[int]] = {}
+    for position, number in enumerate(right.tolist()):
+        profiles_of.setdefault(people[number], []).append(position)
+    pairs = [
+        (position, other)
+        for position, number in enumerate(left.tolist())
+        for partner in partners[people[number]]
+        for other in profiles_of.get(partner, ())
+    ]
+    return torch.tensor(sorted(pairs))
+
+
+def style_gallery(
+    profile_ids: Sequence[str],
+    photos: Photos,
+    people: Sequence[Hashable],
+    labels: Tensor,
+    items: Tensor,
+    *,
+    max_loss_items: int,
+) -> Gallery:
+    """The gallery of the profiles at `items` (N,); `labels` (all,) are the classes of all profiles."""
+    rows, photo_profile = photos.of(items)
+    numbers: dict[Hashable, int] = {}
+    num_parts = -(-len(items) // max_loss_items)
+    by_class = labels[items].argsort(stable=True)
+    return Gallery(
+        profile_ids=tuple(profile_ids[number] for number in items.tolist()),
+        num_left=0,
+        photos=rows,
+        photo_profile=photo_profile,
+        items=labels[items],
+        known=torch.tensor([numbers.setdefault(people[number], len(numbers)) for number in items.tolist()]),
+        # every num_parts-th of the profiles sorted by class, so that each part has all classes
+        loss_batches=tuple(by_class[part::num_parts] for part in range(num_parts)),
+    )

@@ -1,0 +1,1 @@
+"""Heads: features (B, D) to embeddings (B, E) of unit length."""

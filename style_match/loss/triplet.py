@@ -1,0 +1,74 @@
+"""Triplet margin loss with batch-hard mining: F. Schroff, D. Kalenichenko, J. Philbin (FaceNet), arXiv:1503.03832,
+eq. 2; A. Hermans, L. Beyer, B. Leibe, arXiv:1703.07737, eq. 5.
+
+    L_a = max(0, margin + max_p |e_a - e_p| - min_n |e_a - e_n|)
+
+over anchors a, the batch's positives p and negatives n of a. Miner and loss are pytorch-metric-learning's. For couples
+the anchor is on one side and all its positives and negatives on the other.
+"""
+
+import math
+
+from pytorch_metric_learning import losses, miners, reducers
+from torch import Tensor, nn
+
+from style_match.errors import UserError
+from style_match.loss.comparison import Comparison, LossOutput, comparisons, mean_over, pair_similarities
+
+REDUCERS = {"avg_non_zero": reducers.AvgNonZeroReducer, "mean": reducers.MeanReducer}
+
+
+class Triplet(nn.Module):
+    """Reduced L_a over the anchors of a batch.
+
+    Args:
+        margin: above 0, in Euclidean distance between unit vectors (0 to 2).
+        reducer: "avg_non_zero", the mean over triplets that violate the margin, or "mean", over all.
+        symmetric: couples only: the mean of left and of right anchors; False takes left anchors alone.
+
+    Raises:
+        UserError: margin or reducer out of range.
+    """
+
+    def __init__(self, *, margin: float, reducer: str, symmetric: bool):
+        super().__init__()
+        if not (margin > 0 and math.isfinite(margin)):
+            raise UserError(f"loss.margin={margin} must be a positive number.")
+        if reducer not in REDUCERS:
+            raise UserError(f"loss.reducer={reducer} must be one of {', '.join(REDUCERS)}.")
+        self.symmetric = symmetric
+        self.miner = miners.BatchHardMiner()
+        self.per_triplet = losses.TripletMarginLoss(margin=margin, reducer=reducers.DoNothingReducer())
+        self.reducer = REDUCERS[reducer]()
+
+    def forward(self, embeddings: Tensor, labels: Tensor, side: Tensor | None = None) -> LossOutput:
+        """Shapes: embeddings (B, E) of unit length, labels (B,) long, side (B,) long (0 left, 1 right), None for styles.
+
+        Raises:
+            UserError: the batch has no positive pair or no negative pair.
+        """
+        found = comparisons(labels, side, symmetric=self.symmetric)
+        labels = labels.to(embeddings.device)
+        return mean_over(
+            [
+                self._direction(embeddings, labels, comparison.to(embeddings.device), across=side is not None)
+                for comparison in found
+            ]
+        )
+
+    def _direction(self, e_BE: Tensor, labels: Tensor, comparison: Comparison, *, across: bool) -> LossOutput:
+        e_AE, labels_A = e_BE[comparison.anchors], labels[comparison.anchors]
+        e_CE, labels_C = e_BE[comparison.candidates], labels[comparison.candidates]
+        if across:
+            references = {"ref_emb": e_CE, "ref_labels": labels_C}
+        else:
+            # with references it would take an anchor for a positive of itself
+            e_AE, labels_A, references = e_CE, labels_C, {}
+        triplets = self.miner(e_AE, labels_A, **references)
+        per_triplet = self.per_triplet(e_AE, labels_A, triplets, **references)
+        active = (per_triplet["loss"]["losses"].detach() > 0).float().mean()
+        similarity_AC = e_BE[comparison.anchors].detach() @ e_CE.detach().T
+        return LossOutput(
+            self.reducer(per_triplet, e_AE, labels_A),
+            {**pair_similarities(similarity_AC, comparison), "active_fraction": active},
+        )

@@ -1,0 +1,180 @@
+"""Training of the head: features of a frozen backbone in, embeddings of unit length out, selected by val/mrr."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from style_match.errors import UserError
+from style_match.evaluation.metrics import choose_ks, means
+from style_match.evaluation.ranks import couple_ranks, style_ranks
+from style_match.loss.comparison import LossOutput
+
+
+class Matcher(lightning.LightningModule):
+    """A head and its loss; shape suffixes: P photos, N profiles, B batch, D feature dim, E embedding dim.
+
+    Under DDP the features, labels and sides of all ranks are joined before the head, so that BatchNorm and negatives
+    see the whole batch. Every rank computes the same loss and the same gradient, which DDP's average leaves as it is.
+
+    Logged: train/loss and the loss's own logs as means over the epoch; val/loss, val/mrr, val/recall@k and the other
+    retrieval metrics over the whole validation gallery, and val/effective_rank, which falls to 1 when all embeddings
+    become one.
+
+    Args:
+        head: features (B, D) to embeddings (B, E) of unit length.
+        loss: (embeddings, labels, side) to `LossOutput`.
+        optimizer: makes the optimizer from the parameters.
+        scheduler: makes the learning rate schedule from the optimizer; stepped once an epoch.
+        ks: of val/recall@k; those above the gallery are left out.
+        block: how many queries meet the gallery at a time in validation.
+        encode_fn: encode=online: a batch with `paths` and `prompts` (B,) to its features (B, D). Holds the backbone,
+            which stays outside of this module's parameters and checkpoints.
+    """
+
+    def __init__(
+        self,
+        *,
+        head: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], Any],
+        ks: Sequence[int],
+        block: int,
+        encode_fn: Callable[[dict[str, Any]], Tensor] | None = None,
+    ):
+        super().__init__()
+        self.head, self.loss = head, loss
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.ks, self.block = tuple(ks), block
+        self._encode_fn = (encode_fn,)  # in a tuple, else nn.Module registers a backbone that is one
+        self.train_logs: dict[str, Tensor] = {}
+        self.num_logged = 0
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) features to (B, E) embeddings."""
+        return self.head(features)
+
+    def features(self, batch: dict[str, Any]) -> Tensor:
+        """(B, D) features on this module's device: those of the batch, or encoded on the spot (encode=online)."""
+        if "features" in batch:
+            return batch["features"].to(self.device)
+        (encode_fn,) = self._encode_fn
+        if encode_fn is None:
+            raise ValueError("the batch has no features and there is no encode_fn")
+        return encode_fn(batch).to(self.device, torch.float32)
+
+    def on_fit_start(self) -> None:
+        head: Any = self.head
+        if hasattr(head, "fit_input") and not head.is_fitted():
+            head.fit_input(self.features(self.trainer.datamodule.train_photos()))  # type: ignore[attr-defined]
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        features, labels, side = self.features(batch), batch["labels"], batch.get("side")
+        if self.trainer.world_size > 1:
+            features = self.joined(features)
+            labels, side = self.joined(labels), None if side is None else self.joined(side)
+        output = self.compare(self.head(features), labels, side)
+        for name, value in {"loss": output.loss.detach(), **output.logs}.items():
+            self.train_logs[name] = self.train_logs[name] + value if name in self.train_logs else value
+        self.num_logged += 1
+        return output.loss
+
+    def joined(self, rows: Tensor) -> Tensor:
+        """The rows (B, ...) of all ranks, rank after rank."""
+        gathered = self.all_gather(rows)
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1).to(rows.device)
+
+    def compare(self, embeddings: Tensor, labels: Tensor, side: Tensor | None) -> LossOutput:
+        """The loss in float32 also under mixed precision: a temperature magnifies rounding."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.loss(embeddings.float(), labels, side)
+
+    def on_train_epoch_start(self) -> None:
+        self.train_logs, self.num_logged = {}, 0
+
+    def on_train_epoch_end(self) -> None:
+        logs = {f"train/{name}": total / self.num_logged for name, total in self.train_logs.items()}
+        if not torch.isfinite(logs["train/loss"]):
+            raise UserError(
+                f"The training loss of epoch {self.current_epoch} is not a finite number: lower optimizer.lr or raise "
+                "loss.temperature."
+            )
+        self.log_dict(logs, sync_dist=True)
+
+    @torch.no_grad()
+    def embed_profiles(self, batch: dict[str, Any]) -> Tensor:
+        """(N, E) float32 embeddings of a gallery's profiles: the mean over the photos of each, brought to unit length.
+
+        Takes `MatchData.gallery_batch`; put the module in eval mode first.
+
+        Raises:
+            UserError: the head gives zero for a photo.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            e_PE = self.head(self.features(batch)).float()
+        if num_zero := int((e_PE == 0).all(dim=1).sum()):
+            raise UserError(
+                f"The head gives zero for {num_zero} of {len(e_PE)} photos, which has no direction: raise "
+                "head.hidden_dim."
+            )
+        profile = batch["photo_profile"].to(e_PE.device)
+        sum_NE = e_PE.new_zeros(int(batch["photo_profile"].max()) + 1, e_PE.shape[1]).index_add_(0, profile, e_PE)
+        return functional.normalize(sum_NE, dim=1)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        e_NE = self.embed_profiles(batch)
+        num_left, items = batch["num_left"], batch["items"]
+        if num_left:
+            left, right = e_NE[:num_left], e_NE[num_left:]
+            ks, _ = choose_ks(None, self.ks, min(len(left), len(right)))
+            values = means(couple_ranks(left, right, items, known=batch["known"], block=self.block), ks)
+        else:
+            ks, _ = choose_ks(None, self.ks, len(e_NE) - 1)
+            values = means(style_ranks(e_NE, items, ks=ks, people=batch["known"], block=self.block), ks)
+        values |= self.validation_loss(e_NE, batch)
+        values["effective_rank"] = float(effective_rank(e_NE))
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, batch_size=1, sync_dist=True)
+
+    def validation_loss(self, e_NE: Tensor, batch: dict[str, Any]) -> dict[str, float]:
+        """The loss and its logs over all items of a gallery, as if they were one batch (or `loss_batches`)."""
+        num_left, items = batch["num_left"], batch["items"]
+        totals: dict[str, float] = {}
+        for chosen in batch["loss_batches"]:
+            if num_left:
+                rows = torch.cat([items[chosen, 0], items[chosen, 1] + num_left])
+                labels, side = chosen.repeat(2), torch.arange(2).repeat_interleave(len(chosen))
+            else:
+                rows, labels, side = chosen, items[chosen], None
+            output = self.compare(e_NE[rows.to(e_NE.device)], labels, side)
+            for name, value in {"loss": output.loss, **output.logs}.items():
+                totals[name] = totals.get(name, 0.0) + float(value) * len(chosen)
+        num_items = sum(len(chosen) for chosen in batch["loss_batches"])
+        return {name: total / num_items for name, total in totals.items()}
+
+    def configure_optimizers(self) -> Any:
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if not parameters:
+            raise UserError("head=identity has nothing to train: it is the frozen baseline, use style_match.evaluate.")
+        optimizer = self.make_optimizer(parameters)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"},
+        }
+
+
+def effective_rank(embeddings: Tensor) -> Tensor:
+    """Exponential of the entropy of the singular values' distribution of (N, E) embeddings, from 1 to min(N, E).
+
+    O. Roy, M. Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007, definition 1.
+    """
+    e = embeddings.detach().double()
+    gram = e.T @ e if len(e) > e.shape[1] else e @ e.T  # its eigenvalues are the squares of the singular values
+    share = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    share = share / share.sum()
+    return torch.exp(-torch.special.xlogy(share, share).sum())

@@ -1,0 +1,134 @@
+"""Synthetic features of couples and styles, and a module and trainer to fit them with."""
+
+from functools import partial
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from style_match.datamodule import MatchData
+from style_match.head.mlp import MLP
+from style_match.loss.infonce import InfoNCE
+from style_match.module import Matcher
+from style_match.sampler.pair import PairSampler
+from style_match.sampler.pk import PKSampler
+
+DIM = 24
+
+
+def taste_features(tastes: torch.Tensor, seed: int) -> torch.Tensor:
+    """(N, DIM) features of which a few directions tell the taste (N, Z) and the louder others do not."""
+    generator = torch.Generator().manual_seed(seed)
+    signal = tastes @ torch.randn(tastes.shape[1], DIM, generator=torch.Generator().manual_seed(99))
+    loud = torch.randn(len(tastes), 6, generator=generator) @ torch.randn(
+        6, DIM, generator=torch.Generator().manual_seed(98)
+    )
+    return signal + 2 * loud + 0.3 * torch.randn(len(tastes), DIM, generator=generator)
+
+
+def thirds(num: int) -> dict[str, range]:
+    """The first 60 % train, then val and test."""
+    return {
+        "train": range(num * 6 // 10),
+        "val": range(num * 6 // 10, num * 8 // 10),
+        "test": range(num * 8 // 10, num),
+    }
+
+
+@pytest.fixture
+def couple_data():
+    """Maker of MatchData of `num` couples: left profiles first, `num_photos` photos each, taste shared by a couple."""
+
+    def make(num=60, num_photos=1, batch_size=8, seed=0, **options):
+        tastes = torch.randn(num, 4, generator=torch.Generator().manual_seed(5)).repeat(2, 1)
+        given = {
+            "task": "couple",
+            "profile_ids": [f"f{i}" for i in range(num)] + [f"m{i}" for i in range(num)],
+            "photo_profile": torch.arange(2 * num).repeat(num_photos).tolist(),
+            "people": list(range(2 * num)),
+            "couples": [(i, num + i) for i in range(num)],
+            "split": thirds(num),
+            "sampler": partial(PairSampler, batch_size=batch_size, drop_last=True),
+            "seed": seed,
+            "max_loss_items": 1000,
+            "features": taste_features(tastes.repeat(num_photos, 1), seed=1),
+        }
+        return MatchData(**{**given, **options})
+
+    return make
+
+
+@pytest.fixture
+def style_data():
+    """Maker of MatchData of `num` profiles in three classes."""
+
+    def make(num=90, num_photos=1, seed=0, **options):
+        classes = torch.arange(num) % 3
+        given = {
+            "task": "style",
+            "profile_ids": [f"p{i}" for i in range(num)],
+            "photo_profile": torch.arange(num).repeat(num_photos).tolist(),
+            "people": list(range(num)),
+            "labels": [["chic", "street", "classy"][c] for c in classes.tolist()],
+            "split": thirds(num),
+            "sampler": partial(PKSampler, num_classes=3, num_samples=4, num_batches=None),
+            "seed": seed,
+            "max_loss_items": 1000,
+            "features": taste_features(2 * torch.eye(4)[classes].repeat(num_photos, 1), seed=2),
+        }
+        return MatchData(**{**given, **options})
+
+    return make
+
+
+@pytest.fixture
+def matcher():
+    """Maker of a freshly initialised Matcher."""
+
+    def make(seed=0, lr=5e-3, standardize=True, **options):
+        torch.manual_seed(seed)
+        given = {
+            "head": MLP(in_dim=DIM, hidden_dim=32, dim=16, bias=False, standardize=standardize),
+            "loss": InfoNCE(temperature=0.2, symmetric=False),
+            "optimizer": partial(torch.optim.AdamW, lr=lr, weight_decay=1e-3),
+            "scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=6, eta_min=0.0),
+            "ks": (1, 5, 50),
+            "block": 7,
+        }
+        return Matcher(**{**given, **options})
+
+    return make
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    """Maker of a quiet CPU Trainer with the checkpoints of a run: the best by val/mrr, and the last."""
+
+    def make(max_epochs=2, folder="run", **options):
+        checkpoints = tmp_path / folder
+        given = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_epochs": max_epochs,
+            "deterministic": True,
+            "gradient_clip_val": 1.0,
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "log_every_n_steps": 1,
+            "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,
+            "callbacks": [
+                ModelCheckpoint(
+                    checkpoints, monitor="val/mrr", mode="max", filename="best", enable_version_counter=False
+                ),
+                ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False),
+                EarlyStopping("val/mrr", mode="max", patience=20),
+            ],
+        }
+        made = lightning.Trainer(**{**given, **options})
+        made.checkpoints = checkpoints
+        return made
+
+    return make

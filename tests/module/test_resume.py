@@ -1,0 +1,83 @@
+"""Training that is broken off and resumed ends where uninterrupted training ends, bit for bit."""
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+
+def same(one, other):
+    """Whether two nested structures of tensors and plain values are equal bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def outcome(fit):
+    last, best = (torch.load(fit.checkpoints / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    return {
+        "last": [last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")],
+        "best": [best[key] for key in ("state_dict", "epoch", "global_step")],
+        "metrics": {name: float(value) for name, value in fit.callback_metrics.items()},
+    }
+
+
+class Kill(Callback):
+    def __init__(self, epoch, batch):
+        self.when = (epoch, batch)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == self.when:
+            raise SystemExit("killed")
+
+
+@pytest.fixture
+def uninterrupted(couple_data, matcher, trainer):
+    fit = trainer(max_epochs=6, folder="whole")
+    fit.fit(matcher(), couple_data(num_photos=2))
+    return outcome(fit)
+
+
+def test_three_epochs_and_three_more_are_six(couple_data, matcher, trainer, uninterrupted):
+    first = trainer(max_epochs=3)
+    first.fit(matcher(), couple_data(num_photos=2))
+    second = trainer(max_epochs=6)
+    second.fit(matcher(seed=9), couple_data(num_photos=2), ckpt_path=first.checkpoints / "last.ckpt", weights_only=True)
+    assert same(outcome(second), uninterrupted)
+
+
+@pytest.mark.parametrize("when", [(1, 0), (3, 2), (5, 3)])
+def test_killed_in_an_epoch_and_resumed(couple_data, matcher, trainer, uninterrupted, when):
+    first = trainer(max_epochs=6)
+    first.callbacks.insert(0, Kill(*when))
+    with pytest.raises(SystemExit, match="killed"):
+        first.fit(matcher(), couple_data(num_photos=2))
+    second = trainer(max_epochs=6)
+    second.fit(matcher(seed=9), couple_data(num_photos=2), ckpt_path=first.checkpoints / "last.ckpt", weights_only=True)
+    assert same(outcome(second), uninterrupted)
+
+
+def test_each_epoch_has_its_own_batches_also_after_resuming(couple_data, matcher, trainer):
+    class Watch(Callback):
+        def __init__(self):
+            self.seen = {}
+
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            self.seen.setdefault(trainer.current_epoch, []).append(batch["labels"].tolist())
+
+    whole, parts = Watch(), Watch()
+    fit = trainer(max_epochs=4, folder="whole")
+    fit.callbacks.insert(0, whole)
+    fit.fit(matcher(), couple_data())
+    for epochs, options in (
+        (2, {}),
+        (4, {"ckpt_path": fit.checkpoints.parent / "run" / "last.ckpt", "weights_only": True}),
+    ):
+        fit = trainer(max_epochs=epochs)
+        fit.callbacks.insert(0, parts)
+        fit.fit(matcher(), couple_data(), **options)
+    assert whole.seen == parts.seen
+    assert len({str(batches) for batches in whole.seen.values()}) == 4

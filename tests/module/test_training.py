@@ -1,0 +1,244 @@
+"""Matcher: what it learns, logs and saves."""
+
+import warnings
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional
+
+import style_match.module
+from style_match.errors import UserError
+from style_match.head.identity import Identity
+from style_match.head.mlp import MLP
+from style_match.loss.infonce import InfoNCE
+from style_match.loss.triplet import Triplet
+from style_match.module import effective_rank
+
+triplet = partial(Triplet, margin=0.2, reducer="avg_non_zero", symmetric=True)
+
+
+def metrics(trainer):
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def reciprocal_ranks(left, right):
+    """Of each couple (row i of both), in both directions, by sorting."""
+    found = []
+    for queries, gallery in ((left, right), (right, left)):
+        for i, query in enumerate(queries):
+            order = sorted(range(len(gallery)), key=lambda j: -float(query @ gallery[j]))
+            found.append(1 / (order.index(i) + 1))
+    return found
+
+
+@pytest.mark.parametrize("loss", [InfoNCE(temperature=0.2, symmetric=False), triplet()], ids=["infonce", "triplet"])
+def test_a_few_epochs_separate_couples(couple_data, matcher, trainer, loss):
+    data, model, fit = couple_data(), matcher(loss=loss, standardize=False), trainer(max_epochs=8)
+    fit.validate(model, data, verbose=False)
+    before = metrics(fit)
+    fit.fit(model, data)
+    after = metrics(fit)
+    assert after["val/mrr"] > before["val/mrr"] + 0.15
+    assert after["val/loss"] < before["val/loss"]
+    for part in ("train", "val"):
+        assert after[f"{part}/pos_similarity"] > after[f"{part}/neg_similarity"] + 0.05
+
+
+@pytest.mark.parametrize("loss", [InfoNCE(temperature=0.2, symmetric=False), triplet()], ids=["infonce", "triplet"])
+def test_a_few_epochs_separate_styles(style_data, matcher, trainer, loss):
+    data, model, fit = style_data(), matcher(loss=loss, standardize=False), trainer(max_epochs=8)
+    fit.validate(model, data, verbose=False)
+    before = metrics(fit)
+    fit.fit(model, data)
+    after = metrics(fit)
+    assert after["val/map@r"] > before["val/map@r"] + 0.15
+    assert {"val/mrr", "val/loss", "val/recall@5", "val/precision@5"} <= set(after)
+    assert "val/recall@50" not in after  # the gallery of a query is 17
+
+
+def test_val_mrr_and_loss_are_those_of_the_whole_gallery(couple_data, matcher, trainer):
+    data, model, fit = couple_data(num_photos=2), matcher(), trainer(max_epochs=2)
+    fit.fit(model, data)
+    model.eval()
+    with torch.no_grad():
+        e = model.head(data.features)
+    profiles = torch.stack([functional.normalize(e[n] + e[n + 120], dim=0) for n in range(120)])
+    left, right = profiles[36:48], profiles[96:108]
+    found = reciprocal_ranks(left, right)
+    logged = metrics(fit)
+    assert logged["val/mrr"] == pytest.approx(sum(found) / len(found), abs=1e-6)
+    assert logged["val/recall@5"] == pytest.approx(sum(r >= 1 / 5 for r in found) / len(found), abs=1e-6)
+    expected = functional.cross_entropy(left @ right.T / 0.2, torch.arange(12))
+    assert logged["val/loss"] == pytest.approx(float(expected), abs=1e-5)
+    pos = float((left * right).sum(dim=1).mean())
+    assert logged["val/pos_similarity"] == pytest.approx(pos, abs=1e-5)
+    assert logged["val/neg_similarity"] == pytest.approx((float((left @ right.T).sum()) - 12 * pos) / 132, abs=1e-5)
+
+
+def test_val_metrics_of_styles_are_those_of_the_whole_gallery(style_data, matcher, trainer):
+    data, model, fit = style_data(), matcher(loss=triplet()), trainer(max_epochs=1)
+    fit.fit(model, data)
+    model.eval()
+    with torch.no_grad():
+        e = model.head(data.features)[54:72]
+    labels = torch.arange(18) % 3
+    first_hits = []
+    for i in range(18):
+        order = sorted((j for j in range(18) if j != i), key=lambda j: -float(e[i] @ e[j]))
+        first_hits.append(1 / (1 + [bool(labels[j] == labels[i]) for j in order].index(True)))
+    assert metrics(fit)["val/mrr"] == pytest.approx(sum(first_hits) / 18, abs=1e-6)
+
+
+def test_training_logs_are_means_over_the_epoch(couple_data, matcher, trainer):
+    model, fit, losses = matcher(), trainer(max_epochs=1), []
+    step = model.training_step
+    model.training_step = lambda *args: losses.append(step(*args)) or losses[-1]
+    fit.fit(model, couple_data())
+    assert len(losses) == 4
+    assert metrics(fit)["train/loss"] == pytest.approx(float(sum(losses).detach()) / 4)
+    assert {"train/pos_similarity", "train/neg_similarity"} <= set(fit.callback_metrics)
+
+
+def test_no_step_computes_the_effective_rank(couple_data, matcher, trainer, monkeypatch):
+    calls = []
+    monkeypatch.setattr(style_match.module, "effective_rank", lambda e: calls.append(e) or effective_rank(e))
+    fit = trainer(max_epochs=3)
+    fit.fit(matcher(), couple_data())
+    assert fit.global_step == 12 and len(calls) == 3
+    assert metrics(fit)["val/effective_rank"] == pytest.approx(float(effective_rank(calls[-1])), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9, 5), (5, 9)])
+def test_effective_rank_is_the_exponential_of_the_entropy_of_singular_values(shape):
+    e = torch.randn(shape, dtype=torch.float64)
+    share = torch.linalg.svdvals(e) / torch.linalg.svdvals(e).sum()
+    entropy = -sum(float(p) * float(p.log()) for p in share)
+    assert float(effective_rank(e)) == pytest.approx(torch.tensor(entropy).exp().item(), rel=1e-6)
+    assert float(effective_rank(torch.ones(7, 4))) == pytest.approx(1, abs=1e-3)
+    assert float(effective_rank(torch.eye(6).repeat(3, 1))) == pytest.approx(6)
+
+
+def test_same_seed_same_weights_bit_for_bit(couple_data, matcher, trainer):
+    states = []
+    for seed in (0, 0, 1):
+        model = matcher(seed=seed)
+        trainer(max_epochs=2).fit(model, couple_data(num_photos=2, seed=seed))
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["head.linear2.weight"], states[2]["head.linear2.weight"])
+
+
+class Backbone(torch.nn.Module):
+    """Stands for the frozen backbone: features of the photo whose number is in the prompt."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.register_buffer("table", features)
+
+    def forward(self, batch):
+        assert len(batch["paths"]) == len(batch["prompts"])
+        return self.table[[int(prompt) for prompt in batch["prompts"]]]
+
+
+class Row:
+    def __init__(self, number):
+        self.path, self.prompt = None, str(number)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_online_is_cached_bit_for_bit(couple_data, matcher, trainer, standardize):
+    cached_data, cached = couple_data(num_photos=2), matcher(standardize=standardize)
+    backbone = Backbone(cached_data.features)
+    online_data = couple_data(num_photos=2, features=None, rows=[Row(i) for i in range(240)])
+    online = matcher(standardize=standardize, encode_fn=backbone)
+    results = []
+    for data, model in ((cached_data, cached), (online_data, online)):
+        fit = trainer(max_epochs=2)
+        fit.fit(model, data)
+        results.append((metrics(fit), model.state_dict()))
+    (cached_metrics, cached_state), (online_metrics, online_state) = results
+    assert cached_metrics == online_metrics
+    assert cached_state.keys() == online_state.keys()
+    assert all(torch.equal(cached_state[name], online_state[name]) for name in cached_state)
+
+
+def test_checkpoints_are_plain_and_hold_no_backbone(couple_data, matcher, trainer):
+    fit = trainer(max_epochs=2)
+    data = couple_data()
+    fit.fit(matcher(encode_fn=Backbone(data.features)), data)
+    checkpoint = torch.load(fit.checkpoints / "last.ckpt", weights_only=True)
+    names = {"linear1.weight", "linear2.weight", "input_mean", "input_std"}
+    names |= {f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
+    assert set(checkpoint["state_dict"]) == {f"head.{name}" for name in names}
+    assert len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == 1
+    assert "hyper_parameters" not in checkpoint
+
+
+def test_the_best_checkpoint_is_that_of_the_best_val_mrr(couple_data, matcher, trainer):
+    data, model, fit = couple_data(), matcher(lr=2e-2), trainer(max_epochs=6)
+    seen = []
+    model.on_validation_epoch_end = lambda: seen.append(float(model.trainer.callback_metrics["val/mrr"]))
+    fit.fit(model, data)
+    best = torch.load(fit.checkpoints / "best.ckpt", weights_only=True)
+    assert best["epoch"] == seen.index(max(seen)) and len(seen) == 6
+
+
+def test_a_diverged_run_says_so(couple_data, matcher, trainer):
+    with pytest.raises(UserError, match=r"lower optimizer.lr"):
+        trainer().fit(matcher(lr=1e30), couple_data())
+
+
+def test_a_batch_of_one_is_named(style_data, matcher, trainer):
+    class One:
+        def __init__(self, **_):
+            pass
+
+        def __iter__(self):
+            yield [0]
+
+        def __len__(self):
+            return 1
+
+        def set_epoch(self, epoch):
+            pass
+
+    data = style_data(sampler=lambda *, labels, seed, num_replicas, rank: One())
+    with pytest.raises(UserError, match="batch of one row"):
+        trainer().fit(matcher(loss=triplet()), data)
+
+
+def test_a_head_without_parameters_cannot_be_fitted_but_validated(couple_data, matcher, trainer):
+    model, fit = matcher(head=Identity(in_dim=24)), trainer()
+    with pytest.raises(UserError, match="head=identity has nothing to train"):
+        fit.fit(model, couple_data())
+    fit = trainer()
+    fit.validate(model, couple_data(), verbose=False)
+    assert 0 < metrics(fit)["val/mrr"] < 1
+
+
+def test_a_head_too_narrow_for_any_direction_is_named(couple_data, matcher, trainer):
+    head = MLP(in_dim=24, hidden_dim=1, dim=4, bias=False, standardize=False)
+    with pytest.raises(UserError, match=r"raise head.hidden_dim"):
+        trainer().validate(matcher(head=head), couple_data(), verbose=False)
+
+
+def test_mixed_precision_trains_with_a_float32_loss(couple_data, matcher, trainer):
+    fit, dtypes = trainer(max_epochs=2, precision="bf16-mixed"), set()
+    model = matcher()
+    loss = model.loss.forward
+    model.loss.forward = lambda e, *rest: dtypes.add((e.dtype, (e @ e.T).dtype)) or loss(e, *rest)
+    fit.fit(model, couple_data())
+    assert dtypes == {(torch.float32, torch.float32)}
+    assert metrics(fit)["val/mrr"] > 0.2
+
+
+@pytest.mark.parametrize("num_photos", [1, 2])
+def test_fitting_warns_of_nothing(couple_data, matcher, trainer, num_photos, tmp_path):
+    from lightning.pytorch.loggers import CSVLogger
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(logger=CSVLogger(tmp_path), enable_progress_bar=True).fit(matcher(), couple_data(num_photos=num_photos))
+    # one of torch about Lightning's use of its internals
+    assert [str(w.message) for w in caught if "LeafSpec" not in str(w.message)] == []

@@ -1,0 +1,163 @@
+"""PairSampler: batches are induced matchings, epochs differ, ranks share a batch exactly."""
+
+import logging
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from style_match.errors import UserError
+from style_match.sampler.pair import Matching, PairSampler
+
+
+def pair_sampler(couples, *, batch_size=4, drop_last=True, seed=0, **options):
+    left_ids, right_ids = zip(*couples, strict=True)
+    return PairSampler(
+        left_ids=left_ids, right_ids=right_ids, batch_size=batch_size, drop_last=drop_last, seed=seed, **options
+    )
+
+
+def strangers(num):
+    return [(f"f{i}", f"m{i}") for i in range(num)]
+
+
+def epoch_of(sampler, epoch):
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+# few people in many couples, so that conflicts are the rule
+entangled = st.lists(st.tuples(st.integers(0, 14), st.integers(0, 14)), min_size=2, max_size=40, unique=True)
+
+
+@given(entangled, st.integers(2, 8), st.booleans(), st.integers(0, 5), st.integers(0, 3))
+@settings(max_examples=200, deadline=None)
+def test_no_profile_twice_and_no_known_couple_across(couples, batch_size, drop_last, seed, epoch):
+    known = [(left, (left + 3) % 15) for left in range(0, 15, 4)]
+    try:
+        sampler = pair_sampler(couples, batch_size=batch_size, drop_last=drop_last, seed=seed, known_couples=known)
+        batches = epoch_of(sampler, epoch)
+    except UserError:
+        return
+    true = set(couples) | set(known)
+    assert len(batches) == len(sampler)
+    for batch in batches:
+        assert 2 <= len(batch) <= batch_size
+        people = [couples[i] for i in batch]
+        assert len({left for left, _ in people}) == len({right for _, right in people}) == len(batch)
+        assert all((one[0], other[1]) not in true for one in people for other in people if one != other)
+    counts = Counter(i for batch in batches for i in batch)
+    assert max(counts.values()) == 1
+
+
+@given(st.integers(2, 60), st.integers(2, 12), st.booleans(), st.integers(0, 2**31))
+@settings(max_examples=100, deadline=None)
+def test_strangers_fill_every_batch(num, batch_size, drop_last, seed):
+    if num < batch_size and drop_last:
+        return
+    batches = epoch_of(pair_sampler(strangers(num), batch_size=batch_size, drop_last=drop_last, seed=seed), 1)
+    sizes = sorted((len(batch) for batch in batches), reverse=True)
+    full, rest = divmod(num, batch_size)
+    assert sizes == [batch_size] * full + ([rest] if rest > 1 and not drop_last else [])
+    assert len({i for batch in batches for i in batch}) == sum(sizes)
+
+
+def test_epochs_and_seeds_differ_and_repeat():
+    first, again, other = (pair_sampler(strangers(40), seed=seed) for seed in (7, 7, 8))
+    assert epoch_of(first, 3) == epoch_of(again, 3)
+    assert epoch_of(first, 3) != epoch_of(first, 4)
+    assert epoch_of(first, 3) != epoch_of(other, 3)
+
+
+def test_every_couple_is_left_out_now_and_then():
+    sampler = pair_sampler(strangers(7), batch_size=3)
+    left_out = [set(range(7)) - {i for batch in epoch_of(sampler, epoch) for i in batch} for epoch in range(60)]
+    assert {len(rest) for rest in left_out} == {1}
+    assert set.union(*left_out) == set(range(7))
+
+
+@given(entangled, st.sampled_from([2, 3, 4]), st.integers(1, 3), st.booleans(), st.integers(0, 3))
+@settings(max_examples=100, deadline=None)
+def test_ranks_cut_the_same_batches_into_equal_disjoint_slices(couples, num_ranks, share, drop_last, epoch):
+    options = {"batch_size": num_ranks * share, "drop_last": drop_last, "num_replicas": num_ranks}
+    try:
+        ranks = [pair_sampler(couples, rank=rank, **options) for rank in range(num_ranks)]
+        slices = [epoch_of(sampler, epoch) for sampler in ranks]
+    except UserError:
+        return
+    joined = ranks[0].batches(epoch)
+    assert len({len(batches) for batches in slices}) == 1
+    for batch, parts in zip(joined, zip(*slices, strict=True), strict=True):
+        assert len({len(part) for part in parts}) == 1
+        assert [i for part in parts for i in part] == batch
+
+
+def test_one_process_and_many_see_the_same_batches():
+    alone = pair_sampler(strangers(33), batch_size=8)
+    shared = [pair_sampler(strangers(33), batch_size=8, num_replicas=4, rank=rank) for rank in range(4)]
+    parts = [epoch_of(sampler, 2) for sampler in shared]
+    assert epoch_of(alone, 2) == [[i for part in batch for i in part] for batch in zip(*parts, strict=True)]
+
+
+def test_a_popular_profile_is_spread_over_the_batches(caplog):
+    couples = [("star", f"m{i}") for i in range(6)] + strangers(20)[8:]
+    sampler = pair_sampler(couples, batch_size=6)
+    batches = epoch_of(sampler, 0)
+    assert [sum(couples[i][0] == "star" for i in batch) for batch in batches] == [1, 1, 1]
+    with caplog.at_level(logging.WARNING):
+        pair_sampler(couples, batch_size=6)
+    assert "sampler.batch_size=6, but the smallest batch of the first epoch has 5" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("num", "options", "message"),
+    [
+        (
+            5,
+            {"batch_size": 48},
+            r"5 training couples are fewer than the 48 of a batch.*sampler.batch_size to 5 or less",
+        ),
+        (1, {"batch_size": 48, "drop_last": False}, "1 training couples are fewer than the 2 of a batch.*add couples"),
+        (9, {"batch_size": 1}, "sampler.batch_size=1 must be at least 2"),
+        (
+            9,
+            {"batch_size": 4, "num_replicas": 3},
+            "sampler.batch_size=4 counts the couples of all processes.*multiple of 3",
+        ),
+        (9, {"seed": -1}, "seed=-1"),
+    ],
+)
+def test_mistakes_name_the_option(num, options, message):
+    with pytest.raises(UserError, match=message):
+        pair_sampler(strangers(num), **options)
+
+
+def test_couples_of_one_person_alone_are_an_error():
+    with pytest.raises(UserError, match="share so many people"):
+        pair_sampler([("star", f"m{i}") for i in range(8)], batch_size=4)
+
+
+@given(entangled, st.integers(2, 50))
+@settings(max_examples=100, deadline=None)
+def test_cover_holds_every_couple_that_has_a_stranger(couples, max_size):
+    left_ids, right_ids = zip(*couples, strict=True)
+    matching = Matching(left_ids, right_ids)
+    batches = matching.cover(max_size)
+    true = set(couples)
+
+    def strangers_to_each_other(one, other):
+        (a, b), (c, d) = couples[one], couples[other]
+        return a != c and b != d and (a, d) not in true and (c, b) not in true
+
+    for batch in batches:
+        assert len(batch) <= max_size
+        assert all(strangers_to_each_other(i, j) for i in batch for j in batch if i != j)
+    has_stranger = {i for i in range(len(couples)) if any(strangers_to_each_other(i, j) for j in range(len(couples)))}
+    assert {i for batch in batches for i in batch} == has_stranger
+
+
+def test_cover_is_one_batch_where_nobody_is_shared():
+    left_ids, right_ids = zip(*strangers(30), strict=True)
+    assert [len(batch) for batch in Matching(left_ids, right_ids).cover(100)] == [30]
+    assert [len(batch) for batch in Matching(left_ids, right_ids).cover(16)] == [16, 16]
