@@ -1,0 +1,215 @@
+"""The one door to evaluation: embeddings of a split's profiles in, ranks and metrics with intervals out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from style_match.errors import UserError
+from style_match.evaluation.clusters import connected, person_of
+from style_match.evaluation.metrics import chance, choose_ks, scores
+from style_match.evaluation.ranks import Ranks, couple_ranks, style_ranks
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one model scores on one split.
+
+    `query_ids` and `partner_ids` (Q) are profile ids in the order of `ranks`; `clusters` (Q,) numbers the connected
+    people; `scores` holds the columns (Q,) that `metrics` averages. `metrics` and `chance` are sections of
+    metrics.json: each metric as {"value", "ci95": [low, high]}, then the counts "queries" and "gallery" (of the
+    smaller side), "dropped_ks" (default ks above the gallery) and, for styles, "skipped" (alone in their class).
+    """
+
+    ranks: Ranks
+    query_ids: tuple[str, ...]
+    partner_ids: tuple[str, ...]
+    clusters: Tensor
+    scores: dict[str, Tensor]
+    metrics: dict[str, Any]
+    chance: dict[str, Any]
+
+
+class Evaluator:
+    """Evaluates the frozen backbone, the trained head, and validation alike.
+
+    `ks` asked for must not exceed the gallery; without, `default_ks` up to the gallery are used. `num_resamples` and
+    `seed` are those of the bootstrap (see `intervals`), `block` is how many queries meet the gallery at a time.
+    Raises UserError for values that make no sense, all together.
+    """
+
+    def __init__(
+        self,
+        *,
+        ks: Sequence[int] | None,
+        default_ks: Sequence[int],
+        confidence: float,
+        num_resamples: int,
+        seed: int,
+        block: int,
+    ) -> None:
+        faults = []
+        for name, values in {"ks": ks, "default_ks": default_ks}.items():
+            values = list(values or [])
+            if any(not isinstance(k, int) or k < 1 for k in values) or len(set(values)) < len(values):
+                faults.append(f"evaluation.{name}={values}: give distinct whole numbers of at least 1")
+        if not 0 < confidence < 1:
+            faults.append(f"evaluation.confidence={confidence}: give a number between 0 and 1, such as 0.95")
+        if num_resamples < 100:
+            faults.append(f"evaluation.num_resamples={num_resamples}: give at least 100")
+        if block < 1:
+            faults.append(f"evaluation.block={block}: give at least 1")
+        if faults:
+            raise UserError("\n".join(faults))
+        self._ks = None if ks is None else tuple(sorted(ks))
+        self._default_ks = tuple(sorted(default_ks))
+        self._confidence, self._num_resamples, self._seed = confidence, num_resamples, seed
+        self._ci = f"ci{100 * confidence:g}"
+        self._block = block
+
+    def check_ks(self, gallery: int) -> None:
+        """Raises UserError when a k asked for is above `gallery`: before a long run rather than at its end."""
+        choose_ks(self._ks, self._default_ks, gallery)
+
+    def couples(
+        self,
+        embeddings: Tensor,
+        profile_ids: Sequence[str],
+        couples: Iterable[tuple[str, str]],
+        *,
+        known: Iterable[tuple[str, str]] = (),
+        people: Mapping[str, str] | None = None,
+        split: str = "test",
+    ) -> Result:
+        """Both directions of every couple (left id, right id) of a split; its profiles, each once, are the galleries.
+
+        `embeddings` (N, E) unit rows in the order of `profile_ids` (more profiles than the couples name may be given).
+        `known` are couples of other splits: their profiles are no queries, but they are not held against a model
+        either. `people` maps profile ids to user ids: profiles of one person are one cluster, and whoever is coupled
+        with one of them is no wrong answer for the others. An asked k above the gallery is an error on the test split.
+        """
+        row_of = _rows(embeddings, profile_ids)
+        couples = list(couples)
+        missing = sorted({profile for couple in couples for profile in couple} - row_of.keys())
+        if missing:
+            raise ValueError(f"no embedding for {len(missing)} profiles of the couples, first {missing[:3]}")
+        if not couples:
+            raise UserError(f"the {split} split holds no couple, so there is nothing to evaluate")
+        left_ids, right_ids = (list(dict.fromkeys(side)) for side in zip(*couples, strict=True))
+        left_row, right_row = ({profile: i for i, profile in enumerate(ids)} for ids in (left_ids, right_ids))
+        true = _same_people([*couples, *known], left_ids, right_ids, people)
+        chosen, dropped = self._choose(split, min(len(left_ids), len(right_ids)))
+        ranks = couple_ranks(
+            embeddings[[row_of[profile] for profile in left_ids]],
+            embeddings[[row_of[profile] for profile in right_ids]],
+            torch.tensor([(left_row[left], right_row[right]) for left, right in couples]),
+            block=self._block,
+            known=torch.tensor([(left_row[left], right_row[right]) for left, right in true]),
+        )
+        number = connected((person_of(left, people), person_of(right, people)) for left, right in couples)
+        clusters = torch.tensor([number[person_of(left, people)] for left, _ in couples]).repeat(2)
+        lefts, rights = zip(*couples, strict=True)
+        counts = {"gallery": min(len(left_ids), len(right_ids)), "dropped_ks": dropped}
+        return self._result(ranks, chosen, lefts + rights, rights + lefts, clusters, counts)
+
+    def styles(
+        self,
+        embeddings: Tensor,
+        profile_ids: Sequence[str],
+        labels: Mapping[str, str],
+        *,
+        people: Mapping[str, str] | None = None,
+        split: str = "test",
+    ) -> Result:
+        """Every profile asks for those of its class among the profiles of all other people of the split.
+
+        `embeddings` (N, E) unit rows in the order of `profile_ids`; `labels` gives each its class. `people` maps
+        profile ids to user ids: another photo of the same person is neither a find nor an error.
+        """
+        _rows(embeddings, profile_ids)
+        chosen, dropped = self._choose(split, len(profile_ids) - 1)
+        classes = {label: i for i, label in enumerate(sorted({labels[profile] for profile in profile_ids}))}
+        number = connected((person_of(profile, people),) * 2 for profile in profile_ids)
+        person = torch.tensor([number[person_of(profile, people)] for profile in profile_ids])
+        ranks = style_ranks(
+            embeddings,
+            torch.tensor([classes[labels[profile]] for profile in profile_ids]),
+            ks=chosen,
+            block=self._block,
+            people=person,
+        )
+        queries, partners = (tuple(profile_ids[i] for i in column.tolist()) for column in (ranks.query, ranks.partner))
+        counts = {"gallery": int(ranks.gallery.max()), "dropped_ks": dropped, "skipped": ranks.skipped}
+        return self._result(ranks, chosen, queries, partners, person[ranks.query], counts)
+
+    def difference(self, one: Result, other: Result) -> dict[str, Any]:
+        """`one` minus `other` on the same queries, metric by metric: {"value", "ci95": [low, high]}, paired.
+
+        Raises ValueError when the two were not asked the same queries.
+        """
+        if (one.query_ids, list(one.scores)) != (other.query_ids, list(other.scores)):
+            raise ValueError("only results on the same queries and ks can be paired")
+        columns = torch.stack([one.scores[name] - other.scores[name] for name in one.scores], dim=1)
+        return self._named(one.scores, self._intervals(one.clusters).differences(columns.numpy()))
+
+    def _choose(self, split: str, gallery: int) -> tuple[tuple[int, ...], list[int]]:
+        if split == "test":
+            return choose_ks(self._ks, self._default_ks, gallery)
+        return choose_ks(None, self._ks or self._default_ks, gallery)
+
+    def _intervals(self, clusters: Tensor) -> Any:
+        from style_match.evaluation.intervals import ClusterBootstrap
+
+        return ClusterBootstrap(
+            clusters.numpy(), confidence=self._confidence, num_resamples=self._num_resamples, seed=self._seed
+        )
+
+    def _named(self, names: Iterable[str], intervals: Iterable[Any]) -> dict[str, Any]:
+        return {n: {"value": i.value, self._ci: [i.low, i.high]} for n, i in zip(names, intervals, strict=True)}
+
+    def _result(
+        self,
+        ranks: Ranks,
+        ks: tuple[int, ...],
+        query_ids: tuple[str, ...],
+        partner_ids: tuple[str, ...],
+        clusters: Tensor,
+        counts: dict[str, Any],
+    ) -> Result:
+        columns = scores(ranks, ks)
+        bootstrap = self._intervals(clusters)
+        intervals = bootstrap.means(torch.stack(list(columns.values()), dim=1).numpy())
+        median = bootstrap.median(ranks.rank.numpy(), largest=int(ranks.gallery.max()))
+        counts = {"queries": len(query_ids), **counts}
+        exact = {name: {"value": value, self._ci: [value, value]} for name, value in chance(ranks, ks).items()}
+        named = self._named([*columns, "median_rank"], [*intervals, median])
+        return Result(ranks, query_ids, partner_ids, clusters, columns, named | counts, exact | counts)
+
+
+def _rows(embeddings: Tensor, profile_ids: Sequence[str]) -> dict[str, int]:
+    row_of = {profile: i for i, profile in enumerate(profile_ids)}
+    if not len(embeddings) == len(profile_ids) == len(row_of):
+        raise ValueError(
+            f"{len(embeddings)} embeddings for {len(profile_ids)} profiles, {len(row_of)} of them distinct"
+        )
+    return row_of
+
+
+def _same_people(
+    couples: Iterable[tuple[str, str]],
+    left_ids: Iterable[str],
+    right_ids: Iterable[str],
+    people: Mapping[str, str] | None,
+) -> list[tuple[str, str]]:
+    """All pairs of gallery profiles that are a couple of `couples` or belong to the same two people as one."""
+    lefts: dict[tuple[str, str], list[str]] = {}
+    rights: dict[tuple[str, str], list[str]] = {}
+    for side, ids in ((lefts, left_ids), (rights, right_ids)):
+        for profile in ids:
+            side.setdefault(person_of(profile, people), []).append(profile)
+    pairs = ((person_of(left, people), person_of(right, people)) for left, right in couples)
+    return [(left, right) for one, other in pairs for left in lefts.get(one, []) for right in rights.get(other, [])]

@@ -1,0 +1,115 @@
+"""Confidence intervals by a bootstrap over clusters of connected people.
+
+Queries of one cluster (both directions of a couple, couples that share a profile) are resampled together, which gives
+the standard error of a mean whatever the correlation within clusters. How the interval follows from it:
+
+- `means` of scores in [0, 1]: Wilson's score interval (Wilson 1927) with the bootstrap's variance in place of the
+  binomial one, and Student's t with the effective number of clusters less one. With 75 couples, percentile, BCa and
+  Student-t intervals cover as little as 87 to 89 % near 1, because a sample of few misses (or hits) understates the
+  variance. So half a cluster of the largest possible variance is added, which matters only where either are few.
+- `differences` of two models on the same queries: mean difference plus and minus Student's t times the standard error.
+- `median` of ranks: percentiles of the bootstrap distribution.
+
+`experiments/coverage` measures them: 94.2 % or more for means from 0.07 to 0.95, 93.6 % or more for differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+PRIOR_CLUSTERS = 0.5
+_CELLS = 4_000_000  # resampling is done in chunks of at most this many (resample, cluster) counts
+
+
+@dataclass(frozen=True)
+class Interval:
+    value: float
+    low: float
+    high: float
+
+
+class ClusterBootstrap:
+    """Intervals for scores of Q queries; `clusters` (Q,) are numbers, equal for queries that belong together.
+
+    The resamples depend on `seed` and the clusters alone, so calls for several models are paired. With one cluster
+    nothing is known about the spread: the intervals are then the whole range.
+    """
+
+    def __init__(self, clusters: ArrayLike, *, confidence: float, num_resamples: int, seed: int) -> None:
+        _, self._cluster, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
+        self._sizes = sizes.astype(float)
+        self._num_resamples, self._seed = num_resamples, seed
+        self._tails = (1 - confidence) / 2, (1 + confidence) / 2
+        self.num_clusters = len(sizes)
+        self.effective_clusters = float(self._sizes.sum() ** 2 / (self._sizes**2).sum())
+
+    def means(self, scores: ArrayLike) -> list[Interval]:
+        """Interval of the mean of each column of `scores` (Q, M), all in [0, 1]."""
+        scores = np.asarray(scores, dtype=float)
+        value = scores.mean(0).clip(0, 1)
+        if self.num_clusters < 2:
+            return [Interval(v, 0.0, 1.0) for v in value.tolist()]
+        worst = value * (1 - value)  # times 1 / effective clusters: the variance if each cluster were all 0 or all 1
+        hits = self.effective_clusters * np.minimum(value, 1 - value)
+        share = self._variance(scores) * self.effective_clusters / np.where(worst > 0, worst, 1)
+        share = (share * hits + PRIOR_CLUSTERS) / (hits + PRIOR_CLUSTERS)
+        weight = self._t_squared() * share / self.effective_clusters
+        centre = (value + weight / 2) / (1 + weight)
+        half = np.sqrt(weight * worst + weight**2 / 4) / (1 + weight)
+        # Without misses (or hits) centre plus half is 1 (or centre minus half 0) only up to rounding.
+        low, high = np.minimum(centre - half, value).clip(0, 1), np.maximum(centre + half, value).clip(0, 1)
+        return [Interval(*row) for row in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)]
+
+    def differences(self, scores: ArrayLike) -> list[Interval]:
+        """Interval of the mean of each column of differences (Q, M) of scores, all in [-1, 1]."""
+        scores = np.asarray(scores, dtype=float)
+        value = scores.mean(0)
+        if self.num_clusters < 2:
+            return [Interval(v, -1.0, 1.0) for v in value.tolist()]
+        half = np.sqrt(self._t_squared() * self._variance(scores))
+        low, high = (value - half).clip(-1, 1), (value + half).clip(-1, 1)
+        return [Interval(*row) for row in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)]
+
+    def median(self, ranks: ArrayLike, *, largest: float) -> Interval:
+        """Interval of the median of `ranks` (Q,), which are between 1 and `largest`."""
+        ranks = np.asarray(ranks, dtype=float)
+        value = float(np.median(ranks))
+        if self.num_clusters < 2:
+            return Interval(value, 1.0, float(largest))
+        order = np.argsort(ranks, kind="stable")
+        ordered, cluster = ranks[order], self._cluster[order]
+        medians = []
+        for counts in self._resamples():
+            for row in counts:
+                below = row[cluster].cumsum()
+                middle = (below[-1] + 1) // 2, below[-1] // 2 + 1  # the two middle places, equal when the count is odd
+                medians.append(ordered[np.searchsorted(below, middle)].mean())
+        low, high = np.quantile(medians, self._tails)
+        return Interval(value, float(low), float(high))
+
+    def _variance(self, scores: NDArray) -> NDArray:
+        """Variance (M,) of the mean over queries when clusters are drawn with replacement, made unbiased."""
+        sums = np.zeros((self.num_clusters, scores.shape[1]))
+        np.add.at(sums, self._cluster, scores)
+        means = np.concatenate([(counts @ sums) / (counts @ self._sizes)[:, None] for counts in self._resamples()])
+        return ((means - scores.mean(0)) ** 2).mean(0) * self.num_clusters / (self.num_clusters - 1)
+
+    def _t_squared(self) -> float:
+        from scipy.special import stdtrit
+
+        return float(stdtrit(max(self.effective_clusters - 1, 1e-3), self._tails[1]) ** 2)
+
+    def _resamples(self) -> Iterator[NDArray]:
+        """Chunks (resamples, clusters) of how often each cluster was drawn."""
+        generator = np.random.default_rng(self._seed)
+        chunk = max(1, _CELLS // self.num_clusters)
+        for start in range(0, self._num_resamples, chunk):
+            rows = min(chunk, self._num_resamples - start)
+            drawn = generator.integers(self.num_clusters, size=(rows, self.num_clusters))
+            drawn += np.arange(rows)[:, None] * self.num_clusters
+            counts = np.bincount(drawn.ravel(), minlength=rows * self.num_clusters)
+            yield counts.reshape(rows, self.num_clusters).astype(float)

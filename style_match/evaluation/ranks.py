@@ -1,0 +1,175 @@
+"""Exact ranks of the true partners. Needs torch alone, so that a training step can import it cheaply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from style_match.errors import UserError
+
+LEFT_TO_RIGHT, RIGHT_TO_LEFT, AMONG_PROFILES = 0, 1, 2
+DIRECTIONS = ("left_to_right", "right_to_left", "among_profiles")
+
+# Similarities are summed in float64. Two that differ by less than this differ by the order of the summation at most
+# (E * 2^-53 < 1e-12 up to E = 9000), so they count as a tie: ranks depend neither on the block nor on the BLAS.
+TIE = 1e-12
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One row a query (Q,); indices point into the rows that were given.
+
+    `rank` is 1 for the best, `gallery` the number of candidates of this query after masking, `num_relevant` how many
+    of them are right (1 for couples, the other profiles of the class for styles), `direction` indexes `DIRECTIONS`.
+    """
+
+    query: Tensor
+    partner: Tensor
+    direction: Tensor
+    rank: Tensor
+    gallery: Tensor
+    similarity: Tensor
+    num_relevant: Tensor
+
+
+@dataclass(frozen=True)
+class StyleRanks(Ranks):
+    """`rank`, `partner` and `similarity` are those of the best ranked profile of the query's class.
+
+    `precision` (Q, K) is the share of the query's class in the top k for each of `ks`; `average_precision` (Q,) is
+    AP@R of Musgrave et al. 2020, "A Metric Learning Reality Check", section 3.2. `skipped` counts the profiles that
+    were no query because they are alone in their class.
+    """
+
+    ks: tuple[int, ...]
+    precision: Tensor
+    average_precision: Tensor
+    skipped: int
+
+
+def couple_ranks(left: Tensor, right: Tensor, couples: Tensor, *, block: int, known: Tensor | None = None) -> Ranks:
+    """Rank of each true partner in both directions, ties counted against the model.
+
+    `left` (L, E) and `right` (R, E) are unit rows, one a profile: the galleries. `couples` (C, 2) are distinct pairs of
+    rows (left, right): the 2C queries, left to right first. All other partners of a query in `couples` and in `known`
+    (pairs that are true as well but are no queries) are taken out of its gallery. Memory grows with block x gallery.
+
+    Raises UserError when an embedding is not finite, ValueError when rows are not unit length or couples repeat.
+    """
+    left, right = _unit_float64(left), _unit_float64(right)
+    couples = couples.to(left.device)
+    if len(torch.unique(couples, dim=0)) != len(couples):
+        raise ValueError("the same couple was given twice")
+    truth = couples if known is None else torch.cat([couples, known.to(couples)])
+    truth = torch.unique(truth, dim=0)
+    forward = _rank_partners(left, right, couples, truth, block)
+    backward = _rank_partners(right, left, couples.flip(1), truth.flip(1), block)
+    rank, gallery, similarity = (torch.cat(parts) for parts in zip(forward, backward, strict=True))
+    direction = torch.tensor([LEFT_TO_RIGHT, RIGHT_TO_LEFT]).repeat_interleave(len(couples))
+    return Ranks(
+        query=torch.cat([couples[:, 0], couples[:, 1]]).cpu(),
+        partner=torch.cat([couples[:, 1], couples[:, 0]]).cpu(),
+        direction=direction,
+        rank=rank.cpu(),
+        gallery=gallery.cpu(),
+        similarity=similarity.cpu(),
+        num_relevant=torch.ones_like(direction),
+    )
+
+
+def style_ranks(
+    embeddings: Tensor, labels: Tensor, *, ks: tuple[int, ...], block: int, people: Tensor | None = None
+) -> StyleRanks:
+    """Every profile asks for the other profiles of its class, ties counted against the model.
+
+    `embeddings` (N, E) are unit rows, one a profile, `labels` (N,) their classes. The gallery of a query is all other
+    profiles; with `people` (N,), all profiles of other people. Memory grows with block x gallery.
+
+    Raises UserError when an embedding is not finite or no class has two profiles, ValueError when a row is not unit
+    length or a k is above N - 1.
+    """
+    embeddings = _unit_float64(embeddings)
+    device, count = embeddings.device, len(embeddings)
+    if any(not 1 <= k < count for k in ks):
+        raise ValueError(f"every k of {ks} must be between 1 and the gallery of {count - 1}")
+    labels = labels.to(device)
+    people = torch.arange(count, device=device) if people is None else people.to(device)
+    columns: dict[str, list[Tensor]] = {}
+    for query in torch.arange(count, device=device).split(block):
+        own = people[query, None] == people[None, :]
+        relevant = (labels[query, None] == labels[None, :]) & ~own
+        asks = relevant.any(1)
+        query, own, relevant = query[asks], own[asks], relevant[asks]
+        if len(query):
+            similarity = (embeddings[query] @ embeddings.T).masked_fill_(own, -torch.inf)
+            for name, column in _rank_class(similarity, relevant, ks).items():
+                columns.setdefault(name, []).append(column.cpu())
+            columns.setdefault("query", []).append(query.cpu())
+            columns.setdefault("gallery", []).append((~own).sum(1).cpu())
+    if not columns:
+        raise UserError("no style class has two profiles in this split, so nothing can be retrieved: add profiles")
+    joined = {name: torch.cat(parts) for name, parts in columns.items()}
+    direction = torch.full_like(joined["query"], AMONG_PROFILES)
+    return StyleRanks(**joined, direction=direction, ks=tuple(ks), skipped=count - len(direction))
+
+
+def _rank_partners(
+    queries: Tensor, gallery: Tensor, pairs: Tensor, truth: Tensor, block: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rank, gallery size and similarity (C,) of each pair (row of queries, row of gallery); truth: distinct pairs."""
+    truth = truth[truth[:, 0].argsort(stable=True)]
+    num_true = torch.bincount(truth[:, 0], minlength=len(queries))
+    first_true = num_true.cumsum(0) - num_true
+    ranks, similarities = [], []
+    for pair in pairs.split(block):
+        query, partner = pair.unbind(1)
+        similarity = queries[query] @ gallery.T
+        own = similarity.gather(1, partner[:, None])  # from the same matrix as its rivals
+        counts = num_true[query]
+        row = torch.arange(len(query), device=query.device).repeat_interleave(counts)
+        within = torch.arange(len(row), device=query.device) - (counts.cumsum(0) - counts)[row]
+        similarity[row, truth[first_true[query][row] + within, 1]] = -torch.inf
+        ranks.append(1 + (similarity >= own - TIE).sum(1))
+        similarities.append(own.squeeze(1))
+    return torch.cat(ranks), len(gallery) - num_true[pairs[:, 0]] + 1, torch.cat(similarities)
+
+
+def _rank_class(similarity: Tensor, relevant: Tensor, ks: tuple[int, ...]) -> dict[str, Tensor]:
+    """Columns of StyleRanks for one block (b, N); profiles outside a gallery have similarity -inf."""
+    order = (similarity - TIE * relevant).argsort(dim=1, descending=True)  # within a tie the wrong ones come first
+    hit = relevant.gather(1, order)
+    found = hit.cumsum(1, dtype=torch.int32)
+    num_relevant = relevant.sum(1)
+    position = torch.arange(1, hit.shape[1] + 1, device=hit.device)
+    within_r = hit & (position <= num_relevant[:, None])
+    first = hit.to(torch.int8).argmax(1, keepdim=True)  # argmax gives the first of equal values
+    partner = order.gather(1, first)
+    k = torch.tensor(ks, dtype=torch.long, device=hit.device)
+    return {
+        "rank": first.squeeze(1) + 1,
+        "partner": partner.squeeze(1),
+        "similarity": similarity.gather(1, partner).squeeze(1),
+        "num_relevant": num_relevant,
+        "precision": found[:, k - 1].double() / k,
+        "average_precision": (found.double() / position).masked_fill_(~within_r, 0).sum(1) / num_relevant,
+    }
+
+
+def _unit_float64(rows: Tensor) -> Tensor:
+    """(N, E) in float64, which neither autocast nor TF32 touches; checks that rows are finite and of unit length."""
+    rows = rows.detach()
+    if rows.device.type == "mps":  # has no float64
+        rows = rows.cpu()
+    rows = rows.double()
+    lengths = rows.norm(dim=1)
+    broken = int((~torch.isfinite(lengths)).sum())
+    if broken:
+        raise UserError(
+            f"{broken} of {len(rows)} embeddings hold values that are not finite numbers, so they cannot be ranked: "
+            "training diverged (lower optimizer.lr) or the backbone overflowed (backbone.dtype=fp32)"
+        )
+    if ((lengths - 1).abs() > 1e-2).any():  # rows rounded to bfloat16 stay within
+        raise ValueError(f"embeddings must have unit length, not {lengths.min():.4g} to {lengths.max():.4g}")
+    return rows

@@ -1,0 +1,133 @@
+"""The table a run ends with: chance, frozen backbone, trained head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+ROWS = {"chance": "chance", "frozen": "frozen backbone", "trained": "trained head"}
+_SHORT = {"recall": "R", "precision": "P"}
+
+
+def results_table(
+    sections: Mapping[str, Any], *, width: int, gain: Mapping[str, Any] | None = None, synthetic: bool = False
+) -> RenderableType:
+    """The test split's rows of metrics.json in percent, with intervals; readable from 80 columns of `width` on.
+
+    Where a cell with its interval does not fit on a line, the interval stands below; where the columns do not fit,
+    there are several tables. `gain` is `Evaluator.difference(trained, frozen)`, told in a line. Plain ASCII within.
+    """
+    models = {name: sections[name] for name in ROWS if name in sections}
+    frozen = models["frozen"]
+    columns = sorted(
+        (name for name in frozen if isinstance(frozen[name], Mapping) and name != "median_rank"), key=_place
+    )
+    widest = [2 + max(len(heading(name)), *(len(_bounds(models[row][name])) for row in models)) for name in columns]
+    lines = _pack(columns, [w + 8 for w in widest], width - len(ROWS["frozen"]))
+    one_line = len(lines) == 1
+    if not one_line:
+        lines = _pack(columns, widest, width - len("backbone"))
+    tables = [part for line in lines for part in (_table(models, line, one_line=one_line), Text())]
+    notes = [Text(note, style="dim") for note in _notes(frozen, columns, gain)]
+    return Group(Text(title(frozen, synthetic=synthetic) + "\n", style="bold"), *tables, *notes)
+
+
+def print_results(
+    sections: Mapping[str, Any],
+    *,
+    gain: Mapping[str, Any] | None = None,
+    synthetic: bool = False,
+    console: Console | None = None,
+) -> None:
+    """Prints `results_table` to stdout; into a pipe without colour and 80 columns wide (COLUMNS changes that)."""
+    console = console or Console()
+    console.print(results_table(sections, width=console.width, gain=gain, synthetic=synthetic))
+
+
+def title(section: Mapping[str, Any], *, synthetic: bool) -> str:
+    """What was asked of whom: "Test split: 150 queries, gallery of 75, synthetic data"."""
+    text = f"Test split: {section['queries']:,} queries, gallery of {section['gallery']:,}"
+    return text + (", synthetic data" if synthetic else "")
+
+
+def heading(metric: str) -> str:
+    """recall@5 -> R@5, map@r -> MAP@R."""
+    name, _, k = metric.partition("@")
+    return f"{_SHORT.get(name, name.upper())}@{k.upper()}" if k else name.upper()
+
+
+def interval_of(cell: Mapping[str, Any]) -> Sequence[float]:
+    """[low, high] of a metric of metrics.json, whatever its confidence."""
+    return next(bounds for key, bounds in cell.items() if key.startswith("ci"))
+
+
+def gain_text(cell: Mapping[str, Any]) -> str:
+    """A paired difference in points, such as "+12.7 [+5.3, +20.1]"."""
+    low, high = interval_of(cell)
+    return f"{100 * cell['value']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _table(models: Mapping[str, Any], columns: Sequence[str], *, one_line: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
+    table.add_column("percent", style="cyan", no_wrap=True)
+    for column in columns:
+        table.add_column(heading(column), justify="right", no_wrap=True)
+    for name, section in models.items():
+        table.add_row(
+            ROWS[name] if one_line else ROWS[name].replace(" ", "\n"),
+            *(_cell(section[column], exact=name == "chance", one_line=one_line) for column in columns),
+            style="bold" if name == "trained" else "",
+        )
+    return table
+
+
+def _cell(cell: Mapping[str, Any], *, exact: bool, one_line: bool) -> Text:
+    value = f"{100 * cell['value']:.1f}"
+    if exact:
+        return Text(value)
+    return Text(value).append(f" ({_bounds(cell)})" if one_line else f"\n{_bounds(cell)}", style="dim not bold")
+
+
+def _bounds(cell: Mapping[str, Any]) -> str:
+    low, high = interval_of(cell)
+    return f"{100 * low:.1f}-{100 * high:.1f}"
+
+
+def _place(metric: str) -> int:
+    """Hit rates first, then MRR, so that the paper's columns stand together; then what only styles have."""
+    return next(i for i, name in enumerate(("recall", "mrr", "precision", "map")) if metric.startswith(name))
+
+
+def _pack(columns: Sequence[str], widths: Sequence[int], room: int) -> list[list[str]]:
+    """The columns in order, in as few lines of at most `room` characters as they need."""
+    lines: list[list[str]] = []
+    left = 0
+    for column, width in zip(columns, widths, strict=True):
+        if not lines or width > left:
+            lines.append([])
+            left = room
+        lines[-1].append(column)
+        left -= width
+    return lines
+
+
+def _notes(section: Mapping[str, Any], columns: Sequence[str], gain: Mapping[str, Any] | None) -> list[str]:
+    confidence = next(key for key in section[columns[0]] if key.startswith("ci"))[2:]
+    notes = [f"Intervals: {confidence} %, bootstrap over connected people. Chance is exact."]
+    if any(column.startswith("precision") for column in columns):
+        notes.append("R@k: hit rate. P@k: share of the top k in the query's class.")
+    if gain is not None:
+        shown = dict.fromkeys((columns[0], "mrr"))
+        told = ", ".join(f"{heading(name)} {gain_text(gain[name])}" for name in shown)
+        notes.append(f"Trained minus frozen: {told}")
+    if section["dropped_ks"]:
+        dropped = ", ".join(str(k) for k in section["dropped_ks"])
+        notes.append(f"Left out because above the gallery of {section['gallery']:,}: k = {dropped}")
+    if section.get("skipped"):
+        notes.append(f"Not asked because alone in their class: {section['skipped']} profiles")
+    return notes

@@ -1,0 +1,144 @@
+"""report.html: everything about a run on one page that asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from style_match.errors import UserError
+from style_match.evaluation.evaluator import Result
+from style_match.evaluation.ranks import DIRECTIONS
+from style_match.evaluation.table import ROWS, gain_text, heading, interval_of, title
+from style_match.picture.curves import draw_curves
+
+_MODELS = {**ROWS, "val": "validation"}
+
+
+def write_report(
+    path: Path,
+    *,
+    name: str,
+    sections: Mapping[str, Any],
+    results: Mapping[str, Result],
+    gain: Mapping[str, Any] | None,
+    tsne: Path | None,
+    logged: Iterable[Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+    config: str,
+    synthetic: bool,
+    num_queries: int,
+    dpi: int,
+) -> None:
+    """Writes the page at once, never half; pictures are inside, everything that was data is escaped.
+
+    `name` heads the page (the run); `sections` are those of metrics.json, `results` "frozen" and "trained" as given to
+    ranks.parquet (the last one's best and worst `num_queries` are listed), `gain` is
+    `Evaluator.difference(trained, frozen)`, `tsne` the PNG, `logged` the rows of metrics.csv, `provenance` the content
+    of provenance.json, `config` the YAML. Raises UserError when the page cannot be written.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("style_match.picture", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    models = [model for model in _MODELS if model in sections]
+    best, worst = _queries(results, num_queries)
+    page = environment.get_template("report.html.jinja").render(
+        name=name,
+        subtitle=title(sections["frozen"], synthetic=synthetic),
+        models=[(model, _MODELS[model]) for model in models],
+        metrics=list(_metric_rows(sections, models, gain)),
+        gained=gain is not None,
+        counts=list(_count_rows(sections, models)),
+        tsne=_data_uri(tsne.read_bytes()) if tsne else None,
+        curves=_data_uri(picture) if (picture := draw_curves(logged, dpi=dpi)) else None,
+        queries=[("Best queries", best), ("Worst queries", worst)],
+        model=_MODELS[list(results)[-1]],
+        paired=len(results) > 1,
+        provenance=list(_flat(provenance)),
+        config=config,
+    )
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_text(page, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        reason = f"{error.strerror}. Free some space or choose another folder."
+        raise UserError(f"Cannot write {path}: {reason}") from error
+
+
+def _metric_rows(
+    sections: Mapping[str, Any], models: Iterable[str], gain: Mapping[str, Any] | None
+) -> Iterator[dict[str, Any]]:
+    for metric, cell in sections["frozen"].items():
+        if not isinstance(cell, Mapping):
+            continue
+        scale, digits = (1, 0) if metric == "median_rank" else (100, 1)
+        cells: list[tuple[str, str] | None] = []
+        bars = []
+        for model in models:
+            cell = sections[model].get(metric)
+            if cell is None:  # the smaller validation gallery has fewer k
+                cells.append(None)
+                continue
+            low, high = (scale * bound for bound in interval_of(cell))
+            value = scale * cell["value"]
+            exact = model == "chance"
+            cells.append((f"{value:.{digits}f}", "" if exact else f"{low:.{digits}f} to {high:.{digits}f}"))
+            if scale == 100 and model in ROWS:
+                bars.append((model, value, low, high))
+        yield {
+            "name": "median rank" if metric == "median_rank" else heading(metric),
+            "cells": cells,
+            "bars": bars,
+            "gain": gain_text(gain[metric]) if gain and metric in gain else "",
+        }
+
+
+def _count_rows(sections: Mapping[str, Any], models: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    labels = {"queries": "queries", "gallery": "gallery", "skipped": "alone in their class", "dropped_ks": "k left out"}
+    for count, label in labels.items():
+        values = [sections[model].get(count) for model in models]
+        if any(values):
+            yield label, [", ".join(map(str, v)) if isinstance(v, list) else f"{v or 0:,}" for v in values]
+
+
+def _queries(results: Mapping[str, Result], count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The best and the worst queries of the last model, with the rank the first model gave them beside."""
+    models = list(results.values())
+    before, after = models[0], models[-1]
+    rank, earlier = after.ranks.rank.tolist(), before.ranks.rank.tolist()
+    order = sorted(range(len(rank)), key=lambda i: (rank[i], -earlier[i]))
+
+    def row(i: int) -> dict[str, Any]:
+        return {
+            "query": after.query_ids[i],
+            "partner": after.partner_ids[i],
+            "direction": DIRECTIONS[int(after.ranks.direction[i])].replace("_", " "),
+            "rank": rank[i],
+            "earlier": earlier[i],
+            "gallery": int(after.ranks.gallery[i]),
+            "similarity": f"{float(after.ranks.similarity[i]):.3f}",
+        }
+
+    return [row(i) for i in order[:count]], [row(i) for i in reversed(order[-count:])]
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def _data_uri(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()

@@ -1,0 +1,121 @@
+"""t-SNE of the test split's embeddings: styles by class, couples as two sides joined by lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from style_match.picture.canvas import COLOURS, INK, MARKERS, figure, save
+
+
+def draw_tsne(
+    path: Path,
+    panels: Mapping[str, Tensor],
+    *,
+    labels: Sequence[str] | None = None,
+    couples: Sequence[tuple[int, int]] | None = None,
+    sides: tuple[str, str] = ("left", "right"),
+    synthetic: bool = False,
+    perplexity: float,
+    max_points: int,
+    seed: int,
+    dpi: int,
+) -> None:
+    """Draws the panels side by side into a PNG; the same input gives the same picture.
+
+    `panels` maps a title ("frozen backbone", "trained head") to unit rows (N, E) of the same N profiles. Give `labels`
+    (N) for styles, or `couples`, pairs of rows (left, right) whose sides are called `sides`. A title tells how well the
+    classes part in the embedding space itself: the mean silhouette of the true classes by cosine distance
+    (Rousseeuw 1987, -1 to 1), or for couples the mean cosine of partners and of all others. `seed` chooses `max_points`
+    where there are more. Raises ValueError unless exactly one of labels and couples is given.
+    """
+    if (labels is None) == (couples is None):
+        raise ValueError("give either labels or couples")
+    rows = {name: embedding.detach().cpu().double().numpy() for name, embedding in panels.items()}
+    count = len(next(iter(rows.values())))
+    note = "synthetic data" if synthetic else ""
+    if labels is not None:
+        chosen = _sample(np.arange(count)[:, None], max_points, seed).ravel()
+        legend = sorted(set(labels))
+        shape = np.array([legend.index(label) for label in labels])[chosen]
+        lines = np.empty((0, 2), dtype=int)
+    else:
+        pairs = _sample(np.asarray(couples, dtype=int).reshape(-1, 2), max_points // 2, seed)
+        chosen = np.unique(pairs)
+        legend = list(sides)
+        shape = np.isin(chosen, pairs[:, 1]).astype(int)
+        lines = np.searchsorted(chosen, pairs)
+    if len(chosen) < count:
+        note = ", ".join(part for part in (note, f"{len(chosen):,} of {count:,} profiles") if part)
+    drawing = figure(width=5.2 * len(rows) + 1.9, height=5.4)
+    axes = drawing.subplots(1, len(rows), squeeze=False)[0]
+    for axis, (name, embedding) in zip(axes, rows.items(), strict=True):
+        embedding = embedding[chosen]
+        told = _silhouette(embedding, shape) if labels is not None else _cosines(embedding, shape, lines)
+        _scatter(axis, _project(embedding, perplexity), shape, lines, legend)
+        axis.set_title(f"{name}\n", fontsize=13, fontweight="bold", color=INK)
+        axis.text(0.5, 1.02, told, transform=axis.transAxes, ha="center", fontsize=10, color=INK)
+    handles, names = axes[-1].get_legend_handles_labels()
+    drawing.legend(handles, names, loc="outside right center", frameon=False, fontsize=10, title=note or None)
+    save(drawing, path, dpi=dpi)
+
+
+def _sample(groups: NDArray, most: int, seed: int) -> NDArray:
+    """At most `most` of the rows, in their order."""
+    if len(groups) <= most:
+        return groups
+    return groups[np.sort(np.random.default_rng(seed).choice(len(groups), most, replace=False))]
+
+
+def _project(embedding: NDArray, perplexity: float) -> NDArray:
+    """Coordinates (n, 2); started from the principal components and run on one thread, so always the same."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if len(embedding) < 5 or np.allclose(embedding, embedding[0]):
+        return np.pad(embedding, ((0, 0), (0, 2)))[:, :2]  # too few, or all in one place
+    perplexity = min(perplexity, (len(embedding) - 1) / 3)
+    init = "pca" if min(embedding.shape) > 1 else "random"
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, init=init, random_state=0, learning_rate="auto").fit_transform(embedding)
+
+
+def _silhouette(embedding: NDArray, classes: NDArray) -> str:
+    from sklearn.metrics import silhouette_score
+
+    if not 1 < len(np.unique(classes)) < len(classes):
+        return "silhouette of the classes: none"
+    return f"silhouette of the classes {silhouette_score(embedding, classes, metric='cosine'):.2f}"
+
+
+def _cosines(embedding: NDArray, side: NDArray, lines: NDArray) -> str:
+    """Mean cosine of partners, and of all other left-right pairs, from sums: no matrix of all pairs."""
+    left, right = embedding[side == 0], embedding[side == 1]
+    partners = (embedding[lines[:, 0]] * embedding[lines[:, 1]]).sum()
+    others = len(left) * len(right) - len(lines)
+    told = f"mean cosine: partners {partners / len(lines):.2f}"
+    return told + (f", others {(left.sum(0) @ right.sum(0) - partners) / others:.2f}" if others else "")
+
+
+def _scatter(axis: Any, places: NDArray, shape: NDArray, lines: NDArray, legend: Sequence[str]) -> None:
+    from matplotlib.collections import LineCollection
+
+    size = float(np.clip(9000 / len(places), 8, 46))
+    if len(lines):
+        axis.add_collection(LineCollection(places[lines], colors=INK, linewidths=0.6, alpha=0.35, zorder=1))
+    for i, name in enumerate(legend):
+        at = places[shape == i]
+        marker, colour = MARKERS[i // len(COLOURS) % len(MARKERS)], COLOURS[i % len(COLOURS)]
+        if len(lines):
+            marker = MARKERS[i]  # the sides differ in form too
+        axis.scatter(*at.T, s=size, c=colour, marker=marker, label=name, edgecolors="white", linewidths=0.5, zorder=2)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.margins(0.05)
+    for spine in axis.spines.values():
+        spine.set_color("#cccccc")

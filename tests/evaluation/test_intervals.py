@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from style_match.evaluation.intervals import ClusterBootstrap
+
+PAIRED = np.tile(np.arange(75), 2)
+
+
+def bootstrap(clusters, *, num_resamples=2000, seed=0):
+    return ClusterBootstrap(clusters, confidence=0.95, num_resamples=num_resamples, seed=seed)
+
+
+def correlated_hits(p, correlation, repeats):
+    """(150, repeats): both directions of 75 couples."""
+    generator = np.random.default_rng(0)
+    shared, own = generator.standard_normal((75, repeats))[PAIRED], generator.standard_normal((150, repeats))
+    return (np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own < stats.norm.ppf(p)).astype(float)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("p", [0.07, 0.3, 0.8, 0.95])
+def test_rates_of_75_couples_are_covered(p, correlation):
+    intervals = bootstrap(PAIRED).means(correlated_hits(p, correlation, 1500))
+    assert np.mean([i.low <= p <= i.high for i in intervals]) >= 0.93
+
+
+def test_differences_of_75_couples_are_covered():
+    gain = correlated_hits(0.3, 0.5, 1500) - correlated_hits(0.12, 0.5, 1500)[:, ::-1]
+    assert np.mean([i.low <= 0.18 <= i.high for i in bootstrap(PAIRED).differences(gain)]) >= 0.93
+
+
+def test_many_independent_queries_give_wilsons_interval():
+    hits = np.arange(4000) < 500
+    (ours,) = bootstrap(np.arange(4000)).means(hits[:, None])
+    wilson = stats.binomtest(500, 4000).proportion_ci(method="wilson")
+    assert (ours.value, ours.low, ours.high) == pytest.approx((0.125, wilson.low, wilson.high), abs=5e-4)
+
+
+def test_the_standard_error_is_that_of_scipys_bootstrap():
+    sizes = np.array([1, 2, 2, 3, 1, 4] * 8)
+    scores = np.random.default_rng(1).random((sizes.sum(), 1)) - 0.3
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    sums = np.bincount(clusters, scores[:, 0])
+
+    def ratio(total, size, axis):
+        return total.sum(axis) / size.sum(axis)
+
+    theirs = stats.bootstrap(
+        (sums, sizes), ratio, paired=True, vectorized=True, method="percentile", rng=2
+    ).standard_error
+    (ours,) = bootstrap(clusters, num_resamples=9999).differences(scores)
+    effective = sizes.sum() ** 2 / (sizes**2).sum()
+    error = (ours.high - ours.value) / stats.t.ppf(0.975, effective - 1) * np.sqrt((len(sizes) - 1) / len(sizes))
+    assert error == pytest.approx(theirs, rel=0.03)
+
+
+def test_asking_everyone_twice_teaches_nothing():
+    once = (np.arange(60) % 5 == 0).astype(float)[:, None]
+    (alone,) = bootstrap(np.arange(60)).means(once)
+    (twice,) = bootstrap(np.tile(np.arange(60), 2)).means(np.tile(once, (2, 1)))
+    assert (alone.low, alone.high) == pytest.approx((twice.low, twice.high))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    scores=st.lists(st.sampled_from([0.0, 0.1, 1 / 3, 0.5, 1.0]), min_size=1, max_size=12),
+    clusters=st.lists(st.integers(0, 5), min_size=12, max_size=12),
+    seed=st.integers(0, 9),
+)
+def test_intervals_stay_in_range_and_hold_the_value(scores, clusters, seed):
+    column = np.array(scores)[:, None]
+    one = bootstrap(clusters[: len(scores)], num_resamples=100, seed=seed)
+    (mean,), (difference,) = one.means(column), one.differences(1 - 2 * column)
+    assert 0 <= mean.low <= mean.value <= mean.high <= 1
+    assert mean.value == pytest.approx(column.mean())
+    assert mean.high > mean.low
+    assert -1 <= difference.low <= difference.high <= 1
+    median = one.median(1 + 9 * column[:, 0], largest=10)
+    assert 1 <= median.low <= median.high <= 10
+    assert median.value == np.median(1 + 9 * column[:, 0])
+
+
+def test_without_a_miss_the_interval_reaches_one_and_leaves_room_below():
+    (perfect,), (hopeless,) = bootstrap(PAIRED).means(np.ones((150, 1))), bootstrap(PAIRED).means(np.zeros((150, 1)))
+    assert (perfect.value, perfect.high, hopeless.value, hopeless.low) == (1, 1, 0, 0)
+    assert 0.93 < perfect.low < 0.97
+    assert hopeless.high == pytest.approx(1 - perfect.low)
+
+
+def test_one_cluster_tells_nothing():
+    alone = bootstrap(np.zeros(6))
+    (mean,), (difference,) = alone.means(np.full((6, 1), 0.5)), alone.differences(np.full((6, 1), 0.1))
+    assert (mean.low, mean.high, difference.low, difference.high) == (0, 1, -1, 1)
+    median = alone.median(np.arange(1, 7), largest=9)
+    assert (median.low, median.high) == (1, 9)
+
+
+def test_the_median_interval_is_the_percentile_interval_of_the_clusters():
+    ranks = np.random.default_rng(3).integers(1, 76, 150)
+    generator = np.random.default_rng(4)
+    drawn = generator.integers(75, size=(4000, 75))
+    medians = np.median(np.stack([ranks[drawn], ranks[drawn + 75]], axis=2).reshape(4000, -1), axis=1)
+    ours = bootstrap(PAIRED, num_resamples=4000).median(ranks, largest=75)
+    assert ours.value == np.median(ranks)
+    assert (ours.low, ours.high) == pytest.approx(np.quantile(medians, (0.025, 0.975)), abs=1.5)
+
+
+def test_the_seed_alone_decides():
+    scores = np.random.default_rng(5).random((150, 3))
+    assert bootstrap(PAIRED).means(scores) == bootstrap(PAIRED).means(scores)
+    assert bootstrap(PAIRED).means(scores) != bootstrap(PAIRED, seed=1).means(scores)
+
+
+def test_a_narrower_confidence_gives_a_narrower_interval():
+    scores = np.random.default_rng(6).random((150, 1))
+    widths = []
+    for confidence in (0.8, 0.95):
+        made = ClusterBootstrap(PAIRED, confidence=confidence, num_resamples=500, seed=0)
+        for interval in (
+            *made.means(scores),
+            *made.differences(scores),
+            made.median(scores[:, 0] * 74 + 1, largest=75),
+        ):
+            widths.append(interval.high - interval.low)
+    assert all(narrow < wide for narrow, wide in zip(widths[:3], widths[3:], strict=True))
