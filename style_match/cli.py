@@ -1,0 +1,182 @@
+"""The outermost entry of every step: answers help and mistakes first, then runs the step under Hydra.
+
+Nothing heavy is imported here: help and mistakes are answered in about a second. Exit codes: 0; 2 for the user's
+mistakes (`UserError`); 1 for Hydra's own errors and for bugs; 130 for Ctrl-C.
+"""
+
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra import main as hydra_main
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from style_match import sweep
+from style_match.errors import UserError
+from style_match.options import Vocabulary
+from style_match.plan import Plan, merge_run_config
+from style_match.run import read_config
+
+__all__ = ["conf_dir", "main", "merge_run_config"]
+
+VERSION_BASE = "1.3"
+QUOTING = "A value with other signs goes into two pairs of quotes: 'data.root=\"/my photos (new)\"'"
+
+# ${either:${run},FOLDER} is the first of the two that is not null
+OmegaConf.register_new_resolver("either", lambda first, second: first or second, replace=True)
+
+
+def main(step: str, run: Callable[[DictConfig], object]) -> None:
+    """Answer the command line of a step.
+
+    Args:
+        step: its name; its primary config is called so too.
+        run: does the work of one run, and imports what is heavy itself. Where the command line names a run (`run=`),
+            it gets that run's config with this command line's wishes in it (`merge_run_config`).
+    """
+    version.setbase(VERSION_BASE)
+    args = get_args_parser().parse_intermixed_args()
+    debug = any(word.lstrip("+").lower() == "debug=true" for word in args.overrides)
+    try:
+        code = _answer(step, run, args)
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        code = _say(str(error), 2)
+    except CompactHydraException as error:
+        if debug:
+            traceback.print_exc()
+        cause = [str(error.__cause__)] if error.__cause__ else []
+        hint = [QUOTING] if isinstance(error, OverrideParseException) else []
+        code = _say("\n".join([str(error), *cause, *hint]), 1)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not _by_keyboard(stop):
+            raise
+        code = _say("Stopped by Ctrl-C.", 130)
+    if code:
+        sys.exit(code)
+
+
+def conf_dir() -> Path:
+    """The configs: inside the package where it is installed, beside it in a checkout."""
+    inside = Path(__file__).resolve().parent / "conf"
+    return inside if inside.is_dir() else inside.parent.parent / "conf"
+
+
+def _answer(step: str, run: Callable[[DictConfig], object], args: Namespace) -> int:
+    if not (args.hydra_help or args.shell_completion or args.experimental_rerun):
+        with _hydra(step, args) as hydra:
+            words = Vocabulary(hydra, step, args.config_name)
+            plan = Plan(words, args.overrides, multirun=args.multirun)
+            plan.check(words_only=bool(args.help or args.cfg or args.info))
+            if args.help:
+                return _say_help(words, plan.config)
+            if not (args.cfg or args.info):
+                return _run_sweep(hydra, run, plan) if plan.is_sweep else _run_once(hydra, run, plan)
+    hydra_main(config_path=str(conf_dir()), config_name=step, version_base=VERSION_BASE)(run)()
+    return 0
+
+
+@contextmanager
+def _hydra(step: str, args: Namespace) -> Iterator[Hydra]:
+    search_path = create_config_search_path(str(Path(args.config_path).absolute() if args.config_path else conf_dir()))
+    if args.config_dir:
+        folder = Path(args.config_dir).absolute()
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {args.config_dir}: there is no such folder.")
+        search_path.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
+    try:
+        yield Hydra.create_main_hydra2(task_name=step, config_search_path=search_path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+class Job:
+    """What Hydra calls for a run, and for each cell of a sweep, there perhaps in another process."""
+
+    def __init__(self, run: Callable[[DictConfig], object], *, is_sweep: bool):
+        self.run = run
+        self.is_sweep = is_sweep
+
+    def __call__(self, cfg: DictConfig) -> object:
+        """Returns what the run returns, or the mistake that ended it; a cell raises it, so that the others go on."""
+        overrides = list(HydraConfig.get().overrides.task)
+        try:
+            if cfg.get("run"):
+                cfg = merge_run_config(read_config(cfg.run), cfg, overrides)
+            return self.run(cfg)
+        except Exception as error:
+            mistake = isinstance(error, UserError)
+            if self.is_sweep:
+                print(
+                    f"Failed: {error}" if mistake and not cfg.get("debug") else traceback.format_exc(), file=sys.stderr
+                )
+                sweep.record_failure(Path(HydraConfig.get().runtime.output_dir), overrides, error, mistake=mistake)
+            elif mistake:
+                return error
+            raise
+
+
+def _run_once(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) -> int:
+    job = hydra.run(
+        config_name=plan.words.config_name, task_function=Job(run, is_sweep=False), overrides=plan.for_hydra()
+    )
+    if isinstance(job.return_value, UserError):
+        raise job.return_value
+    return 0
+
+
+def _run_sweep(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) -> int:
+    sweep_dir = Path(plan.config.hydra.sweep.dir)
+    sweep.forget_failures(sweep_dir)
+    try:
+        hydra.multirun(
+            config_name=plan.words.config_name, task_function=Job(run, is_sweep=True), overrides=plan.for_hydra()
+        )
+    except Exception:
+        if sweep.failures(sweep_dir) is None:
+            raise
+    failed = sweep.failures(sweep_dir)
+    if failed is None:
+        return 0
+    report, all_mistakes = failed
+    return _say(report, 2 if all_mistakes else 1)
+
+
+def _say(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def _say_help(words: Vocabulary, config: DictConfig) -> int:
+    """What the step does, its groups with the choice in use marked, and examples."""
+    groups = [*words.groups, "hydra/launcher"]
+    width = max(map(len, groups))
+    print(f"{words.command} [-m] [GROUP=CHOICE ...] [OPTION=VALUE ...]\n\n{config.hydra.help.header}\n")
+    print("Groups (* in use)")
+    noted = config.hydra.runtime.choices
+    for group in groups:
+        # several choices of one group are not noted by Hydra; each has a node of its own name
+        chosen = [noted[group]] if group in noted else list(config[group])
+        choices = [f"*{choice}" if choice in chosen else choice for choice in words.choices(group)]
+        print(f"  {group:<{width}}  {' '.join(choices)}")
+    print("\n--cfg job prints every option with its value; -m runs all combinations of values written a,b.\n")
+    print(config.hydra.help.footer)
+    return 0
+
+
+def _by_keyboard(stop: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it; Lightning answers it with `sys.exit(1)`."""
+    while stop is not None and not isinstance(stop, KeyboardInterrupt):
+        stop = stop.__cause__ or stop.__context__
+    return stop is not None

@@ -1,0 +1,15 @@
+"""`python -m style_match.embed`: the frozen backbone's features of every photo, into the feature store."""
+
+from omegaconf import DictConfig
+
+from style_match import cli
+
+
+def run(cfg: DictConfig) -> None:
+    from style_match.inputs import Inputs
+
+    Inputs(cfg).embed()
+
+
+if __name__ == "__main__":
+    cli.main("embed", run)

@@ -1,0 +1,56 @@
+"""`python -m style_match.evaluate`: a trained run, or the frozen backbone alone, on the test split of a dataset."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from style_match import cli
+
+
+def run(cfg: DictConfig) -> None:
+    """Score the run that `run=` names, or without it the frozen backbone (head=identity).
+
+    Another dataset than the run's may be asked for: `run=STYLE_RUN data=demo_couples` asks whether likeness in style alone
+    predicts couples.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from style_match.errors import UserError
+    from style_match.fit import build_data, build_matcher, checkpoint_path, load_weights
+    from style_match.head.identity import Identity
+    from style_match.inputs import Inputs
+    from style_match.outcome import write_outcome
+    from style_match.run import RunFolder, read_config
+    from style_match.score import Scorer, frozen_matcher, score
+
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=False)
+    inputs = Inputs(cfg)
+    data = build_data(cfg, inputs)
+    scorer = Scorer(cfg, inputs, data)
+    in_dim = inputs.features.shape[1]
+    matcher = build_matcher(cfg, inputs, in_dim)
+    trained = None
+    if not isinstance(matcher.head, Identity):
+        if cfg.run is None:
+            raise UserError("This head has no weights without a run: give run=FOLDER, or head=identity for the backbone.")
+        trained = matcher
+        load_weights(trained, checkpoint_path(cfg.ckpt_path or "best", Path(cfg.run)))
+    scores = score(scorer, frozen_matcher(matcher, in_dim), trained)
+    folder.write_config(cfg)
+    write_outcome(cfg, folder, inputs, scorer, scores, selected=None, run=cfg.run)
+    if trained and cfg.run and read_config(cfg.run).data.task != cfg.data.task:
+        print(hypothesis(scores.trained.metrics["mrr"], scores.trained.chance["mrr"]["value"]))
+
+
+def hypothesis(mrr: dict, chance: float) -> str:
+    """Whether a head that was trained for another task says something about this one: its MRR against exact chance."""
+    low, high = next(bounds for name, bounds in mrr.items() if name.startswith("ci"))
+    verdict = "better than chance" if low > chance else "worse than chance" if high < chance else "not told from chance"
+    return (
+        f"A head of another task on this one: MRR minus chance {100 * (mrr['value'] - chance):+.1f} points "
+        f"[{100 * (low - chance):+.1f}, {100 * (high - chance):+.1f}]: {verdict}."
+    )
+
+
+if __name__ == "__main__":
+    cli.main("evaluate", run)

@@ -1,0 +1,163 @@
+"""Fitting a head: data module, module, trainer; selection by val/mrr; checkpoints a killed run goes on from."""
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+
+from style_match import progress
+from style_match.datamodule import MatchData
+from style_match.errors import UserError
+from style_match.inputs import Inputs
+from style_match.module import Matcher
+
+MONITOR = "val/mrr"
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The checkpoint that was selected: `best` is its file, `epoch` counts from 0, `score` its val/mrr."""
+
+    best: Path
+    epoch: int
+    score: float
+    epochs_run: int
+
+
+def build_data(cfg: DictConfig, inputs: Inputs) -> MatchData:
+    """The data module of a run; with encode=online it carries paths and prompts in place of features."""
+    return MatchData.from_folder(
+        inputs.folder,
+        inputs.split,
+        features=None if cfg.encode == "online" else inputs.features,
+        rows=inputs.rows,
+        sampler=instantiate(cfg.sampler),
+        seed=cfg.seed,
+        max_loss_items=cfg.trainer.max_loss_items,
+    )
+
+
+def build_matcher(cfg: DictConfig, inputs: Inputs, in_dim: int) -> Matcher:
+    """The module of a run with fresh weights, which depend on `seed` alone."""
+    lightning.seed_everything(cfg.seed, verbose=False)
+    return Matcher(
+        head=instantiate(cfg.head)(in_dim=in_dim),
+        loss=instantiate(cfg.loss),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+        ks=cfg.evaluation.ks or cfg.evaluation.default_ks,
+        block=cfg.evaluation.block,
+        encode_fn=inputs.encode_online if cfg.encode == "online" else None,
+    )
+
+
+def fit(cfg: DictConfig, matcher: Matcher, data: MatchData, folder: Path, loggers: list[Any]) -> Selected:
+    """Train until `trainer.max_epochs` or early stopping, and load the selected weights into `matcher`.
+
+    Raises:
+        UserError: `ckpt_path` names no checkpoint, or the disk is full.
+    """
+    resume = checkpoint_path(cfg.ckpt_path, folder) if cfg.ckpt_path else None
+    options: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    stopping = options.pop("early_stopping")
+    precision = options.pop("precision")
+    options.pop("max_loss_items")
+    checkpoint = ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename="best",
+        monitor=MONITOR,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [checkpoint, EarlyStopping(monitor=MONITOR, mode="max", **stopping)]
+    if cfg.progress:
+        callbacks.append(FitProgress())
+    quiet()
+    trainer = lightning.Trainer(
+        **options,
+        precision=choose_precision(precision),
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(matcher, datamodule=data, ckpt_path=resume, weights_only=True)
+    best = load_weights(matcher, Path(checkpoint.best_model_path))
+    assert checkpoint.best_model_score is not None
+    return Selected(Path(checkpoint.best_model_path), best["epoch"], float(checkpoint.best_model_score), trainer.current_epoch)
+
+
+def checkpoint_path(name: str, folder: Path) -> Path:
+    """The file of a checkpoint: `best` and `last` are the run folder's own, anything else is a path.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = folder / "checkpoints" / f"{name}.ckpt" if name in ("best", "last") else Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"There is no checkpoint {path} (ckpt_path={name}). A run writes its first after one epoch; start it anew without "
+            "run and ckpt_path."
+        )
+    return path
+
+
+def load_weights(matcher: Matcher, path: Path) -> dict[str, Any]:
+    """Load a checkpoint's weights into `matcher` and return its other content; plain types and tensors only.
+
+    Raises:
+        UserError: the file is no checkpoint of this head.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        matcher.load_state_dict(content["state_dict"])
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is not a checkpoint of this head: {str(error).splitlines()[0]}") from error
+    return content
+
+
+def quiet() -> None:
+    """Silence Lightning's remarks that no user of this package can act on."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+def choose_precision(precision: str) -> Any:
+    """`auto` is bf16 mixed on a GPU that has it, else full precision."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+class FitProgress(Callback):
+    """One bar over all epochs, with val/mrr where a terminal can show it."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.bar = progress.bar("training", "steps", show=trainer.is_global_zero)
+        self.advance = self.bar.__enter__()
+        self.total = int(trainer.estimated_stepping_batches)
+        self.began = time.monotonic()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self.advance(trainer.global_step, self.total)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.bar.__exit__(None, None, None)
+        if trainer.is_global_zero:
+            seconds = time.monotonic() - self.began
+            progress.say(f"training: {trainer.current_epoch} epochs, {trainer.global_step} steps in {seconds:.1f} s")
+
+    def on_exception(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if hasattr(self, "bar"):
+            self.bar.__exit__(None, None, None)

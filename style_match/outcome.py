@@ -1,0 +1,102 @@
+"""What a run ends with: its files, its pictures, the table and where everything is."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from style_match import progress
+from style_match.data.rejected import write_rejected
+from style_match.evaluation.files import metrics_sections, write_ranks
+from style_match.evaluation.table import print_results
+from style_match.fit import Selected
+from style_match.inputs import Inputs
+from style_match.run import RunFolder
+from style_match.score import Scorer, Scores, write_embeddings
+
+
+def write_outcome(
+    cfg: DictConfig,
+    folder: RunFolder,
+    inputs: Inputs,
+    scorer: Scorer,
+    scores: Scores,
+    *,
+    selected: Selected | None,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Write every file of the run folder, print the table and the paths; returns the content of metrics.json.
+
+    `facts` are further lines of provenance.json. metrics.json is written last, so a folder that has it is whole.
+    """
+    synthetic = bool(cfg.data.get("synthetic"))
+    gain = scorer.evaluator.difference(scores.trained, scores.frozen) if scores.trained else None
+    sections = metrics_sections(frozen=scores.frozen, trained=scores.trained, val=scores.val)
+    num_rejected = write_rejected(inputs.folder, folder.file("rejected.csv"), more=inputs.split.excluded)
+    if num_rejected:
+        progress.say(f"left out: {num_rejected} rows, listed with their reasons in {folder.file('rejected.csv')}")
+    for note in inputs.split.notes:
+        progress.say(note)
+    provenance = {
+        **facts,
+        "synthetic": synthetic,
+        "seeds": {"seed": cfg.seed, "split.seed": cfg.split.seed, "data.world_seed": cfg.data.get("world_seed")},
+        "data": {
+            "folder": str(inputs.folder.root),
+            "fingerprint": inputs.folder.fingerprint(inputs.fingerprints),
+            "split": str(inputs.split.path),
+            "items": {name: len(inputs.split.items(name)) for name in ("train", "val", "test")},
+            "left_out": num_rejected,
+        },
+        "features": {"key": inputs.store.key, "pooling": cfg.pooling.name, "width": inputs.features.shape[1]},
+        "backbone": {"source": inputs.checkpoint.source, "revision": inputs.checkpoint.revision},
+        "selected": selected and {"epoch": selected.epoch, "val/mrr": selected.score, "epochs_run": selected.epochs_run},
+    }
+    _draw(cfg, folder.file("tsne.png"), scorer, scores, synthetic=synthetic)
+    folder.write_provenance(**provenance)
+    instantiate(cfg.picture.report)(
+        folder.file("report.html"),
+        name=folder.path.name,
+        sections=sections,
+        results=scores.results,
+        gain=gain,
+        tsne=folder.file("tsne.png"),
+        logged=_logged(folder.path),
+        provenance=folder.provenance(),
+        config=OmegaConf.to_yaml(cfg, resolve=True),
+        synthetic=synthetic,
+    )
+    write_ranks(folder.file("ranks.parquet"), scores.results)
+    write_embeddings(folder.file("embeddings.safetensors"), scorer, scores.embedded)
+    folder.write_json("metrics.json", sections)
+    print_results(sections, gain=gain, synthetic=synthetic)
+    for name in ("", "tsne.png", "report.html"):
+        print(f"{folder.file(name) if name else folder.path}")
+    return sections
+
+
+def _draw(cfg: DictConfig, path: Path, scorer: Scorer, scores: Scores, *, synthetic: bool) -> None:
+    ids = scores.frozen_embedded.profile_ids
+    panels = {"frozen backbone": scores.frozen_embedded.embeddings}
+    if scores.trained_embedded:
+        panels["trained head"] = scores.trained_embedded.embeddings
+    what: dict[str, Any]
+    if scorer.folder.task == "couple":
+        row = {profile_id: i for i, profile_id in enumerate(ids)}
+        what = {
+            "couples": [(row[left], row[right]) for left, right in scorer.couples("test")],
+            "sides": (scorer.folder.left_name, scorer.folder.right_name),
+        }
+    else:
+        what = {"labels": [scorer.folder.labels[profile_id] for profile_id in ids]}
+    instantiate(cfg.picture.tsne)(path, panels, synthetic=synthetic, **what)
+
+
+def _logged(folder: Path) -> Iterator[dict[str, str]]:
+    """The rows of metrics.csv, those of a run that went on after those before."""
+    for path in sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
+        with open(path, newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)

@@ -1,0 +1,158 @@
+"""What a command line will run: one run, or the cells of a sweep, composed and checked before the first one starts."""
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from style_match import check, sweep
+from style_match.errors import UserError
+from style_match.options import Vocabulary, as_tree, has_place
+from style_match.run import read_config
+
+# what a command line says about itself; never taken over from the run that `run=` names
+OF_THE_COMMAND = ("hydra", "run", "ckpt_path", "progress", "debug")
+# options that hold a path, which may be written as it is, in any script and with spaces
+PATHS = {"data.root", "data.image_root", "split.store", "features.root", "backbone.path", "run", "ckpt_path"}
+PATHS |= {"hydra.run.dir", "hydra.sweep.dir"}
+
+
+class Plan:
+    """The cells of a command line (a single run is one cell) and all that is wrong with them.
+
+    Attributes:
+        config: what the choices of the command line make, before its values, with the `hydra` node.
+        is_sweep: whether Hydra sweeps, asked for with `-m` or by an experiment.
+    """
+
+    def __init__(self, words: Vocabulary, typed: Sequence[str], *, multirun: bool):
+        self.words = words
+        parsed = words.parse([path_as_value(line) for line in typed])
+        wrong = {o.key_or_group: words.choice_faults(o) for o in parsed}
+        self.faults = [fault for faults in wrong.values() for fault in faults]
+        # the options of a choice that does not exist cannot be judged
+        lost = {key for key, faults in wrong.items() if faults}
+        self.overrides = [o for o in parsed if o.key_or_group not in lost and o.key_or_group.split(".")[0] not in lost]
+        chosen = lines(o for o in self.overrides if words.is_choice(o))
+        tree = as_tree(words.compose(chosen, sweep=True))
+        self.of_hydra = lines(o for o in self.overrides if o.key_or_group.startswith("hydra.") and has_place(tree, o))
+        self.config = words.compose([*self.of_hydra, *chosen], sweep=True)
+        self.is_sweep = multirun or self.config.hydra.mode == RunMode.MULTIRUN
+        self._only_in_run: set[str] = set()
+
+    def check(self, *, words_only: bool = False) -> None:
+        """Judge every word and, unless the config is only to be shown, every value of every cell.
+
+        Raises:
+            UserError: with the faults of all cells, each once.
+        """
+        swept = [*self._of_experiment(), *self.overrides] if self.is_sweep else self.overrides
+        unknown: list[str] = []
+        values: list[str] = []
+        for cell in sweep.cells(swept) if self.is_sweep else [lines(swept)]:
+            try:
+                self._check_cell(self.words.parse(cell), swept, unknown, values)
+            except UserError as error:
+                unknown.append(str(error))
+        faults = list(dict.fromkeys([*self.faults, *unknown, *([] if words_only else values)]))
+        if unknown and self.is_sweep:
+            tree_of = lambda choice: as_tree(self.words.compose([choice]))  # noqa: E731
+            faults += sweep.as_commands(self.words.command, swept, tree_of)
+        if faults:
+            raise UserError("\n".join(faults))
+
+    def for_hydra(self) -> list[str]:
+        """The overrides to run with, once checked."""
+        given = [_forced(o) if o.key_or_group in self._only_in_run else str(o.input_line) for o in self.overrides]
+        if not self.is_sweep:
+            return [*given, "hydra.mode=RUN"]
+        # the folder is pinned, so that the cells are found whatever launcher and machine runs them
+        return [*given, "hydra.mode=MULTIRUN", f"hydra.sweep.dir={quoted(str(self.config.hydra.sweep.dir))}"]
+
+    def _of_experiment(self) -> list[Override]:
+        params = self.config.hydra.sweeper.get("params") or {}
+        return self.words.parse([f"{key}={values}" for key, values in params.items()])
+
+    def _check_cell(
+        self, overrides: list[Override], typed: Sequence[Override], unknown: list[str], values: list[str]
+    ) -> None:
+        chosen = lines(o for o in overrides if self.words.is_choice(o))
+        base = composed = self.words.compose([*self.of_hydra, *chosen], sweep=True)
+        if run := next((str(o.value()) for o in reversed(overrides) if o.key_or_group == "run" and o.value()), None):
+            base = self._over_run(run, composed, chosen)
+        here, there = as_tree(composed), as_tree(base)
+        unknown += self.words.option_faults(overrides, base, typed)
+        sound = [o for o in overrides if not self.words.is_choice(o) and has_place(there, o) and not o.is_delete()]
+        self._only_in_run.update(o.key_or_group for o in sound if not has_place(here, o))
+        config = deepcopy(base)
+        for override in sound:
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
+        values += check.faults(config, base, step=self.words.step)
+
+    @staticmethod
+    def _over_run(run: str, composed: DictConfig, chosen: list[str]) -> DictConfig:
+        merged = merge_run_config(read_config(run), composed, chosen)
+        choices = merged.hydra.runtime.choices
+        asked = {line.partition("=")[0] for line in chosen}
+        choices.update({group: None for group in choices if group not in asked})  # the run's own are not known by name
+        return merged
+
+
+def merge_run_config(run_cfg: DictConfig, composed_cfg: DictConfig, task_overrides: Sequence[str]) -> DictConfig:
+    """The config of a run, with what a command line asks for in it.
+
+    A choice of a group replaces the group's whole node, a value replaces a value; everything else stays as the run
+    had it. What the run's config lacks (it may be of an older version) is taken from the composed one.
+
+    Args:
+        run_cfg: of the run folder (`read_config`).
+        composed_cfg: of the command line that names the run.
+        task_overrides: that command line's words, such as `data=demo_couples` or `evaluation.ks=[1]`.
+    Raises:
+        UserError: an experiment or a table row, which would change the run's config everywhere.
+    """
+    merged = deepcopy(run_cfg)
+    with flag_override(merged, ["struct", "readonly"], False):
+        for key in composed_cfg:
+            if key in OF_THE_COMMAND or key not in merged:
+                merged[key] = deepcopy(composed_cfg._get_node(key))
+        for override in OverridesParser.create().parse_overrides(list(task_overrides)):
+            key, value = override.key_or_group, override.value()
+            if key in ("experiment", "row"):
+                raise UserError(f"{override.input_line}: run={merged.get('run')} has its own config; leave {key} out.")
+            if key.split(".")[0].split("/")[0] in OF_THE_COMMAND:
+                continue
+            node = composed_cfg._get_node(key) if key in composed_cfg else None
+            if isinstance(node, DictConfig) and not isinstance(value, dict):
+                merged[key] = deepcopy(node)
+            else:
+                OmegaConf.update(merged, key, value, merge=True, force_add=True)
+    return merged
+
+
+def path_as_value(line: str) -> str:
+    """An override whose value is a path that Hydra's grammar cannot read, with the quotes that it needs."""
+    key, equals, path = line.partition("=")
+    if equals and key in PATHS:
+        try:
+            OverridesParser.create().parse_override(line)
+        except HydraException:
+            return f"{key}={quoted(path)}"
+    return line
+
+
+def quoted(value: str) -> str:
+    """A value as Hydra's grammar reads it back, whatever signs are in it."""
+    return '"' + value.replace('"', '\\"') + '"'
+
+
+def lines(overrides: Iterable[Override]) -> list[str]:
+    return [str(override.input_line) for override in overrides]
+
+
+def _forced(override: Override) -> str:
+    return f"++{str(override.input_line).lstrip('+')}"

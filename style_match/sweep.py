@@ -1,0 +1,85 @@
+"""Sweeps: their cells before the first one runs, and those that failed after the last one."""
+
+import itertools
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from style_match.options import has_place
+
+FAILED = "failed.json"  # in the folder of a cell that failed, whichever process or machine ran it
+
+
+def cells(overrides: Sequence[Override]) -> list[list[str]]:
+    """The overrides of every cell, in the order in which Hydra's own sweeper numbers them.
+
+    An interval, which only an optimising sweeper can draw from, stands with its lower end.
+    """
+    rows: dict[str, list[str]] = {}
+    for override in overrides:
+        key, value = override.get_key_element(), override.value()
+        if override.is_discrete_sweep():
+            rows[key] = [f"{key}={word}" for word in override.sweep_string_iterator()]
+        elif override.is_interval_sweep():
+            rows[key] = [f"{key}={getattr(value, 'start', None)}"]
+        else:
+            rows[key] = [str(override.input_line)]
+    return [list(cell) for cell in itertools.product(*rows.values())]
+
+
+def as_commands(command: str, overrides: Sequence[Override], tree_of: Callable[[str], Any]) -> list[str]:
+    """How to write a sweep over choices that do not share the options given: one command for each kind of choice.
+
+    Args:
+        command: such as `python -m style_match.train`.
+        overrides: as typed, after those that an experiment adds.
+        tree_of: the config (nested dicts) that one more override, such as `loss=triplet`, makes.
+    Returns:
+        a line that says so and the commands, a line each; empty where no sweep over choices is the reason.
+    """
+    for swept in overrides:
+        group = swept.key_or_group
+        own = [o for o in overrides if o.key_or_group.startswith(f"{group}.")]
+        if not own or not swept.is_choice_sweep():
+            continue
+        kinds: dict[str, list[str]] = {}
+        for choice in swept.sweep_string_iterator():
+            kept = shlex.join(_lines(o for o in own if has_place(tree_of(f"{group}={choice}"), o)))
+            kinds.setdefault(kept, []).append(choice)
+        if len(kinds) > 1:
+            rest = shlex.join(_lines(o for o in overrides if o not in own and o is not swept))
+            parts = [(command, "-m", f"{group}={','.join(some)}", rest, kept) for kept, some in kinds.items()]
+            return ["Write one command for each:", *("  " + " ".join(filter(None, part)) for part in parts)]
+    return []
+
+
+def record_failure(folder: Path, overrides: Sequence[str], error: Exception, *, mistake: bool) -> None:
+    """Leave word of a failed cell in its folder (`mistake`: the user's to mend)."""
+    what = str(error) if mistake else f"{type(error).__name__}: {error}"
+    fact = {"overrides": list(overrides), "mistake": mistake, "error": what}
+    (folder / FAILED).write_text(json.dumps(fact, ensure_ascii=False), encoding="utf-8")
+
+
+def forget_failures(sweep_dir: Path) -> None:
+    """Take away what an earlier sweep in the same folder left."""
+    for path in sweep_dir.glob(f"*/{FAILED}"):
+        path.unlink()
+
+
+def failures(sweep_dir: Path) -> tuple[str, bool] | None:
+    """What to print at the end of a sweep, and whether all its failures are the user's mistakes; None without any."""
+    paths = sorted(sweep_dir.glob(f"*/{FAILED}"), key=lambda path: (len(path.parent.name), path.parent.name))
+    facts = [json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent} for path in paths]
+    if not facts:
+        return None
+    head = "1 cell of the sweep failed:" if len(facts) == 1 else f"{len(facts)} cells of the sweep failed:"
+    lines = [f"  {' '.join(fact['overrides'])}: {fact['error']}  ({fact['folder']})" for fact in facts]
+    return "\n".join([head, *lines]), all(fact["mistake"] for fact in facts)
+
+
+def _lines(overrides: Any) -> list[str]:
+    return [str(override.input_line) for override in overrides]

@@ -1,0 +1,95 @@
+"""Every YAML: it composes, and says of its `_target_` only what the constructor takes."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from style_match import cli
+
+CONF = cli.conf_dir()
+FILES = sorted(CONF.rglob("*.yaml"))
+STEPS = sorted(path.stem for path in CONF.glob("*.yaml"))
+OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+def targets(tree, where=""):
+    """(path, node) of every node with a `_target_`."""
+    if isinstance(tree, dict):
+        if "_target_" in tree:
+            yield where, tree
+        for name, below in tree.items():
+            yield from targets(below, f"{where}.{name}")
+
+
+def located(name: str):
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+NODES = [
+    pytest.param(node, id=f"{path.relative_to(CONF)}{where}")
+    for path in FILES
+    for where, node in targets(yaml.safe_load(path.read_text(encoding="utf-8")))
+]
+
+
+def test_the_configs_are_there():
+    assert {"train", "embed", "evaluate"} <= set(STEPS)
+    assert len(NODES) > 10
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_target_takes_what_its_yaml_says(node):
+    target = located(node["_target_"])
+    parameters = inspect.signature(target).parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    given = set(node) - OF_HYDRA
+    assert open_ended or given <= set(parameters), f"{sorted(given - set(parameters))} are no parameters"
+
+
+@pytest.mark.parametrize("node", [node for node in NODES if node.values[0]["_target_"].startswith("style_match.")])
+def test_a_number_of_a_yaml_is_not_said_again_in_the_code(node):
+    parameters = inspect.signature(located(node["_target_"])).parameters
+    doubled = [
+        name
+        for name, value in node.items()
+        if name in parameters
+        and isinstance(value, int | float)
+        and parameters[name].default is not inspect.Parameter.empty
+    ]
+    assert doubled == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_composes_with_every_choice_of_every_group(step):
+    with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
+        whole = compose(step, return_hydra_config=True)
+        assert whole.hydra.job.name == step
+        assert whole.hydra.help.header
+        assert whole.hydra.help.footer.count(f"python -m style_match.{step}") == 5
+        groups = [group for group in whole.hydra.runtime.choices if (CONF / group).is_dir() and "/" not in group]
+        assert groups
+        for group in groups:
+            for choice in sorted(path.stem for path in (CONF / group).glob("*.yaml")):
+                config = compose(step, [f"{group}={choice}"])
+                name = config.get(group, {}).get("name") if group not in ("experiment", "row") else None
+                assert name in (None, choice)
+
+
+def test_no_yaml_is_out_of_reach():
+    with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
+        used = {group for step in STEPS for group in compose(step, return_hydra_config=True).hydra.runtime.choices}
+    for path in FILES:
+        group = str(path.parent.relative_to(CONF))
+        assert group == "." or group in used, f"no step reads {path}"
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_experiment_opens_with_its_command(path: Path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# @package _global_"
+    assert any(f"python -m style_match.train experiment={path.stem}" in line for line in lines if line.startswith("#"))

@@ -1,0 +1,261 @@
+"""What happens once a command line is right: runs, sweeps, exit codes, folders."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from style_match import cli
+from style_match.errors import UserError
+
+
+def folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def test_two_runs_have_two_folders_and_nothing_strange_in_them(step):
+    folders = []
+    for _ in range(2):
+        assert step(work=lambda cfg: folders.append(folder())) == 0
+    assert len(set(folders)) == 2
+    assert all(path.is_dir() and path.parent == Path.cwd() / "runs" / "train" for path in folders)
+    assert not any(path.name == ".hydra" for found in folders for path in found.iterdir())
+
+
+def test_a_mistake_in_the_work_is_one_line(step):
+    def work(cfg):
+        raise UserError("photos/a.jpg is no photo: take it out.")
+
+    assert step(work=work) == 2
+    assert step.err == "photos/a.jpg is no photo: take it out.\n"
+
+
+def test_debug_shows_where_it_was_raised(step):
+    def work(cfg):
+        raise UserError("photos/a.jpg is no photo: take it out.")
+
+    assert step("debug=true", work=work) == 2
+    assert "Traceback" in step.err
+    assert "in work" in step.err
+    assert step.err.endswith("photos/a.jpg is no photo: take it out.\n")
+
+
+def test_a_bug_is_not_a_mistake(step):
+    with pytest.raises(ZeroDivisionError):
+        step(work=lambda cfg: 1 / 0)
+
+
+def test_ctrl_c(step):
+    def work(cfg):
+        raise KeyboardInterrupt
+
+    assert step(work=work) == 130
+    assert step.err == "Stopped by Ctrl-C.\n"
+
+
+def test_ctrl_c_that_lightning_turned_into_an_exit(step):
+    def work(cfg):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    assert step(work=work) == 130
+
+
+def test_another_exit_keeps_its_code(step):
+    assert step(work=lambda cfg: sys.exit(5)) == 5
+
+
+def test_a_sweep_runs_every_cell(step):
+    seen = []
+    assert step("-m", "pooling=eos,mean", "head.dim=256,512", work=lambda cfg: seen.append(folder())) == 0
+    assert [(cfg.pooling.name, cfg.head.dim) for cfg in step.configs] == [
+        ("eos", 256),
+        ("eos", 512),
+        ("mean", 256),
+        ("mean", 512),
+    ]
+    assert [path.name for path in seen] == ["0", "1", "2", "3"]
+    assert len({path.parent for path in seen}) == 1
+
+
+def test_a_faulty_cell_is_answered_before_any_cell_runs(step):
+    assert step("-m", "loss.temperature=0.1,-1") == 2
+    assert step.configs == []
+
+
+def test_cells_after_a_failed_one_run_and_the_end_names_it(step):
+    def work(cfg):
+        if cfg.seed == 1:
+            raise UserError("seed 1 is unlucky")
+
+    assert step("-m", "seed=0,1,2", "hydra.sweep.dir=some where", work=work) == 2
+    assert [cfg.seed for cfg in step.configs] == [0, 1, 2]
+    assert "1 cell of the sweep failed:\n  seed=1: seed 1 is unlucky  (some where/1)" in step.err
+    assert json.loads(Path("some where/1/failed.json").read_text())["mistake"] is True
+    assert "Traceback" not in step.err
+
+    assert step("-m", "seed=0,1,2", "hydra.sweep.dir=some where") == 0, "an old failure is forgotten"
+
+
+def test_a_bug_in_a_cell_ends_in_another_code(step):
+    def work(cfg):
+        if cfg.seed == 1:
+            raise UserError("seed 1 is unlucky")
+        if cfg.seed == 2:
+            raise ZeroDivisionError("no seed")
+
+    assert step("-m", "seed=0,1,2", work=work) == 1
+    assert "2 cells of the sweep failed:" in step.err
+    assert "seed=2: ZeroDivisionError: no seed" in step.err
+    assert "Traceback" in step.err
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [
+        (["experiment=table2"], [("identity", "eos"), ("identity", "mean")]),
+        (["experiment=table2", "seed=0,1"], [("identity", "eos")] * 2 + [("identity", "mean")] * 2),
+        (["experiment=table2", "pooling=mean_text"], [("identity", "mean_text")]),
+    ],
+)
+def test_table2_sweeps_by_itself(step, words, kinds):
+    assert step(*words) == 0, step.err
+    assert [(cfg.head._target_.split(".")[2], cfg.pooling.name) for cfg in step.configs] == kinds
+
+
+def test_table3_sweeps_over_its_rows(step):
+    assert step("experiment=table3", "seed=0,1") == 0, step.err
+    rows = [(256, 0.1), (512, 0.1), (512, 0.2)]
+    assert [(cfg.head.dim, cfg.loss.temperature) for cfg in step.configs] == [row for row in rows for _ in range(2)]
+    assert [cfg.seed for cfg in step.configs] == [0, 1] * 3
+
+
+def test_style_sweeps_over_both_losses(step):
+    assert step("experiment=style") == 0, step.err
+    assert [cfg.loss._target_.rpartition(".")[2] for cfg in step.configs] == ["Triplet", "InfoNCE"]
+    assert {(cfg.data.name, cfg.sampler._target_) for cfg in step.configs} == {
+        ("demo_styles", "style_match.sampler.pk.PKSampler")
+    }
+
+
+def test_paper_is_the_papers(step):
+    assert step("experiment=paper") == 0, step.err
+    (cfg,) = step.configs
+    assert (cfg.backbone.name, cfg.prompt.name, cfg.pooling.name) == ("qwen3_vl_2b", "image_metadata", "mean")
+    assert (cfg.head.dim, cfg.loss.temperature) == (512, 0.2)
+    assert (cfg.optimizer.lr, cfg.optimizer.weight_decay) == (5e-5, 1e-3)
+    assert (cfg.sampler.batch_size, cfg.trainer.max_epochs) == (48, 30)
+    assert cfg.trainer.early_stopping.patience > 0
+
+
+def test_how_to_write_a_sweep_whose_choices_differ(step):
+    assert step("-m", "loss=triplet,infonce", "loss.temperature=0.1,0.2", "seed=0,1") == 2
+    assert step.configs == []
+    assert "loss=triplet has no option temperature; loss=infonce has" in step.err
+    command = "python -m style_match.train -m"
+    assert f"{command} loss=triplet seed=0,1\n" in step.err
+    assert f"{command} loss=infonce seed=0,1 loss.temperature=0.1,0.2\n" in step.err
+
+
+def test_help_lists_groups_and_examples(step):
+    assert step("--help") == 0
+    for part in ("*infonce triplet", "*demo_couples", "Examples", "-m pooling=eos,mean", "--cfg job"):
+        assert part in step.out
+    assert step.configs == []
+
+
+def test_help_marks_what_is_chosen(step):
+    assert step("--help", "loss=triplet", "logger=[csv,wandb]") == 0
+    assert "infonce *triplet" in step.out
+    assert "*csv tensorboard *wandb" in step.out
+
+
+def test_cfg_is_left_to_hydra(step):
+    assert step("--cfg", "job", "head.dim=64", "data=couples") == 0, "what lacks may be shown"
+    shown = OmegaConf.create(step.out)
+    assert (shown.head.dim, shown.data.name) == (64, "couples")
+
+
+def test_a_loss_from_another_folder(step, tmp_path):
+    (tmp_path / "extra" / "loss").mkdir(parents=True)
+    (tmp_path / "extra" / "loss" / "mine.yaml").write_text("_target_: mine.Mine\npower: 2\n")
+    assert step("--config-dir", "extra", "loss=mine", "loss.power=3") == 0, step.err
+    assert OmegaConf.to_container(step.configs[0].loss) == {"_target_": "mine.Mine", "power": 3}
+    assert step("--config-dir", "extra", "loss=mine", "loss.pwer=3") == 2
+    assert "Did you mean loss.power=3?" in step.err
+    assert step("--config-dir", "nowhere") == 2
+
+
+def write_run(path: Path, **changes) -> Path:
+    """A run folder as `style_match.train` leaves it, as far as its config goes."""
+    path.mkdir(parents=True)
+    config = {
+        "seed": 7,
+        "run": None,
+        "ckpt_path": None,
+        "debug": False,
+        "progress": True,
+        "data": {"name": "demo_styles", "task": "style", "root": "/styles"},
+        "head": {"_target_": "style_match.head.mlp.MLP", "dim": 64},
+        "loss": {"_target_": "style_match.loss.triplet.Triplet", "margin": 0.3},
+        "sampler": {"_target_": "style_match.sampler.pk.PKSampler", "num_classes": 5},
+    }
+    OmegaConf.save(OmegaConf.create(config | changes), path / "config.yaml")
+    return path
+
+
+def test_a_run_keeps_its_config_save_for_what_is_asked(step, tmp_path):
+    run = write_run(tmp_path / "old run")
+    assert step(f"run={run}", "data=demo_couples", "loss.margin=0.5", "debug=true", step="evaluate") == 0, step.err
+    (cfg,) = step.configs
+    assert (cfg.seed, cfg.head.dim, cfg.loss.margin) == (7, 64, 0.5)
+    assert (cfg.data.name, cfg.data.task) == ("demo_couples", "couple")
+    assert cfg.data.root is None
+    assert (cfg.run, cfg.debug) == (str(run), True)
+    assert cfg.evaluation.default_ks == [5, 10, 20, 30, 50], "what an older run lacks comes from the configs"
+
+
+def test_options_are_judged_by_the_runs_own_config(step, tmp_path):
+    run = write_run(tmp_path / "old")
+    assert step(f"run={run}", "loss.temperature=0.5", step="evaluate") == 2
+    assert "the loss of the run has no option temperature" in step.err
+    assert step(f"run={run}", "head.dim=0", step="evaluate") == 2
+    assert "head.dim=0" in step.err
+
+
+def test_a_run_goes_on_in_its_folder(step, tmp_path):
+    run = write_run(tmp_path / "old")
+    seen = []
+    words = (f"run={run}", "ckpt_path=last")
+    assert step(*words, work=lambda cfg: seen.append(folder())) == 0, step.err
+    assert seen == [run]
+    assert (run / "config.yaml").is_file()
+    assert step(*words, step="evaluate", work=lambda cfg: seen.append(folder())) == 0, step.err
+    assert seen[1] != run, "an evaluation has a folder of its own"
+
+
+def test_runs_can_be_swept_over(step, tmp_path):
+    runs = [write_run(tmp_path / name, seed=seed) for seed, name in enumerate(("a", "b"))]
+    assert step("-m", f"run={runs[0]},{runs[1]}", step="evaluate") == 0, step.err
+    assert [cfg.seed for cfg in step.configs] == [0, 1]
+
+
+def test_an_experiment_cannot_be_laid_over_a_run(step, tmp_path):
+    run = write_run(tmp_path / "old")
+    assert step(f"run={run}", "experiment=paper") == 2
+    assert "leave experiment out" in step.err
+
+
+def test_merging_leaves_its_arguments_alone():
+    run = OmegaConf.create({"head": {"dim": 64, "bias": True}, "seed": 7})
+    composed = OmegaConf.create({"head": {"dim": 512}, "seed": 0, "run": "x", "new": 1})
+    merged = cli.merge_run_config(run, composed, ["seed=3"])
+    assert merged == {"head": {"dim": 64, "bias": True}, "seed": 3, "run": "x", "new": 1}
+    assert cli.merge_run_config(run, composed, ["head=mlp"]).head == {"dim": 512}
+    assert run == {"head": {"dim": 64, "bias": True}, "seed": 7}
+    assert composed == {"head": {"dim": 512}, "seed": 0, "run": "x", "new": 1}

@@ -1,0 +1,76 @@
+"""The doors: `python -m style_match`, the console script's function, and how soon they answer."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from style_match import __main__ as door
+from style_match import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def call(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["style-match", *words])
+    code = 0
+    try:
+        door.main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("words", [(), ("--help",)])
+def test_the_steps_are_listed_with_a_line_each(monkeypatch, capsys, words):
+    code, out, _ = call(monkeypatch, capsys, *words)
+    assert code == 0
+    listed = {line.split()[0]: line.split(maxsplit=1)[1] for line in out.splitlines() if line.startswith("  ")}
+    there = {path.stem for path in (ROOT / "conf").glob("*.yaml")}
+    assert set(listed) == there
+    assert all(len(what) > 10 for what in listed.values())
+
+
+def test_a_step_that_does_not_exist(monkeypatch, capsys):
+    code, _, err = call(monkeypatch, capsys, "trian")
+    assert code == 2
+    assert "Did you mean train?" in err
+
+
+def test_version(monkeypatch, capsys):
+    assert call(monkeypatch, capsys, "--version")[1].strip() == f"style_match {__version__}"
+
+
+def test_a_step_is_run_by_its_name(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(monkeypatch, capsys, "embed", "head.dim=3")
+    assert code == 2
+    assert "no option or group is called head.dim" in err
+
+
+@pytest.mark.parametrize("module", ["cli", "check", "options", "plan", "sweep", "run", "train", "embed", "evaluate"])
+def test_nothing_heavy_is_imported_before_the_words_are_read(module):
+    code = (
+        f"import sys, style_match.{module}\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'sklearn', 'matplotlib', 'pyarrow', 'wandb', 'scipy'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [(["--help"], 0, "Groups"), (["los=triplet"], 2, "loss=triplet"), (["loss=(("], 1, "loss")],
+)
+def test_the_real_step_answers_at_once(words, code, said, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-X", "importtime", "-m", "style_match.train", *words]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert "| torch\n" not in done.stderr and "lightning" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,114 @@
+"""Words of the command line that no config knows, and those that every config must know."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["head.dmi=3"], ["head=mlp has no option dmi", "Did you mean head.dim=3?"]),
+        (["loss=infonec"], ["loss=infonec: no such choice", "Did you mean loss=infonce?", "infonce, triplet"]),
+        (["los=triplet"], ["no option or group is called los", "Did you mean loss=triplet?", "--help"]),
+        (["model=triplet"], ["Did you mean loss=triplet?"]),
+        (["lr=0.1"], ["Did you mean optimizer.lr=0.1?"]),
+        (["optimiser.lr=0.1"], ["Did you mean optimizer.lr=0.1?"]),
+        (["split.sed=1"], ["no option or group is called split.sed", "Did you mean split.seed=1?"]),
+        (["trainer.early_stopping.patienc=1"], ["Did you mean trainer.early_stopping.patience=1?"]),
+        (["hydra.runn.dir=x"], ["Did you mean hydra.run.dir=x?"]),
+        (["+hed.dim=3"], ["no option or group is called hed.dim"]),
+        (["~head.dmi"], ["head=mlp has no option dmi"]),
+        (["logger=[csv,wandbb]"], ["logger=wandbb: no such choice", "Did you mean logger=wandb?"]),
+        (["loss=null"], ["loss=null: no such choice"]),
+        (["hydra/launcher=basik"], ["Did you mean hydra/launcher=basic?"]),
+        (["-m", "loss=triplet,infonec"], ["loss=infonec: no such choice"]),
+        (["loss=triplet", "loss.temperature=0.1"], ["loss=triplet has no option temperature; loss=infonce has"]),
+        (["loss=triplet", "loss.temperature=0.1"], ["Write loss=infonce loss.temperature=0.1", "loss.margin"]),
+        (["-m", "loss=triplet", "loss.temperature=0.1,0.2"], ["Write loss=infonce loss.temperature=0.1,0.2"]),
+        (["data=demo_styles", "loss.temperature=0.1"], ["loss=triplet has no option temperature"]),
+        (["--help", "los=triplet"], ["Did you mean loss=triplet?"]),
+        (["--cfg", "job", "head.dmi=3"], ["Did you mean head.dim=3?"]),
+    ],
+)
+def test_an_unknown_word_gets_the_nearest_right_one(step, words, said):
+    assert step(*words) == 2
+    assert step.configs == []
+    for part in said:
+        assert part in step.err
+    assert "Traceback" not in step.err
+    assert len(step.err.splitlines()) == 1
+
+
+def test_a_group_that_the_step_does_not_read(step):
+    assert step("optimizer=adamw", step="embed") == 2
+    assert "style_match.embed does not read the group optimizer" in step.err
+
+
+def test_all_unknown_words_are_answered_together(step):
+    assert step("loss=infonec", "head.dmi=3", "poolin=eos", "seed=-1") == 2
+    assert len(step.err.splitlines()) == 4
+
+
+def test_options_of_a_choice_that_does_not_exist_are_not_judged(step):
+    assert step("loss=infonec", "loss.margin=3") == 2
+    assert len(step.err.splitlines()) == 1
+
+
+def test_plus_is_not_called_the_remedy(step):
+    step("loss=triplet", "loss.temperature=0.1")
+    assert "+" not in step.err
+
+
+def test_grammar_errors_stay_hydras(step):
+    assert step("loss=((") == 1
+    assert "override_grammar" in step.err
+    assert "Traceback" not in step.err
+
+
+def test_commas_without_m_stay_hydras(step):
+    assert step("loss=triplet,infonce") == 1
+    assert "--multirun" in step.err
+
+
+def test_a_missing_launcher_names_its_extra(step, monkeypatch):
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    whole = ConfigLoaderImpl.get_group_options
+
+    def without_plugins(self, group_name, *args, **kwargs):
+        options = whole(self, group_name, *args, **kwargs)
+        return ["basic"] if group_name == "hydra/launcher" else options
+
+    monkeypatch.setattr(ConfigLoaderImpl, "get_group_options", without_plugins)
+    assert step("-m", "hydra/launcher=submitit_slurm", "seed=0,1") == 2
+    assert "pip install 'style_match[launchers]'" in step.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["loss=infonce", "head.dim=512"],
+        ["loss=triplet", "data=demo_styles", "sampler=pk"],
+        ["loss.temperature=0.2", "pooling=eos", "head.dim=256"],
+        ["head=identity", "pooling=mean"],
+        ["backbone=qwen3_vl_2b", "backbone.path=/somewhere", "prompt=image_metadata"],
+        ["prompt=metadata", "data=couples", "data.root=/somewhere"],
+        ["data=styles", "data.root=/somewhere"],
+        ["encode=online", "sampler=pair", "seed=0", "split.seed=0"],
+        ["logger=wandb"],
+        ["logger=[csv,tensorboard,wandb]"],
+        ["experiment=paper"],
+        ["hydra.run.dir=somewhere"],
+        ["+trainer.limit_train_batches=3"],
+        ["split.fractions=[0.6,0.2,0.2]"],
+        ["split.fractions.0=0.7"],
+    ],
+)
+def test_words_of_the_contract_run(step, words):
+    assert step(*words) == 0, step.err
+    assert len(step.configs) == 1
+
+
+@pytest.mark.parametrize("folder", ["/사진/새 것", "/photos (new)", "/a=b/c"])
+def test_a_path_is_taken_as_it_is(step, folder):
+    assert step("data=couples", f"data.root={folder}") == 0, step.err
+    assert step.configs[0].data.root == folder
