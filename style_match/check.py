@@ -47,17 +47,18 @@ def whole(least: int | None = None, most: int | None = None) -> Rule:
     )
 
 
-def number(*, above: float | None = None, least: float | None = None, below: float | None = None) -> Rule:
-    bounds = [(above, "above"), (least, "of at least"), (below, "below")]
+def number(
+    *, above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None
+) -> Rule:
+    bounds = ((above, "above"), (least, "of at least"), (below, "below"), (most, "of at most"))
     wanted = " and ".join(f"{word} {bound:g}" for bound, word in bounds if bound is not None)
     return Rule(
         f"a number {wanted}".rstrip(),
-        lambda value: (
-            is_number(value)
-            and (above is None or value > above)
-            and (least is None or value >= least)
-            and (below is None or value < below)
-        ),
+        lambda value: is_number(value)
+        and (above is None or value > above)
+        and (least is None or value >= least)
+        and (below is None or value < below)
+        and (most is None or value <= most),
     )
 
 
@@ -69,6 +70,7 @@ FLAG = Rule("true or false", lambda value: isinstance(value, bool))
 TEXT = Rule("a text", lambda value: not isinstance(value, list | dict | bool | None))
 LIST = Rule("a list, such as [1,5]", lambda value: isinstance(value, list))
 ANYTHING = Rule("anything", lambda value: True)
+SHARE = number(least=0, most=1)
 SEED = whole(0, 2**32 - 1)
 KS = Rule(
     "a list of different whole numbers of at least 1, such as [1,5,10]",
@@ -107,6 +109,11 @@ RULES: dict[str, Rule] = {
     "data.num_couples": whole(1),
     "data.num_photos": whole(1),
     "data.size_px": whole(1),
+    "data.world.rho": SHARE,
+    "data.world.scene_follow": SHARE,
+    "data.world.background_follow": SHARE,
+    "data.world.temperature": number(above=0),
+    "data.world.noise": number(least=0),
     "backbone.path": TEXT,
     "backbone.revision": TEXT.or_null(),
     "backbone.dtype": word("auto", "fp32", "bf16", "fp16"),
@@ -137,6 +144,7 @@ RULES: dict[str, Rule] = {
     "trainer.devices": DEVICES,
     "trainer.gradient_clip_val": number(above=0).or_null(),
     "trainer.log_every_n_steps": whole(1),
+    "trainer.max_loss_items": whole(2),
     "trainer.early_stopping.patience": whole(0),
     "trainer.early_stopping.min_delta": number(least=0),
     "evaluation.ks": KS.or_null(),
@@ -145,6 +153,11 @@ RULES: dict[str, Rule] = {
     "evaluation.num_resamples": whole(1),
     "evaluation.seed": SEED,
     "evaluation.block": whole(1),
+    "picture.tsne.perplexity": number(above=0),
+    "picture.tsne.max_points": whole(2),
+    "picture.tsne.dpi": whole(1),
+    "picture.report.dpi": whole(1),
+    "picture.report.num_queries": whole(0),
     "logger.wandb.mode": word("auto", "online", "offline"),
     "logger.wandb.connect_timeout_s": number(above=0),
 }

@@ -50,9 +50,10 @@ class MatchData(lightning.LightningDataModule):
         labels: for styles: (N,) class names.
         split: "train", "val" and "test" to positions of items, which are couples, or profiles for styles.
         sampler: makes the batch sampler from `left_ids, right_ids, known_couples` (couples) or `labels` (styles) and
-            `seed, num_replicas, rank`.
+            `seed, num_replicas, rank`; None for galleries alone.
         seed: of order and photo draws.
-        max_loss_items: val/loss compares at most so many items with each other, as its memory grows with the square.
+        max_loss_items: val/loss compares at most so many items with each other, as its memory grows with the square;
+            None for galleries without a loss.
         features: (P, D) float32, or None for encode=online.
         rows: (P,) paths and prompts, needed for encode=online.
 
@@ -68,9 +69,9 @@ class MatchData(lightning.LightningDataModule):
         photo_profile: Sequence[int],
         people: Sequence[Hashable],
         split: Mapping[str, Sequence[int]],
-        sampler: Callable[..., Any],
+        sampler: Callable[..., Any] | None,
         seed: int,
-        max_loss_items: int,
+        max_loss_items: int | None,
         couples: Sequence[tuple[int, int]] = (),
         labels: Sequence[str] = (),
         features: Tensor | None = None,
@@ -130,6 +131,7 @@ class MatchData(lightning.LightningDataModule):
         )
 
     def train_dataloader(self) -> "TrainBatches":
+        assert self.make_sampler is not None, "made for galleries alone"
         items = self.split["train"]
         ranks = {"seed": self.seed, "num_replicas": 1, "rank": 0}
         if self.trainer is not None:

@@ -10,35 +10,32 @@ from style_match import cli
 def run(cfg: DictConfig) -> None:
     """Score the run that `run=` names, or without it the frozen backbone (head=identity).
 
-    Another dataset than the run's may be asked for: `run=STYLE_RUN data=demo_couples` asks whether likeness in style alone
-    predicts couples.
+    Another dataset than the run's may be asked for: `run=STYLE_RUN data=demo_couples` asks whether likeness in style
+    alone predicts couples.
     """
     from hydra.core.hydra_config import HydraConfig
 
     from style_match.errors import UserError
-    from style_match.fit import build_data, build_matcher, checkpoint_path, load_weights
+    from style_match.fit import build_head, checkpoint_path, load_head
     from style_match.head.identity import Identity
     from style_match.inputs import Inputs
     from style_match.outcome import write_outcome
     from style_match.run import RunFolder, read_config
-    from style_match.score import Scorer, frozen_matcher, score
+    from style_match.score import Scorer, score
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=False)
     inputs = Inputs(cfg)
-    data = build_data(cfg, inputs)
-    scorer = Scorer(cfg, inputs, data)
-    in_dim = inputs.features.shape[1]
-    matcher = build_matcher(cfg, inputs, in_dim)
-    trained = None
-    if not isinstance(matcher.head, Identity):
+    scorer = Scorer(cfg, inputs)
+    head = build_head(cfg, inputs)
+    trained = None if isinstance(head, Identity) else head
+    if trained:
         if cfg.run is None:
-            raise UserError("This head has no weights without a run: give run=FOLDER, or head=identity for the backbone.")
-        trained = matcher
-        load_weights(trained, checkpoint_path(cfg.ckpt_path or "best", Path(cfg.run)))
-    scores = score(scorer, frozen_matcher(matcher, in_dim), trained)
+            raise UserError("A head has no weights without a run: give run=FOLDER, or head=identity for the backbone.")
+        load_head(trained, checkpoint_path(cfg.ckpt_path or "best", Path(cfg.run)))
+    scores = score(scorer, trained)
     folder.write_config(cfg)
     write_outcome(cfg, folder, inputs, scorer, scores, selected=None, run=cfg.run)
-    if trained and cfg.run and read_config(cfg.run).data.task != cfg.data.task:
+    if scores.trained and read_config(cfg.run).data.task != cfg.data.task:
         print(hypothesis(scores.trained.metrics["mrr"], scores.trained.chance["mrr"]["value"]))
 
 

@@ -1,6 +1,7 @@
 """Fitting a head: data module, module, trainer; selection by val/mrr; checkpoints a killed run goes on from."""
 
 import logging
+import pickle
 import time
 import warnings
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from style_match import progress
 from style_match.datamodule import MatchData
@@ -45,11 +47,16 @@ def build_data(cfg: DictConfig, inputs: Inputs) -> MatchData:
     )
 
 
-def build_matcher(cfg: DictConfig, inputs: Inputs, in_dim: int) -> Matcher:
-    """The module of a run with fresh weights, which depend on `seed` alone."""
+def build_head(cfg: DictConfig, inputs: Inputs) -> nn.Module:
+    """The head of a run with fresh weights, which depend on `seed` alone."""
     lightning.seed_everything(cfg.seed, verbose=False)
+    return instantiate(cfg.head)(in_dim=inputs.features.shape[1])
+
+
+def build_matcher(cfg: DictConfig, inputs: Inputs) -> Matcher:
+    """The module of a run."""
     return Matcher(
-        head=instantiate(cfg.head)(in_dim=in_dim),
+        head=build_head(cfg, inputs),
         loss=instantiate(cfg.loss),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
@@ -78,7 +85,7 @@ def fit(cfg: DictConfig, matcher: Matcher, data: MatchData, folder: Path, logger
         save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [checkpoint, EarlyStopping(monitor=MONITOR, mode="max", **stopping)]
+    callbacks: list[Callback] = [checkpoint, EarlyStopping(monitor=MONITOR, mode="max", **stopping), StayStopped()]
     if cfg.progress:
         callbacks.append(FitProgress())
     quiet()
@@ -92,9 +99,10 @@ def fit(cfg: DictConfig, matcher: Matcher, data: MatchData, folder: Path, logger
         enable_model_summary=False,
     )
     trainer.fit(matcher, datamodule=data, ckpt_path=resume, weights_only=True)
-    best = load_weights(matcher, Path(checkpoint.best_model_path))
     assert checkpoint.best_model_score is not None
-    return Selected(Path(checkpoint.best_model_path), best["epoch"], float(checkpoint.best_model_score), trainer.current_epoch)
+    best = Path(checkpoint.best_model_path)
+    epoch = load_head(matcher.head, best)
+    return Selected(best, epoch, float(checkpoint.best_model_score), trainer.current_epoch)
 
 
 def checkpoint_path(name: str, folder: Path) -> Path:
@@ -106,24 +114,25 @@ def checkpoint_path(name: str, folder: Path) -> Path:
     path = folder / "checkpoints" / f"{name}.ckpt" if name in ("best", "last") else Path(name).expanduser()
     if not path.is_file():
         raise UserError(
-            f"There is no checkpoint {path} (ckpt_path={name}). A run writes its first after one epoch; start it anew without "
-            "run and ckpt_path."
+            f"There is no checkpoint {path} (ckpt_path={name}). A run writes its first after one epoch; start it anew "
+            "without run and ckpt_path."
         )
     return path
 
 
-def load_weights(matcher: Matcher, path: Path) -> dict[str, Any]:
-    """Load a checkpoint's weights into `matcher` and return its other content; plain types and tensors only.
+def load_head(head: nn.Module, path: Path) -> int:
+    """Load a checkpoint's weights into `head`, and return the epoch they are of; plain types and tensors only.
 
     Raises:
         UserError: the file is no checkpoint of this head.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        matcher.load_state_dict(content["state_dict"])
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        weights = {name.removeprefix("head."): value for name, value in content["state_dict"].items()}
+        head.load_state_dict(weights)
+        return content["epoch"]
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} is not a checkpoint of this head: {str(error).splitlines()[0]}") from error
-    return content
 
 
 def quiet() -> None:
@@ -138,6 +147,16 @@ def choose_precision(precision: str) -> Any:
     if precision != "auto":
         return precision
     return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+class StayStopped(Callback):
+    """A run that had stopped early and goes on from its last checkpoint stays stopped."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        stopping = trainer.early_stopping_callback
+        assert stopping is not None
+        if stopping.wait_count >= stopping.patience:
+            trainer.should_stop = True
 
 
 class FitProgress(Callback):

@@ -80,7 +80,7 @@ def couple_gallery(
     couples: Tensor,
     items: Tensor,
     *,
-    max_loss_items: int,
+    max_loss_items: int | None,
 ) -> Gallery:
     """The gallery of the couples at `items` (C,) of `couples` (all, 2), which are positions in `profile_ids`.
 
@@ -91,8 +91,8 @@ def couple_gallery(
     profiles = torch.cat([left, right])
     rows, photo_profile = photos.of(profiles)
     left_people, right_people = ([people[number] for number in side] for side in couples[items].T.tolist())
-    batches = Matching(left_people, right_people).cover(max_loss_items)
-    if not batches:
+    batches = Matching(left_people, right_people).cover(max_loss_items) if max_loss_items else []
+    if max_loss_items and not batches:
         raise UserError(
             f"All {len(items)} couples of a split share people with each other, so the loss finds no negatives: add "
             "couples, or change split.seed."
@@ -131,12 +131,12 @@ def style_gallery(
     labels: Tensor,
     items: Tensor,
     *,
-    max_loss_items: int,
+    max_loss_items: int | None,
 ) -> Gallery:
     """The gallery of the profiles at `items` (N,); `labels` (all,) are the classes of all profiles."""
     rows, photo_profile = photos.of(items)
     numbers: dict[Hashable, int] = {}
-    num_parts = -(-len(items) // max_loss_items)
+    num_parts = -(-len(items) // max_loss_items) if max_loss_items else 0
     by_class = labels[items].argsort(stable=True)
     return Gallery(
         profile_ids=tuple(profile_ids[number] for number in items.tolist()),

@@ -25,6 +25,17 @@ from style_match.prompt import render
 if TYPE_CHECKING:
     from style_match.backbone.qwen3_vl import Qwen3VL
 
+BACKBONE_OPTIONS = (
+    "dtype",
+    "attention",
+    "fused_patch_embedding",
+    "image_backend",
+    "min_pixels",
+    "max_pixels",
+    "device",
+    "layer",
+)
+
 
 def cache_root() -> Path:
     """`$STYLE_MATCH_CACHE`, or `~/.cache/style_match`."""
@@ -73,12 +84,12 @@ class Inputs:
     def prompts(self) -> tuple[str, ...]:
         """The rendered prompt of each photo, in the order of `folder.photos`."""
         prompt, folder = self.cfg.prompt, self.folder
-        lacking = [photo.image for photo in folder.photos if photo.image not in folder.metadata] if prompt.metadata else []
+        lacking = [photo.image for photo in folder.photos if prompt.metadata and photo.image not in folder.metadata]
         if lacking:
             raise UserError(
-                f"prompt={prompt.name} needs metadata, but {folder.root / 'metadata.jsonl'} has none for {len(lacking)} of "
-                f"{len(folder.photos)} photos (first: {', '.join(lacking[:3])}). Label them with style_match.label, write "
-                "one JSON object a photo by hand, or use prompt=image."
+                f"prompt={prompt.name} needs metadata, but {folder.root / 'metadata.jsonl'} has none for {len(lacking)} "
+                f"of {len(folder.photos)} photos (first: {', '.join(lacking[:3])}). Label them with style_match.label, "
+                "write one JSON object a photo by hand, or use prompt=image."
             )
         leave_out = (folder.label_column,) if folder.label_column else ()
         return tuple(self._render(photo, leave_out) for photo in folder.photos)
@@ -187,10 +198,8 @@ def load_backbone(checkpoint: Checkpoint, backbone: DictConfig) -> "Qwen3VL":
     """The frozen Qwen3-VL of a checkpoint folder, with the options of `conf/backbone`."""
     from style_match.backbone.qwen3_vl import Qwen3VL
 
-    options = (
-        "dtype attention fused_patch_embedding image_backend min_pixels max_pixels device layer padding_side".split()
-    )
-    return Qwen3VL(folder=checkpoint.folder, **{name: backbone[name] for name in options if name in backbone})
+    options = {name: backbone[name] for name in BACKBONE_OPTIONS}
+    return Qwen3VL(folder=checkpoint.folder, **options)
 
 
 def draw_demo(data: DictConfig, *, show: bool) -> Path:

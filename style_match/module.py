@@ -107,25 +107,9 @@ class Matcher(lightning.LightningModule):
             )
         self.log_dict(logs, sync_dist=True)
 
-    @torch.no_grad()
     def embed_profiles(self, batch: dict[str, Any]) -> Tensor:
-        """(N, E) float32 embeddings of a gallery's profiles: the mean over the photos of each, brought to unit length.
-
-        Takes `MatchData.gallery_batch`; put the module in eval mode first.
-
-        Raises:
-            UserError: the head gives zero for a photo.
-        """
-        with torch.autocast(self.device.type, enabled=False):
-            e_PE = self.head(self.features(batch)).float()
-        if num_zero := int((e_PE == 0).all(dim=1).sum()):
-            raise UserError(
-                f"The head gives zero for {num_zero} of {len(e_PE)} photos, which has no direction: raise "
-                "head.hidden_dim."
-            )
-        profile = batch["photo_profile"].to(e_PE.device)
-        sum_NE = e_PE.new_zeros(int(batch["photo_profile"].max()) + 1, e_PE.shape[1]).index_add_(0, profile, e_PE)
-        return functional.normalize(sum_NE, dim=1)
+        """(N, E) embeddings of a gallery's profiles, of `MatchData.gallery_batch`; the module is in eval mode."""
+        return embed_profiles(self.head, self.features(batch), batch["photo_profile"])
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         e_NE = self.embed_profiles(batch)
@@ -166,6 +150,28 @@ class Matcher(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"},
         }
+
+
+@torch.no_grad()
+def embed_profiles(head: nn.Module, features: Tensor, photo_profile: Tensor) -> Tensor:
+    """(N, E) float32 embeddings of profiles: the mean over the photos of each, brought to unit length.
+
+    Args:
+        head: in eval mode.
+        features: (P, D) of all their photos.
+        photo_profile: (P,) long on the CPU, the position from 0 to N - 1 of each photo's profile.
+
+    Raises:
+        UserError: the head gives zero for a photo.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        e_PE = head(features).float()
+    if num_zero := int((e_PE == 0).all(dim=1).sum()):
+        raise UserError(
+            f"The head gives zero for {num_zero} of {len(e_PE)} photos, which has no direction: raise head.hidden_dim."
+        )
+    sum_NE = e_PE.new_zeros(int(photo_profile.max()) + 1, e_PE.shape[1])
+    return functional.normalize(sum_NE.index_add_(0, photo_profile.to(e_PE.device), e_PE), dim=1)
 
 
 def effective_rank(embeddings: Tensor) -> Tensor:

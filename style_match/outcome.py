@@ -53,7 +53,8 @@ def write_outcome(
         },
         "features": {"key": inputs.store.key, "pooling": cfg.pooling.name, "width": inputs.features.shape[1]},
         "backbone": {"source": inputs.checkpoint.source, "revision": inputs.checkpoint.revision},
-        "selected": selected and {"epoch": selected.epoch, "val/mrr": selected.score, "epochs_run": selected.epochs_run},
+        "selected": selected
+        and {"epoch": selected.epoch, "val/mrr": selected.score, "epochs_run": selected.epochs_run},
     }
     _draw(cfg, folder.file("tsne.png"), scorer, scores, synthetic=synthetic)
     folder.write_provenance(**provenance)

@@ -76,8 +76,10 @@ class RunFolder:
         write_text(self.file(name), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def write_provenance(self, **facts: Any) -> None:
-        """Write `provenance.json`: `facts` beside the command, git state, versions, machine and wall time in seconds."""
-        self.write_json("provenance.json", {**facts, **environment(), "wall_time_s": round(time.time() - self.began, 3)})
+        """Write `provenance.json`: `facts`, command, git state, versions, machine, wall time in seconds."""
+        self.write_json(
+            "provenance.json", {**facts, **environment(), "wall_time_s": round(time.time() - self.began, 3)}
+        )
 
     def provenance(self) -> dict[str, Any]:
         """What `write_provenance` wrote."""
@@ -132,7 +134,9 @@ def _git(folder: Path) -> dict[str, Any] | None:
     """None outside a checkout (an installed wheel)."""
 
     def git(*words: str) -> str:
-        result = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10)
+        result = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+        )
         return result.stdout.strip()
 
     try:

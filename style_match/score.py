@@ -8,13 +8,13 @@ from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from style_match.datamodule import MatchData
 from style_match.evaluation.evaluator import Evaluator, Result
 from style_match.head.identity import Identity
 from style_match.inputs import Inputs
-from style_match.module import Matcher
+from style_match.module import embed_profiles
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,15 @@ class Scorer:
         UserError: a k asked for is above the test gallery; a test split too small.
     """
 
-    def __init__(self, cfg: DictConfig, inputs: Inputs, data: MatchData):
-        self.folder, self.split, self.data = inputs.folder, inputs.split, data
+    def __init__(self, cfg: DictConfig, inputs: Inputs):
+        self.folder, self.split, self.features = inputs.folder, inputs.split, inputs.features
+        self.data = MatchData.from_folder(
+            inputs.folder, inputs.split, features=inputs.features, rows=(), sampler=None, seed=0, max_loss_items=None
+        )
         self.evaluator: Evaluator = instantiate(cfg.evaluation)
         columns = self.folder.columns
         self.people = {profile: user for profile in columns if (user := columns[profile].get("user_id"))}
-        test = data.gallery("test")
+        test = self.data.gallery("test")
         num_right = len(test.right_ids)
         self.evaluator.check_ks(min(test.num_left, num_right) if test.num_left else num_right - 1)
 
@@ -55,18 +58,23 @@ class Scorer:
             if names.get(f"{couple.left_id}\t{couple.right_id}") == name
         ]
 
-    def embed(self, matcher: Matcher, name: str) -> Embedded:
-        """Embeddings of a split by the head of `matcher`."""
+    def embed(self, head: nn.Module, name: str) -> Embedded:
+        """Embeddings of a split, from the stored features."""
         gallery = self.data.gallery(name)
-        matcher.eval()
-        return Embedded(gallery.profile_ids, matcher.embed_profiles(self.data.gallery_batch(gallery)).cpu())
+        head = head.eval().cpu()
+        return Embedded(gallery.profile_ids, embed_profiles(head, self.features[gallery.photos], gallery.photo_profile))
 
     def result(self, embedded: Embedded, name: str) -> Result:
         """Ranks and metrics of a split."""
         if self.folder.task == "couple":
             known = [(couple.left_id, couple.right_id) for couple in self.folder.couples]
             return self.evaluator.couples(
-                embedded.embeddings, embedded.profile_ids, self.couples(name), known=known, people=self.people, split=name
+                embedded.embeddings,
+                embedded.profile_ids,
+                self.couples(name),
+                known=known,
+                people=self.people,
+                split=name,
             )
         return self.evaluator.styles(
             embedded.embeddings, embedded.profile_ids, self.folder.labels, people=self.people, split=name
@@ -75,7 +83,7 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Scores:
-    """Test split: `frozen` and `trained` (None for head=identity) results and embeddings; `val` of the model reported."""
+    """Results and embeddings of the test split, `trained` None for head=identity; `val` is of the model reported."""
 
     frozen: Result
     trained: Result | None
@@ -92,30 +100,17 @@ class Scores:
         return {"frozen": self.frozen} | ({"trained": self.trained} if self.trained else {})
 
 
-def score(scorer: Scorer, frozen: Matcher, trained: Matcher | None) -> Scores:
+def score(scorer: Scorer, trained: nn.Module | None) -> Scores:
     """Read the test split, once, with the frozen backbone and with the selected head."""
+    frozen = Identity(in_dim=scorer.features.shape[1])
     frozen_embedded = scorer.embed(frozen, "test")
     trained_embedded = scorer.embed(trained, "test") if trained else None
-    val = scorer.result(scorer.embed(trained or frozen, "val"), "val")
     return Scores(
         frozen=scorer.result(frozen_embedded, "test"),
         trained=scorer.result(trained_embedded, "test") if trained_embedded else None,
-        val=val,
+        val=scorer.result(scorer.embed(trained or frozen, "val"), "val"),
         frozen_embedded=frozen_embedded,
         trained_embedded=trained_embedded,
-    )
-
-
-def frozen_matcher(trained: Matcher, in_dim: int) -> Matcher:
-    """A module like `trained` whose embeddings are the features themselves, brought to unit length."""
-    return Matcher(
-        head=Identity(in_dim=in_dim),
-        loss=trained.loss,
-        optimizer=trained.make_optimizer,
-        scheduler=trained.make_scheduler,
-        ks=trained.ks,
-        block=trained.block,
-        encode_fn=trained.encode_fn,
     )
 
 
@@ -128,15 +123,15 @@ def write_embeddings(path: Path, scorer: Scorer, embedded: Embedded) -> None:
     if scorer.folder.task == "couple":
         left_ids, right_ids = zip(*scorer.couples("test"), strict=True)
         tensors = {"left": embedded.rows(left_ids), "right": embedded.rows(right_ids)}
-        header = {"left_ids": left_ids, "right_ids": right_ids}
+        header = {"left_ids": list(left_ids), "right_ids": list(right_ids)}
     else:
         tensors = {"embeddings": embedded.embeddings}
         labels = [scorer.folder.labels[profile_id] for profile_id in embedded.profile_ids]
-        header = {"ids": embedded.profile_ids, "labels": labels}
+        header = {"ids": list(embedded.profile_ids), "labels": labels}
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     save_file(
         {name: tensor.contiguous() for name, tensor in tensors.items()},
         beside,
-        metadata={name: json.dumps(list(ids), ensure_ascii=False) for name, ids in header.items()},
+        metadata={name: json.dumps(ids, ensure_ascii=False) for name, ids in header.items()},
     )
     os.replace(beside, path)

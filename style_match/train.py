@@ -20,19 +20,18 @@ def run(cfg: DictConfig) -> float:
     from style_match.logger import log_outcome, loggers
     from style_match.outcome import write_outcome
     from style_match.run import RunFolder
-    from style_match.score import Scorer, frozen_matcher, score
+    from style_match.score import Scorer, score
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=cfg.run is not None)
     inputs = Inputs(cfg)
     data = build_data(cfg, inputs)
-    scorer = Scorer(cfg, inputs, data)
-    in_dim = inputs.features.shape[1]
-    matcher = build_matcher(cfg, inputs, in_dim)
+    scorer = Scorer(cfg, inputs)
+    matcher = build_matcher(cfg, inputs)
     folder.write_config(cfg)
-    trained = None if isinstance(matcher.head, Identity) else matcher
+    trained = None if isinstance(matcher.head, Identity) else matcher.head
     with loggers(cfg, folder.path, group=sweep_group()) as logs:
         selected = fit(cfg, matcher, data, folder.path, logs) if trained else None
-        scores = score(scorer, frozen_matcher(matcher, in_dim), trained)
+        scores = score(scorer, trained)
         sections = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected)
         log_outcome(logs, folder.path, sections)
     return scores.val.metrics["mrr"]["value"]
