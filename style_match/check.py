@@ -54,11 +54,13 @@ def number(
     wanted = " and ".join(f"{word} {bound:g}" for bound, word in bounds if bound is not None)
     return Rule(
         f"a number {wanted}".rstrip(),
-        lambda value: is_number(value)
-        and (above is None or value > above)
-        and (least is None or value >= least)
-        and (below is None or value < below)
-        and (most is None or value <= most),
+        lambda value: (
+            is_number(value)
+            and (above is None or value > above)
+            and (least is None or value >= least)
+            and (below is None or value < below)
+            and (most is None or value <= most)
+        ),
     )
 
 
@@ -117,6 +119,7 @@ RULES: dict[str, Rule] = {
     "backbone.path": TEXT,
     "backbone.revision": TEXT.or_null(),
     "backbone.dtype": word("auto", "fp32", "bf16", "fp16"),
+    "backbone.attention": word("sdpa", "eager", "flash_attention_2"),
     "backbone.image_backend": word("pil", "torchvision"),
     "backbone.min_pixels": whole(1).or_null(),
     "backbone.max_pixels": whole(1).or_null(),
@@ -150,7 +153,7 @@ RULES: dict[str, Rule] = {
     "evaluation.ks": KS.or_null(),
     "evaluation.default_ks": KS,
     "evaluation.confidence": number(above=0, below=1),
-    "evaluation.num_resamples": whole(1),
+    "evaluation.num_resamples": whole(100),
     "evaluation.seed": SEED,
     "evaluation.block": whole(1),
     "picture.tsne.perplexity": number(above=0),
@@ -249,6 +252,9 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
     least, most = get("backbone.min_pixels"), get("backbone.max_pixels")
     if least is not None and most is not None and least > most:
         yield f"backbone.min_pixels={least} is above backbone.max_pixels={most}."
+    if get("pooling.name") == "mean_image" and get("prompt.image") is False:
+        prompt = get("prompt.name")
+        yield f"pooling=mean_image has no image to look at with prompt={prompt}: write prompt=image or another pooling."
     if get("ckpt_path") == "last" and not get("run"):
         yield "ckpt_path=last: of which run? Write run=FOLDER too."
     if step == "evaluate" and not get("run") and str(get("head._target_")) != "style_match.head.identity.Identity":

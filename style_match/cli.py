@@ -18,7 +18,7 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, OverrideParseException
+from hydra.errors import CompactHydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from style_match import sweep
@@ -115,7 +115,8 @@ class Job:
             if cfg.get("run"):
                 cfg = merge_run_config(read_config(cfg.run), cfg, overrides)
             return self.run(cfg)
-        except Exception as error:
+        except Exception as raised:
+            error = _behind(raised)
             mistake = isinstance(error, UserError)
             if self.is_sweep:
                 print(
@@ -124,7 +125,17 @@ class Job:
                 sweep.record_failure(Path(HydraConfig.get().runtime.output_dir), overrides, error, mistake=mistake)
             elif mistake:
                 return error
-            raise
+            if error is raised:
+                raise
+            raise error from None
+
+
+def _behind(error: Exception) -> Exception:
+    """A mistake that a constructor raised, without the error that Hydra's `instantiate` puts around it."""
+    inner: BaseException | None = error
+    while isinstance(inner, InstantiationException):
+        inner = inner.__cause__
+    return inner if isinstance(inner, UserError) else error
 
 
 def _run_once(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) -> int:

@@ -82,10 +82,16 @@ def fit(cfg: DictConfig, matcher: Matcher, data: MatchData, folder: Path, logger
         filename="best",
         monitor=MONITOR,
         mode="max",
-        save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [checkpoint, EarlyStopping(monitor=MONITOR, mode="max", **stopping), StayStopped()]
+    # Without a monitor it is written after every epoch; `save_last` writes only where the best one is.
+    last = ModelCheckpoint(dirpath=folder / "checkpoints", filename="last", enable_version_counter=False)
+    callbacks: list[Callback] = [
+        checkpoint,
+        last,
+        EarlyStopping(monitor=MONITOR, mode="max", **stopping),
+        StayStopped(),
+    ]
     if cfg.progress:
         callbacks.append(FitProgress())
     quiet()
@@ -140,6 +146,7 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
 
 
 def choose_precision(precision: str) -> Any:

@@ -15,12 +15,11 @@ from style_match.data.fingerprint import Fingerprints
 from style_match.data.folder import DatasetFolder, Photo, check_photos, read_folder
 from style_match.data.image import DECODE_POLICY, decode
 from style_match.data.split import Split, make_split
-from style_match.errors import UserError
 from style_match.features.batching import batch_slices
 from style_match.features.extract import Row, extract
 from style_match.features.identity import Checkpoint, identity, resolve_checkpoint, row_address
-from style_match.features.store import FeatureStore
-from style_match.prompt import render
+from style_match.features.store import CorruptRows, FeatureStore
+from style_match.prompt import render_all
 
 if TYPE_CHECKING:
     from style_match.backbone.qwen3_vl import Qwen3VL
@@ -83,30 +82,13 @@ class Inputs:
     @cached_property
     def prompts(self) -> tuple[str, ...]:
         """The rendered prompt of each photo, in the order of `folder.photos`."""
-        prompt, folder = self.cfg.prompt, self.folder
-        lacking = [photo.image for photo in folder.photos if prompt.metadata and photo.image not in folder.metadata]
-        if lacking:
-            raise UserError(
-                f"prompt={prompt.name} needs metadata, but {folder.root / 'metadata.jsonl'} has none for {len(lacking)} "
-                f"of {len(folder.photos)} photos (first: {', '.join(lacking[:3])}). Label them with style_match.label, "
-                "write one JSON object a photo by hand, or use prompt=image."
-            )
-        leave_out = (folder.label_column,) if folder.label_column else ()
-        return tuple(self._render(photo, leave_out) for photo in folder.photos)
-
-    def _render(self, photo: Photo, leave_out: tuple[str, ...]) -> str:
-        prompt = self.cfg.prompt
-        try:
-            return render(
-                image=prompt.image,
-                metadata=self.folder.metadata[photo.image] if prompt.metadata else None,
-                system=prompt.system,
-                instruction=prompt.instruction,
-                template=prompt.template,
-                leave_out=leave_out,
-            )
-        except UserError as error:
-            raise UserError(f"{photo.image}: {error}") from error
+        return render_all(
+            [photo.image for photo in self.folder.photos],
+            self.folder.metadata,
+            prompt=self.cfg.prompt,
+            leave_out=(self.folder.label_column,) if self.folder.label_column else (),
+            class_names=set(self.folder.labels.values()),
+        )
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -174,8 +156,14 @@ class Inputs:
     @cached_property
     def features(self) -> torch.Tensor:
         """(P, D) float32, row i of `folder.photos[i]`, pooled as `cfg.pooling` says."""
+        addresses = [row.address for row in self.rows]
         self.embed()
-        return self.store.load([row.address for row in self.rows], self.cfg.pooling.name)
+        try:
+            return self.store.load(addresses, self.cfg.pooling.name)
+        except CorruptRows as damage:
+            progress.say(str(damage))
+            self.embed()
+            return self.store.load(addresses, self.cfg.pooling.name)
 
     def encode_online(self, batch: dict[str, Any]) -> torch.Tensor:
         """(B, D) features of a batch with lists `paths` and `prompts`, computed on the spot (encode=online)."""
@@ -211,7 +199,11 @@ def draw_demo(data: DictConfig, *, show: bool) -> Path:
     from style_match.demo.dataset import write_couples, write_styles
     from style_match.demo.world import WorldParams
 
-    root = Path(data.root).expanduser() if data.root else cache_root() / "demo" / f"{data.name}-{data.world_seed}"
+    root = (
+        Path(data.root).expanduser()
+        if data.root
+        else cache_root() / "demo" / f"{data.name}-{data.world_seed}-{_drawing(data)}"
+    )
     options = dict(
         world_seed=data.world_seed, size_px=data.size_px, params=WorldParams(**data.world), num_workers=data.num_workers
     )

@@ -6,6 +6,7 @@ Prints the tables of the README beside it. About two minutes on one core.
 """
 
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from style_match.evaluation.metrics import scores
 from style_match.evaluation.ranks import couple_ranks
 
 COUPLES = 75
-INTERVAL = {"confidence": 0.95, "num_resamples": 2000, "seed": 0}
+INTERVAL: dict[str, Any] = {"confidence": 0.95, "num_resamples": 2000, "seed": 0}
 REPEATS = 4000  # standard error of a coverage of 95 %: 0.34 points
 
 
@@ -112,8 +113,8 @@ def retrieval(repeats: int = 2500, ks: tuple[int, ...] = (1, 5, 20, 50)) -> None
             taste = gauss()
             left, right = (rho**0.5 * taste + (1 - rho) ** 0.5 * gauss() for _ in range(2))
             for model, noise in enumerate(noises):
-                sides = [normalize(side + noise * gauss(), dim=1) for side in (left, right)]
-                found = couple_ranks(*sides, pairs, block=COUPLES)
+                seen_left, seen_right = (normalize(side + noise * gauss(), dim=1) for side in (left, right))
+                found = couple_ranks(seen_left, seen_right, pairs, block=COUPLES)
                 ranks[model].append(found.rank.numpy())
                 for name, column in scores(found, ks).items():
                     columns.setdefault(name, [[], []])[model].append(column.numpy())
@@ -121,15 +122,15 @@ def retrieval(repeats: int = 2500, ks: tuple[int, ...] = (1, 5, 20, 50)) -> None
         for name, models in columns.items():
             frozen, trained = (np.stack(model, axis=1) for model in models)
             row = []
-            for model in (frozen, trained):
-                row += [f"{100 * model.mean():.1f}", f"{covered(bootstrap.means(model), model.mean()):.1f}"]
+            for scored in (frozen, trained):
+                row += [f"{100 * scored.mean():.1f}", f"{covered(bootstrap.means(scored), scored.mean()):.1f}"]
             gain = bootstrap.differences(trained - frozen)
             row.append(f"{covered(gain, trained.mean() - frozen.mean()):.1f}")
             print(f"| {world} | {name} | " + " | ".join(row) + " |", flush=True)
         row = []
-        for model in ranks:
-            truth = float(np.median(np.concatenate(model)))
-            some = [bootstrap.median(column, largest=COUPLES) for column in model[:400]]
+        for found_ranks in ranks:
+            truth = float(np.median(np.concatenate(found_ranks)))
+            some = [bootstrap.median(column, largest=COUPLES) for column in found_ranks[:400]]
             row += [f"{truth:g}", f"{covered(some, truth):.1f}"]
         print(f"| {world} | median rank | " + " | ".join(row) + " | |", flush=True)
 

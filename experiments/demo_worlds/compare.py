@@ -79,7 +79,8 @@ def main() -> None:
     table = {model: 100 * np.array(rows) for model, rows in values.items()}
     table["trained - frozen"] = table["trained"] - table["frozen"]
     heads = "".join(f"{metric:>16}" for metric in plan["metrics"])
-    print(f"\nSynthetic data; {len(plan['world_seeds'])} worlds, percent, mean and {plan['confidence']:.0%} t interval over worlds")
+    num_worlds = len(plan["world_seeds"])
+    print(f"\nSynthetic data; {num_worlds} worlds, percent, mean and {plan['confidence']:.0%} t interval over worlds")
     print(f"{'':18}{heads}")
     for model, rows in table.items():
         cells = [mean_with_interval(column, plan["confidence"]) for column in rows.T]

@@ -32,6 +32,7 @@ def begin(root: Path, spec: dict) -> None:
         raise FileExistsError(f"{root} has files that are no demo dataset: name an empty folder")
     if any(_read(path) != spec for path in markers):
         shutil.rmtree(root / "images", ignore_errors=True)
+        shutil.rmtree(root / "splits", ignore_errors=True)  # of other couples, whose ids come again
         for name in TABLES:
             (root / name).unlink(missing_ok=True)
     replace_file(root / UNFINISHED, (json.dumps(spec, indent=2) + "\n").encode())

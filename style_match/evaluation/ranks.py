@@ -49,6 +49,10 @@ class StyleRanks(Ranks):
     skipped: int
 
 
+# Results are written into tensors made beforehand: small ones made between the blocks would keep the allocator from
+# using a freed block again, and memory would then grow with the square of the gallery after all.
+
+
 def couple_ranks(left: Tensor, right: Tensor, couples: Tensor, *, block: int, known: Tensor | None = None) -> Ranks:
     """Rank of each true partner in both directions, ties counted against the model.
 
@@ -96,23 +100,24 @@ def style_ranks(
         raise ValueError(f"every k of {ks} must be between 1 and the gallery of {count - 1}")
     labels = labels.to(device)
     people = torch.arange(count, device=device) if people is None else people.to(device)
-    columns: dict[str, list[Tensor]] = {}
+    whole = dict.fromkeys(("rank", "partner", "num_relevant", "gallery"), torch.long) | {"similarity": torch.float64}
+    columns = {name: torch.empty(count, dtype=dtype, device=device) for name, dtype in whole.items()}
+    columns["precision"] = torch.empty(count, len(ks), dtype=torch.float64, device=device)
+    columns["average_precision"] = torch.empty_like(columns["similarity"])
     for query in torch.arange(count, device=device).split(block):
         own = people[query, None] == people[None, :]
         relevant = (labels[query, None] == labels[None, :]) & ~own
-        asks = relevant.any(1)
-        query, own, relevant = query[asks], own[asks], relevant[asks]
-        if len(query):
-            similarity = (embeddings[query] @ embeddings.T).masked_fill_(own, -torch.inf)
-            for name, column in _rank_class(similarity, relevant, ks).items():
-                columns.setdefault(name, []).append(column.cpu())
-            columns.setdefault("query", []).append(query.cpu())
-            columns.setdefault("gallery", []).append((~own).sum(1).cpu())
-    if not columns:
+        similarity = (embeddings[query] @ embeddings.T).masked_fill_(own, -torch.inf)
+        for name, values in _rank_class(similarity, relevant, ks).items():
+            columns[name][query] = values
+        columns["gallery"][query] = count - own.sum(1)
+    asks = columns["num_relevant"] > 0
+    if not asks.any():
         raise UserError("no style class has two profiles in this split, so nothing can be retrieved: add profiles")
-    joined = {name: torch.cat(parts) for name, parts in columns.items()}
-    direction = torch.full_like(joined["query"], AMONG_PROFILES)
-    return StyleRanks(**joined, direction=direction, ks=tuple(ks), skipped=count - len(direction))
+    kept = {name: column[asks].cpu() for name, column in columns.items()}
+    query = asks.nonzero().squeeze(1).cpu()
+    direction = torch.full_like(query, AMONG_PROFILES)
+    return StyleRanks(**kept, query=query, direction=direction, ks=tuple(ks), skipped=count - len(query))
 
 
 def _rank_partners(
@@ -122,22 +127,26 @@ def _rank_partners(
     truth = truth[truth[:, 0].argsort(stable=True)]
     num_true = torch.bincount(truth[:, 0], minlength=len(queries))
     first_true = num_true.cumsum(0) - num_true
-    ranks, similarities = [], []
-    for pair in pairs.split(block):
-        query, partner = pair.unbind(1)
+    ranks = torch.empty_like(pairs[:, 0])
+    similarities = torch.empty(len(pairs), dtype=queries.dtype, device=queries.device)
+    for start in range(0, len(pairs), block):
+        query, partner = pairs[start : start + block].unbind(1)
         similarity = queries[query] @ gallery.T
         own = similarity.gather(1, partner[:, None])  # from the same matrix as its rivals
         counts = num_true[query]
         row = torch.arange(len(query), device=query.device).repeat_interleave(counts)
         within = torch.arange(len(row), device=query.device) - (counts.cumsum(0) - counts)[row]
         similarity[row, truth[first_true[query][row] + within, 1]] = -torch.inf
-        ranks.append(1 + (similarity >= own - TIE).sum(1))
-        similarities.append(own.squeeze(1))
-    return torch.cat(ranks), len(gallery) - num_true[pairs[:, 0]] + 1, torch.cat(similarities)
+        ranks[start : start + block] = 1 + (similarity >= own - TIE).sum(1)
+        similarities[start : start + block] = own.squeeze(1)
+    return ranks, len(gallery) - num_true[pairs[:, 0]] + 1, similarities
 
 
 def _rank_class(similarity: Tensor, relevant: Tensor, ks: tuple[int, ...]) -> dict[str, Tensor]:
-    """Columns of StyleRanks for one block (b, N); profiles outside a gallery have similarity -inf."""
+    """Columns of StyleRanks for one block (b, N); profiles outside a gallery have similarity -inf.
+
+    What a query without a relevant profile gets means nothing.
+    """
     order = (similarity - TIE * relevant).argsort(dim=1, descending=True)  # within a tie the wrong ones come first
     hit = relevant.gather(1, order)
     found = hit.cumsum(1, dtype=torch.int32)
@@ -153,7 +162,7 @@ def _rank_class(similarity: Tensor, relevant: Tensor, ks: tuple[int, ...]) -> di
         "similarity": similarity.gather(1, partner).squeeze(1),
         "num_relevant": num_relevant,
         "precision": found[:, k - 1].double() / k,
-        "average_precision": (found.double() / position).masked_fill_(~within_r, 0).sum(1) / num_relevant,
+        "average_precision": (found.double() / position).masked_fill_(~within_r, 0).sum(1) / num_relevant.clamp(min=1),
     }
 
 

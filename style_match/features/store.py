@@ -128,17 +128,18 @@ class FeatureStore:
         except OSError as error:
             raise UserError(f"Cannot read the feature store {self.folder}: {error.strerror}.") from error
         gone, new = self._shards.keys() - names, names - self._shards.keys()
-        faults = []
+        opened, faults = {}, []
         for name in sorted(new):
             try:
-                self._shards[name] = Shard.open(self.folder / name, self.key)
+                opened[name] = Shard.open(self.folder / name, self.key)
             except FileNotFoundError:
                 continue
             except ShardFault as fault:
                 faults.append(f"{self.folder / name} {fault} ({self._set_aside(name)})")
             except OSError as error:
                 raise UserError(f"Cannot read the feature store: {self.folder / name}: {error.strerror}.") from error
-        if gone or new:
+        if gone or opened:
+            self._shards |= opened
             self._forget(*gone)
         if faults:
             shards = "\n  ".join(faults)

@@ -42,33 +42,24 @@ class Triplet(nn.Module):
         self.reducer = REDUCERS[reducer]()
 
     def forward(self, embeddings: Tensor, labels: Tensor, side: Tensor | None = None) -> LossOutput:
-        """Shapes: embeddings (B, E) of unit length, labels (B,) long, side (B,) long (0 left, 1 right), None for styles.
+        """Shapes: embeddings (B, E) of unit length, labels (B,) long, side (B,) long: 0 left, 1 right; None: styles.
 
         Raises:
             UserError: the batch has no positive pair or no negative pair.
         """
         found = comparisons(labels, side, symmetric=self.symmetric)
         labels = labels.to(embeddings.device)
-        return mean_over(
-            [
-                self._direction(embeddings, labels, comparison.to(embeddings.device), across=side is not None)
-                for comparison in found
-            ]
-        )
+        return mean_over([self._direction(embeddings, labels, each.to(embeddings.device)) for each in found])
 
-    def _direction(self, e_BE: Tensor, labels: Tensor, comparison: Comparison, *, across: bool) -> LossOutput:
+    def _direction(self, e_BE: Tensor, labels: Tensor, comparison: Comparison) -> LossOutput:
+        # Indexing copies: given one label tensor twice, the library takes the references for the anchors. Among styles
+        # an anchor is a candidate too, but, at distance 0, never its own farthest positive.
         e_AE, labels_A = e_BE[comparison.anchors], labels[comparison.anchors]
         e_CE, labels_C = e_BE[comparison.candidates], labels[comparison.candidates]
-        if across:
-            references = {"ref_emb": e_CE, "ref_labels": labels_C}
-        else:
-            # with references it would take an anchor for a positive of itself
-            e_AE, labels_A, references = e_CE, labels_C, {}
-        triplets = self.miner(e_AE, labels_A, **references)
-        per_triplet = self.per_triplet(e_AE, labels_A, triplets, **references)
+        triplets = self.miner(e_AE, labels_A, ref_emb=e_CE, ref_labels=labels_C)
+        per_triplet = self.per_triplet(e_AE, labels_A, triplets, ref_emb=e_CE, ref_labels=labels_C)
         active = (per_triplet["loss"]["losses"].detach() > 0).float().mean()
-        similarity_AC = e_BE[comparison.anchors].detach() @ e_CE.detach().T
         return LossOutput(
             self.reducer(per_triplet, e_AE, labels_A),
-            {**pair_similarities(similarity_AC, comparison), "active_fraction": active},
+            {**pair_similarities(e_AE.detach() @ e_CE.detach().T, comparison), "active_fraction": active},
         )

@@ -41,14 +41,12 @@ class Matching:
         return len(self.partners[left]) + len(self.partners[right]) - 2
 
     def fits(self, couple: int, people: set) -> bool:
-        """Whether `couple` may join a batch of `people`: neither of the two nor any partner of theirs is among them."""
+        """Whether `couple` may join a batch of `people`, who stand in it with a partner each.
+
+        It may where no partner of the two is among them, which also keeps the two themselves from standing in it twice.
+        """
         left, right = self.people[couple]
-        return (
-            left not in people
-            and right not in people
-            and people.isdisjoint(self.partners[left])
-            and people.isdisjoint(self.partners[right])
-        )
+        return people.isdisjoint(self.partners[left]) and people.isdisjoint(self.partners[right])
 
     def deal(self, capacities: Sequence[int], order: Iterable[int], rng: np.random.Generator) -> list[list[int]]:
         """Put each couple of `order` into the roomiest batch it fits; couples that fit nowhere are left out.

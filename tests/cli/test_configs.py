@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from style_match import cli
 
@@ -64,25 +65,38 @@ def test_a_number_of_a_yaml_is_not_said_again_in_the_code(node):
     assert doubled == []
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_step_composes_with_every_choice_of_every_group(step):
+@pytest.fixture(scope="module")
+def composed() -> dict[str, DictConfig]:
+    """Each step's config as it is without a word."""
     with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
-        whole = compose(step, return_hydra_config=True)
-        assert whole.hydra.job.name == step
-        assert whole.hydra.help.header
-        assert whole.hydra.help.footer.count(f"python -m style_match.{step}") == 5
-        groups = [group for group in whole.hydra.runtime.choices if (CONF / group).is_dir() and "/" not in group]
-        assert groups
-        for group in groups:
-            for choice in sorted(path.stem for path in (CONF / group).glob("*.yaml")):
-                config = compose(step, [f"{group}={choice}"])
-                name = config.get(group, {}).get("name") if group not in ("experiment", "row") else None
-                assert name in (None, choice)
+        return {step: compose(step, return_hydra_config=True) for step in STEPS}
 
 
-def test_no_yaml_is_out_of_reach():
+def groups_of(config: DictConfig) -> list[str]:
+    return [group for group in config.hydra.runtime.choices if (CONF / group).is_dir() and "/" not in group]
+
+
+def test_a_step_says_what_it_does_with_five_examples(composed):
+    for step, config in composed.items():
+        assert config.hydra.job.name == step
+        assert config.hydra.help.header
+        assert config.hydra.help.footer.count(f"python -m style_match.{step}") == 5
+
+
+@pytest.mark.parametrize(
+    "group", sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+)
+def test_every_choice_composes_and_is_called_by_its_name(group, composed):
+    step = next(step for step in reversed(STEPS) if group in groups_of(composed[step]))
     with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
-        used = {group for step in STEPS for group in compose(step, return_hydra_config=True).hydra.runtime.choices}
+        for choice in sorted(path.stem for path in (CONF / group).glob("*.yaml")):
+            config = compose(step, [f"{group}={choice}"])
+            name = config.get(group, {}).get("name") if group not in ("experiment", "row") else None
+            assert name in (None, choice)
+
+
+def test_no_yaml_is_out_of_reach(composed):
+    used = {group for config in composed.values() for group in config.hydra.runtime.choices}
     for path in FILES:
         group = str(path.parent.relative_to(CONF))
         assert group == "." or group in used, f"no step reads {path}"

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from style_match import check, cli
 from style_match.errors import UserError
 
-GROUPS = ("data=", "loss=", "sampler=", "head=", "backbone=", "logger=")
+GROUPS = ("data=", "loss=", "sampler=", "head=", "backbone=", "logger=", "pooling=", "prompt=")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,7 @@ def faults():
             "sampler=pair draws couples, but data=demo_styles holds classes: write sampler=pk",
         ),
         (["sampler=pk"], "sampler=pk draws classes, but data=demo_couples holds couples: write sampler=pair"),
+        (["pooling=mean_image", "prompt=metadata"], "pooling=mean_image has no image to look at with prompt=metadata"),
         (["ckpt_path=last"], "Write run=FOLDER too"),
         (["head.dim=${los.dim}"], "head.dim=${los.dim}"),
     ],

@@ -173,15 +173,16 @@ def test_the_demo_styles(tmp_path: Path) -> None:
     assert all(have[f"class{c}", name] == n for c in range(5) for name, n in zip(NAMES, (210, 45, 45), strict=True))
 
 
-def test_styles_of_people_with_several_photos(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [2, 6, 7])
+def test_styles_of_people_with_several_photos(tmp_path: Path, seed: int) -> None:
     """Each person has three profiles in up to three classes: exact, together, and still near each class's share."""
     rng = random.Random(0)
     labels = {f"u{user}-{i}": f"class{rng.randrange(4)}" for user in range(200) for i in range(3)}
     users = {profile_id: profile_id.split("-")[0] for profile_id in labels}
-    split = split_of(folder_of(labels=labels, users=users), tmp_path)
+    split = split_of(folder_of(labels=labels, users=users), tmp_path, seed)
     assert counts(split) == (420, 90, 90)
     for user in set(users.values()):
-        assert len({split.name_of[item] for item in labels if users[item] == user}) == 1
+        assert len({split.name_of[f"{user}-{i}"] for i in range(3)}) == 1
     totals, have = Counter(labels.values()), Counter((labels[item], name) for item, name in split.name_of.items())
     for each, total in totals.items():
         for name, share in zip(NAMES, FRACTIONS, strict=True):

@@ -96,6 +96,19 @@ def test_appended_styles_stay_spread(tmp_path: Path) -> None:
     assert [sum(labels[item] == "new" for item in split.items(name)) for name in NAMES] == [28, 6, 6]
 
 
+def test_appended_styles_make_up_for_what_is_stored(tmp_path: Path) -> None:
+    """Every x is in train so far: the new ones go to val and test until the classes are even again."""
+    stored = [("x", "train")] * 50 + [("y", "train")] * 20 + [("y", "val")] * 15 + [("y", "test")] * 15
+    rows = [f"p{i},{name}" for i, (_, name) in enumerate(stored)]
+    path = tmp_path / "style-fashion_style-seed0-0.7-0.15-0.15.csv"
+    path.write_text("\n".join(["profile_id,split", *rows, ""]))
+    labels = {f"p{i}": label for i, (label, _) in enumerate(stored)}
+    new = {f"{label}{i}": label for label in "xy" for i in range(50)}
+    split = split_of(folder_of(labels=labels | new), tmp_path)
+    for label, expected in (("x", [20, 15, 15]), ("y", [50, 0, 0])):
+        assert [sum(new.get(item) == label for item in split.items(name)) for name in NAMES] == expected
+
+
 @pytest.fixture
 def splits(tmp_path: Path) -> Callable[..., Split]:
     """Twenty couples are stored; then more rows come."""
@@ -119,7 +132,7 @@ def test_a_new_row_joins_the_split_of_its_person(splits: Callable[..., Split], n
     split = splits((f"f{old}", "new"), ("newer", "new"))
     assert split.name_of[f"f{old}\tnew"] == name
     assert split.name_of["newer\tnew"] == name, "through the first"
-    assert splits(("other", "new")).name_of.get("other\tnew") is not None
+    assert f"newer,new,{name}" in split.path.read_text().splitlines(), "and it is written down"
 
 
 def test_it_joins_through_a_later_row_too(splits: Callable[..., Split]) -> None:

@@ -27,6 +27,14 @@ def test_rates_of_75_couples_are_covered(p, correlation):
     assert np.mean([i.low <= p <= i.high for i in intervals]) >= 0.93
 
 
+def test_an_mrr_near_chance_is_covered():
+    """Reciprocal ranks are few large values among many small ones, which a plain variance misses."""
+    reciprocal = 1 / np.random.default_rng(7).integers(1, 76, size=(150, 1500))
+    chance = (1 / np.arange(1, 76)).mean()
+    intervals = bootstrap(np.arange(150) % 75).means(reciprocal)
+    assert np.mean([i.low <= chance <= i.high for i in intervals]) >= 0.93
+
+
 def test_differences_of_75_couples_are_covered():
     gain = correlated_hits(0.3, 0.5, 1500) - correlated_hits(0.12, 0.5, 1500)[:, ::-1]
     assert np.mean([i.low <= 0.18 <= i.high for i in bootstrap(PAIRED).differences(gain)]) >= 0.93

@@ -146,10 +146,10 @@ def test_a_collapsed_style_embedding_finds_its_class_last():
 MEASURE = """
 import resource, sys, torch
 from style_match.evaluation.ranks import couple_ranks, style_ranks
-for count in (100, 3500):
+for count in (100, 4000):
     rows = torch.nn.functional.normalize(torch.randn(count, 8), dim=1)
-    couple_ranks(rows, rows, torch.arange(count)[:, None].repeat(1, 2), block=16)
-    style_ranks(rows, torch.arange(count) % 5, ks=(5,), block=16)
+    couple_ranks(rows, rows, torch.arange(count)[:, None].repeat(1, 2), block=64)
+    style_ranks(rows, torch.arange(count) % 5, ks=(5,), block=64)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 print(sorted({"lightning", "torchmetrics", "sklearn", "matplotlib", "pyarrow", "scipy"} & set(sys.modules)))
 """
@@ -158,5 +158,7 @@ print(sorted({"lightning", "torchmetrics", "sklearn", "matplotlib", "pyarrow", "
 def test_memory_does_not_grow_with_the_square_and_nothing_heavy_is_imported():
     measured = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True).stdout
     small, large, heavy = measured.splitlines()
-    assert float(large) - float(small) < 40  # MB; 3500 x 3500 similarities are 98
+    assert (
+        float(large) - float(small) < 60
+    )  # MB; 4000 x 4000 similarities are 128, and sorting them takes as much again
     assert heavy == "[]"

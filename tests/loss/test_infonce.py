@@ -132,7 +132,7 @@ def test_a_tiny_temperature_gives_finite_gradients(couples):
 
 
 def test_logs_are_the_mean_similarities(couples):
-    z, e, labels, side = couples(num=5)
+    _, e, labels, side = couples(num=5)
     logs = InfoNCE(temperature=0.2, symmetric=False)(e, labels, side).logs
     pairs = [((e[a] @ e[c]).item(), bool(labels[a] == labels[c])) for a in range(5) for c in range(5, 10)]
     for name, wanted in (("pos_similarity", True), ("neg_similarity", False)):
@@ -152,7 +152,7 @@ def test_degenerate_batches_raise(couples, side):
 
 
 def test_one_couple_alone_raises(couples):
-    z, e, labels, side = couples(num=1)
+    _, e, labels, side = couples(num=1)
     with pytest.raises(UserError, match="no negative"):
         InfoNCE(temperature=0.2, symmetric=False)(e, labels, side)
 

@@ -93,7 +93,7 @@ def test_an_item_repeated_by_the_sampler_gives_finite_gradients(styles):
 
 
 def test_logs_are_the_mean_similarities(styles):
-    z, e, labels = styles([0, 0, 1, 1, 2, 2])
+    _, e, labels = styles([0, 0, 1, 1, 2, 2])
     logs = Triplet(margin=0.2, reducer="mean", symmetric=False)(e, labels).logs
     pairs = [((e[i] @ e[j]).item(), bool(labels[i] == labels[j])) for i in range(6) for j in range(6) if i != j]
     for name, wanted in (("pos_similarity", True), ("neg_similarity", False)):

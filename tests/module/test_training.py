@@ -58,13 +58,15 @@ def test_a_few_epochs_separate_styles(style_data, matcher, trainer, loss):
 
 
 def test_val_mrr_and_loss_are_those_of_the_whole_gallery(couple_data, matcher, trainer):
-    data, model, fit = couple_data(num_photos=2), matcher(), trainer(max_epochs=2)
+    partner = [*range(36), *reversed(range(36, 60))]  # from couple 36 on, left and right in opposite order
+    data = couple_data(num_photos=2, couples=[(i, 60 + partner[i]) for i in range(60)])
+    model, fit = matcher(), trainer(max_epochs=2)
     fit.fit(model, data)
     model.eval()
     with torch.no_grad():
         e = model.head(data.features)
     profiles = torch.stack([functional.normalize(e[n] + e[n + 120], dim=0) for n in range(120)])
-    left, right = profiles[36:48], profiles[96:108]
+    left, right = profiles[36:48], profiles[108:120].flip(0)
     found = reciprocal_ranks(left, right)
     logged = metrics(fit)
     assert logged["val/mrr"] == pytest.approx(sum(found) / len(found), abs=1e-6)
@@ -88,6 +90,42 @@ def test_val_metrics_of_styles_are_those_of_the_whole_gallery(style_data, matche
         order = sorted((j for j in range(18) if j != i), key=lambda j: -float(e[i] @ e[j]))
         first_hits.append(1 / (1 + [bool(labels[j] == labels[i]) for j in order].index(True)))
     assert metrics(fit)["val/mrr"] == pytest.approx(sum(first_hits) / 18, abs=1e-6)
+
+
+def test_val_mrr_holds_no_true_partner_against_the_model(couple_data, matcher, trainer):
+    # in the validation split (couples 36 to 47) all right profiles but the last two are of one person
+    people = list(range(120))
+    people[96:106] = [96] * 10
+    data, model, fit = couple_data(people=people), matcher(), trainer()
+    model.head.fit_input(data.features)
+    fit.validate(model, data, verbose=False)
+    with torch.no_grad():
+        e = model.eval().head(data.features)
+    left, right = e[36:48], e[96:108]
+    found = []
+    for queries, gallery in ((left, right), (right, left)):
+        for i, query in enumerate(queries):
+            same = set(range(10)) if i < 10 else set()
+            own = float(query @ gallery[i])
+            found.append(1 / (1 + sum(float(query @ gallery[j]) >= own for j in range(12) if j != i and j not in same)))
+    assert metrics(fit)["val/mrr"] == pytest.approx(sum(found) / 24, abs=1e-6)
+
+
+def test_val_mrr_of_styles_asks_for_other_people(style_data, matcher, trainer):
+    people = [i - 3 if i % 6 > 2 else i for i in range(90)]  # every person has two profiles, of one class
+    data, model, fit = style_data(people=people), matcher(), trainer()
+    data.features = data.features[people]  # and two equal photos, so that the other would always be found first
+    model.head.fit_input(data.features)
+    fit.validate(model, data, verbose=False)
+    with torch.no_grad():
+        e = model.eval().head(data.features)[54:72]
+    found = []
+    for i in range(18):
+        others = [j for j in range(18) if people[54 + j] != people[54 + i]]
+        order = sorted(others, key=lambda j: -float(e[i] @ e[j]))
+        found.append(1 / (1 + [j % 3 == i % 3 for j in order].index(True)))
+    assert metrics(fit)["val/mrr"] == pytest.approx(sum(found) / 18, abs=1e-6)
+    assert min(found) < 1
 
 
 def test_training_logs_are_means_over_the_epoch(couple_data, matcher, trainer):

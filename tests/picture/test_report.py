@@ -151,6 +151,6 @@ def test_curves_need_something_to_draw():
     one = [{"epoch": "0", "train/loss_epoch": "2"}, {"epoch": "", "train/loss_epoch": "7"}]
     small = Image.open(io.BytesIO(draw_curves(one, dpi=50)))
     four = [{"epoch": e, "train/loss": 1 / (e + 1), "val/mrr": e, "train/effective_rank": 3.0} for e in range(3)]
-    large = Image.open(io.BytesIO(draw_curves(four, dpi=50)))
-    assert large.size == (2 * small.width, 2 * small.height)
-    assert draw_curves(four, dpi=50) == draw_curves(iter(four), dpi=50) != draw_curves(four[:2], dpi=50)
+    large = draw_curves(four, dpi=50)
+    assert Image.open(io.BytesIO(large)).size == (2 * small.width, 2 * small.height)
+    assert draw_curves(iter(four), dpi=50) == large
