@@ -1,5 +1,7 @@
 """From a config to what a head is trained on: dataset folder, split, one feature row a photo."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from functools import cached_property
@@ -34,6 +36,8 @@ BACKBONE_OPTIONS = (
     "device",
     "layer",
 )
+# Options of demo data that change nothing in the folder that is drawn.
+NOT_DRAWN = ("root", "image_root", "num_workers", "on_bad_image", "max_source_pixels")
 
 
 def cache_root() -> Path:
@@ -194,16 +198,15 @@ def draw_demo(data: DictConfig, *, show: bool) -> Path:
     """Draw the synthetic dataset folder that `cfg.data` describes, unless it is there already.
 
     Returns:
-        its folder: `data.root`, or one in the cache named after the world seed.
+        its folder: `data.root`, or one in the cache named after the world seed and all else that is drawn.
     """
     from style_match.demo.dataset import write_couples, write_styles
     from style_match.demo.world import WorldParams
 
-    root = (
-        Path(data.root).expanduser()
-        if data.root
-        else cache_root() / "demo" / f"{data.name}-{data.world_seed}-{_drawing(data)}"
-    )
+    drawing = {name: value for name, value in data.items() if name not in NOT_DRAWN}
+    digest = hashlib.sha256(json.dumps(drawing, sort_keys=True, default=dict).encode()).hexdigest()[:8]
+    own = cache_root() / "demo" / f"{data.name}-{data.world_seed}-{digest}"
+    root = Path(data.root).expanduser() if data.root else own
     options = dict(
         world_seed=data.world_seed, size_px=data.size_px, params=WorldParams(**data.world), num_workers=data.num_workers
     )
