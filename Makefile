@@ -32,6 +32,7 @@ test: test-fast ## set up, then run the fast tests and the slow ones
 test-fast: $(INSTALLED) ## set up, then run the tests that take little time
 	$(PY) -m pytest
 
-lint: $(INSTALLED) ## set up, then ruff and mypy
+lint: $(INSTALLED) ## set up, then ruff (rules and format) and mypy
 	$(PY) -m ruff check
+	$(PY) -m ruff format --check
 	$(PY) -m mypy

@@ -1,7 +1,6 @@
 """Fitting a head: data module, module, trainer; selection by val/mrr; checkpoints a killed run goes on from."""
 
 import logging
-import pickle
 import time
 import warnings
 from dataclasses import dataclass
@@ -137,7 +136,7 @@ def load_head(head: nn.Module, path: Path) -> int:
         weights = {name.removeprefix("head."): value for name, value in content["state_dict"].items()}
         head.load_state_dict(weights)
         return content["epoch"]
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # bytes that are no checkpoint can make the reader raise anything
         raise UserError(f"{path} is not a checkpoint of this head: {str(error).splitlines()[0]}") from error
 
 

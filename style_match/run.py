@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -115,7 +116,7 @@ def read_config(run: str | Path) -> DictConfig:
 def environment() -> dict[str, Any]:
     """Command, git commit and dirty flag of the code, versions, machine."""
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", f"style_match.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "git": _git(Path(__file__).resolve().parent),
         "versions": {"python": platform.python_version(), "style_match": _version("style_match")}
         | {name: _version(name) for name in CORE_PACKAGES},
