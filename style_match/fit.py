@@ -137,7 +137,8 @@ def load_head(head: nn.Module, path: Path) -> int:
         head.load_state_dict(weights)
         return content["epoch"]
     except Exception as error:  # bytes that are no checkpoint can make the reader raise anything
-        raise UserError(f"{path} is not a checkpoint of this head: {str(error).splitlines()[0]}") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{path} is not a checkpoint of this head: {reason}") from error
 
 
 def quiet() -> None:
