@@ -90,13 +90,6 @@ FRACTIONS = Rule(
 DEVICE = Rule(
     "auto, cpu, cuda, cuda:N or mps", lambda value: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(value)))
 )
-DEVICES = Rule(
-    "a whole number of at least 1, auto, or a list of device numbers",
-    lambda value: (
-        value == "auto" or whole(1).holds(value) or (isinstance(value, list) and all(map(whole(0).holds, value)))
-    ),
-)
-
 RULES: dict[str, Rule] = {
     "seed": SEED,
     "split.seed": SEED,
@@ -144,7 +137,7 @@ RULES: dict[str, Rule] = {
     "trainer.max_epochs": whole(1),
     "trainer.precision": word("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"),
     "trainer.accelerator": word("auto", "cpu", "gpu", "cuda", "mps"),
-    "trainer.devices": DEVICES,
+    "trainer.devices": Rule("1: a run trains in one process", lambda value: value == 1),
     "trainer.gradient_clip_val": number(above=0).or_null(),
     "trainer.log_every_n_steps": whole(1),
     "trainer.max_loss_items": whole(2),
@@ -255,6 +248,8 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
     if get("pooling.name") == "mean_image" and get("prompt.image") is False:
         prompt = get("prompt.name")
         yield f"pooling=mean_image has no image to look at with prompt={prompt}: write prompt=image or another pooling."
+    if step == "train" and get("ckpt_path") not in (None, "last"):
+        yield f"ckpt_path={get('ckpt_path')}: training goes on from a run's last one: write run=FOLDER ckpt_path=last."
     if get("ckpt_path") == "last" and not get("run"):
         yield "ckpt_path=last: of which run? Write run=FOLDER too."
     if step == "evaluate" and not get("run") and str(get("head._target_")) != "style_match.head.identity.Identity":

@@ -14,8 +14,8 @@ def run(cfg: DictConfig) -> None:
     alone predicts couples.
     """
     from hydra.core.hydra_config import HydraConfig
+    from hydra.utils import instantiate
 
-    from style_match.errors import UserError
     from style_match.fit import build_head, checkpoint_path, load_head
     from style_match.head.identity import Identity
     from style_match.inputs import Inputs
@@ -24,15 +24,14 @@ def run(cfg: DictConfig) -> None:
     from style_match.score import Scorer, score
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=False)
+    is_trained = instantiate(cfg.head).func is not Identity
+    weights = checkpoint_path(cfg.ckpt_path or "best", Path(cfg.run).expanduser()) if is_trained else None
     inputs = Inputs(cfg)
     scorer = Scorer(cfg, inputs)
     head = build_head(cfg, inputs)
-    trained = None if isinstance(head, Identity) else head
-    if trained:
-        if cfg.run is None:
-            raise UserError("A head has no weights without a run: give run=FOLDER, or head=identity for the backbone.")
-        load_head(trained, checkpoint_path(cfg.ckpt_path or "best", Path(cfg.run)))
-    scores = score(scorer, trained)
+    if weights:
+        load_head(head, weights)
+    scores = score(scorer, head if weights else None)
     folder.write_config(cfg)
     write_outcome(cfg, folder, inputs, scorer, scores, selected=None, run=cfg.run)
     if scores.trained and read_config(cfg.run).data.task != cfg.data.task:

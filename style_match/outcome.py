@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from style_match import progress
+from style_match.backbone.qwen3_vl import resolve_device
 from style_match.data.rejected import write_rejected
 from style_match.evaluation.files import metrics_sections, write_ranks
 from style_match.evaluation.table import print_results
@@ -32,6 +34,7 @@ def write_outcome(
 
     `facts` are further lines of provenance.json. metrics.json is written last, so a folder that has it is whole.
     """
+    folder.file("metrics.json").unlink(missing_ok=True)
     synthetic = bool(cfg.data.get("synthetic"))
     gain = scorer.evaluator.difference(scores.trained, scores.frozen) if scores.trained else None
     sections = metrics_sections(frozen=scores.frozen, trained=scores.trained, val=scores.val)
@@ -52,6 +55,8 @@ def write_outcome(
             "left_out": num_rejected,
         },
         "features": {"key": inputs.store.key, "pooling": cfg.pooling.name, "width": inputs.features.shape[1]},
+        "device": str(resolve_device(cfg.backbone.device)),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "backbone": {"source": inputs.checkpoint.source, "revision": inputs.checkpoint.revision},
         "selected": selected
         and {"epoch": selected.epoch, "val/mrr": selected.score, "epochs_run": selected.epochs_run},

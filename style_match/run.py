@@ -1,6 +1,5 @@
 """The run folder: what a run leaves behind, and where it came from."""
 
-import contextlib
 import json
 import os
 import platform
@@ -12,9 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from style_match.errors import UserError
+from style_match.files import write_whole
 
 CORE_PACKAGES = (
     "torch",
@@ -43,10 +44,17 @@ class RunFolder:
     def __init__(self, path: Path, *, resume: bool):
         self.path = path
         self.began = time.time()
-        path.mkdir(parents=True, exist_ok=True)
-        if not resume and (path / "config.yaml").exists():
+        self.environment = environment()  # at the start: code that is edited meanwhile is not what ran
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
             raise UserError(
-                f"{path} already holds a run (config.yaml is there). Continue it with run={path} ckpt_path=last, "
+                f"Cannot make the run folder {path}: {error.strerror}. Give another hydra.run.dir."
+            ) from error
+        if not resume and (path / "config.yaml").exists():
+            last = " ckpt_path=last" if (self.checkpoints / "last.ckpt").exists() else ""
+            raise UserError(
+                f"{path} already holds a run (config.yaml is there). Go on with it by run={path}{last}, "
                 "or give another hydra.run.dir."
             )
         self._lock()
@@ -71,32 +79,20 @@ class RunFolder:
         return self.path / name
 
     def write_config(self, cfg: DictConfig) -> None:
-        write_text(self.file("config.yaml"), OmegaConf.to_yaml(cfg, resolve=True))
+        write_whole(self.file("config.yaml"), OmegaConf.to_yaml(cfg, resolve=True))
 
     def write_json(self, name: str, content: Any) -> None:
-        write_text(self.file(name), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_whole(self.file(name), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def write_provenance(self, **facts: Any) -> None:
         """Write `provenance.json`: `facts`, command, git state, versions, machine, wall time in seconds."""
         self.write_json(
-            "provenance.json", {**facts, **environment(), "wall_time_s": round(time.time() - self.began, 3)}
+            "provenance.json", {**facts, **self.environment, "wall_time_s": round(time.time() - self.began, 3)}
         )
 
     def provenance(self) -> dict[str, Any]:
         """What `write_provenance` wrote."""
         return json.loads(self.file("provenance.json").read_text(encoding="utf-8"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none of it: beside, then renamed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise UserError(f"Cannot write {path}: {error.strerror}. Free some space or choose another folder.") from error
 
 
 def read_config(run: str | Path) -> DictConfig:
@@ -108,8 +104,12 @@ def read_config(run: str | Path) -> DictConfig:
     path = Path(run).expanduser() / "config.yaml"
     if not path.is_file():
         raise UserError(f"run={run} is not a run folder: {path} is missing. Runs are listed under runs/.")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
+    if not isinstance(config, DictConfig) or "data" not in config:
+        raise UserError(f"{path} is not the config of a run.")
     return config
 
 

@@ -1,7 +1,6 @@
 """Scoring: the test split's ranks and metrics of the frozen backbone and of a trained head, through the same code."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from style_match.datamodule import MatchData
 from style_match.evaluation.evaluator import Evaluator, Result
+from style_match.files import write_whole
 from style_match.head.identity import Identity
 from style_match.inputs import Inputs
 from style_match.module import embed_profiles
@@ -118,7 +118,7 @@ def write_embeddings(path: Path, scorer: Scorer, embedded: Embedded) -> None:
     """Write embeddings.safetensors: `left` and `right` (C, E), row i of both one couple of the test split, with
     `left_ids` and `right_ids` in the header; for styles `embeddings` (N, E) with `ids` and `labels`.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if scorer.folder.task == "couple":
         left_ids, right_ids = zip(*scorer.couples("test"), strict=True)
@@ -128,10 +128,6 @@ def write_embeddings(path: Path, scorer: Scorer, embedded: Embedded) -> None:
         tensors = {"embeddings": embedded.embeddings}
         labels = [scorer.folder.labels[profile_id] for profile_id in embedded.profile_ids]
         header = {"ids": list(embedded.profile_ids), "labels": labels}
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    save_file(
-        {name: tensor.contiguous() for name, tensor in tensors.items()},
-        beside,
-        metadata={name: json.dumps(ids, ensure_ascii=False) for name, ids in header.items()},
-    )
-    os.replace(beside, path)
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    about = {name: json.dumps(ids, ensure_ascii=False) for name, ids in header.items()}
+    write_whole(path, save(contiguous, metadata=about))

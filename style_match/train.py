@@ -14,7 +14,7 @@ def run(cfg: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from style_match.fit import build_data, build_matcher, fit
+    from style_match.fit import build_data, build_matcher, fit, resume_from
     from style_match.head.identity import Identity
     from style_match.inputs import Inputs
     from style_match.logger import log_outcome, loggers
@@ -23,14 +23,15 @@ def run(cfg: DictConfig) -> float:
     from style_match.score import Scorer, score
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=cfg.run is not None)
+    resume = resume_from(cfg, folder.path)
+    folder.write_config(cfg)
     inputs = Inputs(cfg)
     data = build_data(cfg, inputs)
     scorer = Scorer(cfg, inputs)
     matcher = build_matcher(cfg, inputs)
-    folder.write_config(cfg)
     trained = None if isinstance(matcher.head, Identity) else matcher.head
     with loggers(cfg, folder.path, group=sweep_group()) as logs:
-        selected = fit(cfg, matcher, data, folder.path, logs) if trained else None
+        selected = fit(cfg, matcher, data, folder.path, logs, resume) if trained else None
         scores = score(scorer, trained)
         sections = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected)
         log_outcome(logs, folder.path, sections)

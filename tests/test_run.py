@@ -7,7 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from style_match.errors import UserError
-from style_match.run import RunFolder, read_config, write_text
+from style_match.files import write_whole
+from style_match.run import RunFolder, read_config
 
 HOLD = "import sys, time; from pathlib import Path; from style_match.run import RunFolder; "
 HOLD += "folder = RunFolder(Path(sys.argv[1]), resume=False); print('held', flush=True); time.sleep(60)"
@@ -15,12 +16,12 @@ HOLD += "folder = RunFolder(Path(sys.argv[1]), resume=False); print('held', flus
 
 def test_a_folder_that_holds_a_run_is_refused_unless_it_goes_on(tmp_path: Path):
     folder = RunFolder(tmp_path / "run", resume=False)
-    folder.write_config(OmegaConf.create({"seed": 3, "again": "${seed}"}))
+    folder.write_config(OmegaConf.create({"seed": 3, "again": "${seed}", "data": {}}))
     del folder
-    with pytest.raises(UserError, match=r"already holds a run.*ckpt_path=last"):
+    with pytest.raises(UserError, match=r"already holds a run.*run="):
         RunFolder(tmp_path / "run", resume=False)
     RunFolder(tmp_path / "run", resume=True)
-    assert read_config(tmp_path / "run") == {"seed": 3, "again": 3}
+    assert read_config(tmp_path / "run") == {"seed": 3, "again": 3, "data": {}}
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path):
@@ -50,13 +51,13 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path):
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write_text(tmp_path / "metrics.json", "old")
+    write_whole(tmp_path / "metrics.json", "old")
 
     def full(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match=r"metrics\.json: No space left"):
-        write_text(tmp_path / "metrics.json", "new")
+        write_whole(tmp_path / "metrics.json", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
     assert (tmp_path / "metrics.json").read_text() == "old"

@@ -163,6 +163,8 @@ def _image_processor(folder: Path, backend: str, min_pixels: int | None, max_pix
     if processor.backend != backend:  # transformers takes another one without a word where one is not to be had
         raise UserError(f"The image processor of {folder} has no {backend} backend. Change backbone.image_backend.")
     least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
+    if least > most and min_pixels is None and max_pixels is not None:
+        processor.size["shortest_edge"] = least = most  # asked for smaller photos than the checkpoint's least
     if least > most:
         least_from, most_from = (
             f"backbone.{name}" if name in given else "the checkpoint's" for name in ("min_pixels", "max_pixels")

@@ -1,11 +1,13 @@
 """rejected.csv: what a run left out and why."""
 
 import csv
+import io
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from style_match.data.records import Rejected
+from style_match.files import write_whole
 
 if TYPE_CHECKING:
     from style_match.data.folder import DatasetFolder
@@ -17,8 +19,9 @@ def write_rejected(folder: "DatasetFolder", path: Path, *, more: tuple[Rejected,
     The file is written even when nothing was rejected, so that an older one does not stay.
     """
     rejected = (*folder.rejected, *more)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([each.name for each in fields(Rejected)])
-        writer.writerows(astuple(each) for each in rejected)
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow([each.name for each in fields(Rejected)])
+    writer.writerows(astuple(each) for each in rejected)
+    write_whole(path, content.getvalue())
     return len(rejected)

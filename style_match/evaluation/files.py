@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from style_match.errors import UserError
 from style_match.evaluation.evaluator import Result
 from style_match.evaluation.ranks import DIRECTIONS
+from style_match.files import write_whole
 
 
 def metrics_sections(*, frozen: Result, trained: Result | None = None, val: Result | None = None) -> dict[str, Any]:
@@ -52,13 +51,9 @@ def ranks_table(results: Mapping[str, Result]) -> Any:
 
 def write_ranks(path: Path, results: Mapping[str, Result]) -> None:
     """Writes ranks.parquet at once, never half. Raises UserError when it cannot be written."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pq.write_table(ranks_table(results), beside)
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise UserError(f"Cannot write {path}: {reason}. Free some space or choose another folder.") from error
+    content = pa.BufferOutputStream()
+    pq.write_table(ranks_table(results), content)
+    write_whole(path, content.getvalue().to_pybytes())

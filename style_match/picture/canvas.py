@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+from style_match.files import write_whole
+
 # Okabe & Ito 2008, told apart with every common colour blindness; the yellow is darkened to show on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B5A800", "#555555")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
@@ -32,4 +34,4 @@ def png(drawing: Any, *, dpi: int) -> bytes:
 
 
 def save(drawing: Any, path: Path, *, dpi: int) -> None:
-    path.write_bytes(png(drawing, dpi=dpi))
+    write_whole(path, png(drawing, dpi=dpi))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from style_match.errors import UserError
 from style_match.evaluation.evaluator import Result
 from style_match.evaluation.ranks import DIRECTIONS
 from style_match.evaluation.table import ROWS, gain_text, heading, interval_of, title
+from style_match.files import write_whole
 from style_match.picture.curves import draw_curves
 
 _MODELS = {**ROWS, "val": "validation"}
@@ -65,14 +64,7 @@ def write_report(
         provenance=list(_flat(provenance)),
         config=config,
     )
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(page, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        reason = f"{error.strerror}. Free some space or choose another folder."
-        raise UserError(f"Cannot write {path}: {reason}") from error
+    write_whole(path, page)
 
 
 def _metric_rows(

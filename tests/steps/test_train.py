@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,17 @@ def test_a_killed_run_goes_on_to_the_same_result(first: Path, step, tmp_path: Pa
     # a finished one goes on to nothing else
     step("train", f"run={folder}", "ckpt_path=last")
     assert metrics(folder) == metrics(first)
+
+
+def test_a_run_goes_on_as_it_began_or_not_at_all(first: Path, step, tmp_path: Path):
+    moved = shutil.copytree(first, tmp_path / "moved")
+    changed = step("train", f"run={moved}", "ckpt_path=last", "loss.temperature=0.3", code=2)
+    assert "another loss" in changed.stderr
+    assert "add ckpt_path=last" in step("train", f"run={moved}", code=2).stderr
+    step("train", f"run={moved}", "ckpt_path=last")
+    assert metrics(moved) == metrics(first)
+    (moved / "checkpoints" / "last.ckpt").unlink()
+    assert "no checkpoint yet" in step("train", f"run={moved}", "ckpt_path=last", code=2).stderr
 
 
 def test_features_computed_in_the_step_train_alike(first: Path, step, tmp_path: Path):
