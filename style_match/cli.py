@@ -107,9 +107,11 @@ class Job:
     def __init__(self, run: Callable[[DictConfig], object], *, is_sweep: bool):
         self.run = run
         self.is_sweep = is_sweep
+        self.has_begun = False
 
     def __call__(self, cfg: DictConfig) -> object:
         """Returns what the run returns, or the mistake that ended it; a cell raises it, so that the others go on."""
+        self.has_begun = True
         overrides = list(HydraConfig.get().overrides.task)
         try:
             if cfg.get("run"):
@@ -139,11 +141,15 @@ def _behind(error: Exception) -> Exception:
 
 
 def _run_once(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) -> int:
-    job = hydra.run(
-        config_name=plan.words.config_name, task_function=Job(run, is_sweep=False), overrides=plan.for_hydra()
-    )
-    if isinstance(job.return_value, UserError):
-        raise job.return_value
+    job = Job(run, is_sweep=False)
+    try:
+        done = hydra.run(config_name=plan.words.config_name, task_function=job, overrides=plan.for_hydra())
+    except OSError as error:
+        if job.has_begun:
+            raise
+        raise UserError(f"Cannot make {error.filename}: {error.strerror}. Give another hydra.run.dir.") from error
+    if isinstance(done.return_value, UserError):
+        raise done.return_value
     return 0
 
 

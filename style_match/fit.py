@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from style_match import progress
 from style_match.datamodule import MatchData
@@ -50,12 +50,12 @@ class Selected:
     epochs_run: int
 
 
-def build_data(cfg: DictConfig, inputs: Inputs) -> MatchData:
-    """The data module of a run; with encode=online it carries paths and prompts in place of features."""
+def build_data(cfg: DictConfig, inputs: Inputs, *, features: Tensor | None) -> MatchData:
+    """The data module of a run; without `features` (P, D) its batches carry paths and prompts (encode=online)."""
     return MatchData.from_folder(
         inputs.folder,
         inputs.split,
-        features=None if cfg.encode == "online" else inputs.features,
+        features=features,
         rows=inputs.rows,
         sampler=instantiate(cfg.sampler),
         seed=cfg.seed,

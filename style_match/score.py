@@ -38,9 +38,9 @@ class Scorer:
     """
 
     def __init__(self, cfg: DictConfig, inputs: Inputs):
-        self.folder, self.split, self.features = inputs.folder, inputs.split, inputs.features
+        self.inputs, self.folder, self.split = inputs, inputs.folder, inputs.split
         self.data = MatchData.from_folder(
-            inputs.folder, inputs.split, features=inputs.features, rows=(), sampler=None, seed=0, max_loss_items=None
+            inputs.folder, inputs.split, features=None, rows=(), sampler=None, seed=0, max_loss_items=None
         )
         self.evaluator: Evaluator = instantiate(cfg.evaluation)
         columns = self.folder.columns
@@ -62,7 +62,9 @@ class Scorer:
         """Embeddings of a split, from the stored features."""
         gallery = self.data.gallery(name)
         head = head.eval().cpu()
-        return Embedded(gallery.profile_ids, embed_profiles(head, self.features[gallery.photos], gallery.photo_profile))
+        return Embedded(
+            gallery.profile_ids, embed_profiles(head, self.inputs.features[gallery.photos], gallery.photo_profile)
+        )
 
     def result(self, embedded: Embedded, name: str) -> Result:
         """Ranks and metrics of a split."""
@@ -102,7 +104,7 @@ class Scores:
 
 def score(scorer: Scorer, trained: nn.Module | None) -> Scores:
     """Read the test split, once, with the frozen backbone and with the selected head."""
-    frozen = Identity(in_dim=scorer.features.shape[1])
+    frozen = Identity(in_dim=scorer.inputs.features.shape[1])
     frozen_embedded = scorer.embed(frozen, "test")
     trained_embedded = scorer.embed(trained, "test") if trained else None
     return Scores(

@@ -26,8 +26,11 @@ def run(cfg: DictConfig) -> float:
     resume = resume_from(cfg, folder.path)
     folder.write_config(cfg)
     inputs = Inputs(cfg)
-    data = build_data(cfg, inputs)
     scorer = Scorer(cfg, inputs)
+    build_data(
+        cfg, inputs, features=None
+    ).train_dataloader()  # batches that cannot be made, before anything is computed
+    data = build_data(cfg, inputs, features=None if cfg.encode == "online" else inputs.features)
     matcher = build_matcher(cfg, inputs)
     trained = None if isinstance(matcher.head, Identity) else matcher.head
     with loggers(cfg, folder.path, group=sweep_group()) as logs:

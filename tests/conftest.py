@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory):
-    """A cache root shared by the session's tests and theirs alone (drawn figures, features, remembered hashes)."""
+    """A cache root of these tests alone (drawn figures, features, remembered hashes)."""
     root = tmp_path_factory.mktemp("cache")
     os.environ["STYLE_MATCH_CACHE"] = str(root)
     yield root

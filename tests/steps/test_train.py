@@ -142,6 +142,17 @@ def test_a_sweep_names_its_failing_cells_and_runs_the_others(step, tmp_path: Pat
     assert "1 cell of the sweep failed" in done.stderr and "1000" in done.stderr
 
 
+def test_mistakes_are_answered_before_anything_is_computed(step, tmp_path: Path):
+    data = own_photos(tmp_path / "data", num_couples=30)
+    words = ["data=couples", f"data.root={data}"]
+    too_few = step("train", *words, "sampler.batch_size=64", code=2)
+    too_deep = step("train", *words, "evaluation.ks=[50]", code=2)
+    assert "sampler.batch_size" in too_few.stderr and "evaluation.ks" in too_deep.stderr
+    assert "features:" not in too_few.stderr + too_deep.stderr
+    no_folder = step("train", f"hydra.run.dir={data / 'profiles.csv'}", code=2)
+    assert "hydra.run.dir" in no_folder.stderr and "Traceback" not in no_folder.stderr
+
+
 def test_a_second_run_in_one_folder_is_refused(first: Path, step):
     done = step("train", *SMALL, f"hydra.run.dir={first}", code=2)
     assert "already holds a run" in done.stderr and "Traceback" not in done.stderr
