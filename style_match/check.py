@@ -4,159 +4,16 @@ An option without a rule of its own must be of the kind that its YAML gives it, 
 line here.
 """
 
-import math
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from style_match import for_couples
 from style_match.errors import UserError
 from style_match.options import find, nearest
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`wanted` completes "write ..."; `words` are those that may be written, where there are only some."""
-
-    wanted: str
-    holds: Callable[[Any], bool]
-    words: tuple[str, ...] = ()
-
-    def or_null(self) -> "Rule":
-        return Rule(f"{self.wanted}, or null", lambda value: value is None or self.holds(value), self.words)
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def whole(least: int | None = None, most: int | None = None) -> Rule:
-    bounds = [f"at least {least}" if least is not None else "", f"at most {most}" if most is not None else ""]
-    wanted = "a whole number" + (" of " + " and ".join(filter(None, bounds)) if any(bounds) else "")
-    return Rule(
-        wanted,
-        lambda value: (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and (least is None or value >= least)
-            and (most is None or value <= most)
-        ),
-    )
-
-
-def number(
-    *, above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None
-) -> Rule:
-    bounds = ((above, "above"), (least, "of at least"), (below, "below"), (most, "of at most"))
-    wanted = " and ".join(f"{word} {bound:g}" for bound, word in bounds if bound is not None)
-    return Rule(
-        f"a number {wanted}".rstrip(),
-        lambda value: (
-            is_number(value)
-            and (above is None or value > above)
-            and (least is None or value >= least)
-            and (below is None or value < below)
-            and (most is None or value <= most)
-        ),
-    )
-
-
-def word(*words: str) -> Rule:
-    return Rule(" or ".join(words), lambda value: value in words, words)
-
-
-FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-TEXT = Rule("a text", lambda value: not isinstance(value, list | dict | bool | None))
-LIST = Rule("a list, such as [1,5]", lambda value: isinstance(value, list))
-ANYTHING = Rule("anything", lambda value: True)
-SHARE = number(least=0, most=1)
-SEED = whole(0, 2**32 - 1)
-KS = Rule(
-    "a list of different whole numbers of at least 1, such as [1,5,10]",
-    lambda ks: isinstance(ks, list) and bool(ks) and all(whole(1).holds(k) for k in ks) and len(set(ks)) == len(ks),
-)
-FRACTIONS = Rule(
-    "three numbers above 0 (train, val, test) that sum to 1, such as [0.7,0.15,0.15]",
-    lambda parts: (
-        isinstance(parts, list)
-        and len(parts) == 3
-        and all(number(above=0).holds(part) for part in parts)
-        and math.isclose(sum(parts), 1, abs_tol=1e-6)
-    ),
-)
-DEVICE = Rule(
-    "auto, cpu, cuda, cuda:N or mps", lambda value: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(value)))
-)
-RULES: dict[str, Rule] = {
-    "seed": SEED,
-    "split.seed": SEED,
-    "split.fractions": FRACTIONS,
-    "encode": word("cached", "online"),
-    "progress": FLAG,
-    "debug": FLAG,
-    "data.on_bad_image": word("error", "exclude"),
-    "data.max_source_pixels": whole(1),
-    "data.num_workers": whole(0),
-    "data.world_seed": SEED,
-    "data.num_couples": whole(1),
-    "data.num_photos": whole(1),
-    "data.size_px": whole(1),
-    "data.world.rho": SHARE,
-    "data.world.scene_follow": SHARE,
-    "data.world.background_follow": SHARE,
-    "data.world.temperature": number(above=0),
-    "data.world.noise": number(least=0),
-    "backbone.path": TEXT,
-    "backbone.revision": TEXT.or_null(),
-    "backbone.dtype": word("auto", "fp32", "bf16", "fp16"),
-    "backbone.attention": word("sdpa", "eager", "flash_attention_2"),
-    "backbone.image_backend": word("pil", "torchvision"),
-    "backbone.min_pixels": whole(1).or_null(),
-    "backbone.max_pixels": whole(1).or_null(),
-    "backbone.device": DEVICE,
-    "backbone.layer": whole(1).or_null(),
-    "backbone.token_budget": whole(1),
-    "backbone.num_workers": whole(0),
-    "features.root": TEXT.or_null(),
-    "features.shard_rows": whole(1),
-    "head.dim": whole(1),
-    "head.hidden_dim": whole(1),
-    "loss.temperature": number(above=0),
-    "loss.margin": number(above=0),
-    "loss.reducer": word("avg_non_zero", "mean"),
-    "sampler.batch_size": whole(2),
-    "sampler.num_classes": whole(2),
-    "sampler.num_samples": whole(2),
-    "sampler.num_batches": whole(1).or_null(),
-    "optimizer.lr": number(above=0),
-    "optimizer.weight_decay": number(least=0),
-    "scheduler.eta_min": number(least=0),
-    "trainer.max_epochs": whole(1),
-    "trainer.precision": word("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"),
-    "trainer.accelerator": word("auto", "cpu", "gpu", "cuda", "mps"),
-    "trainer.devices": Rule("1: a run trains in one process", lambda value: value == 1),
-    "trainer.gradient_clip_val": number(above=0).or_null(),
-    "trainer.log_every_n_steps": whole(1),
-    "trainer.max_loss_items": whole(2),
-    "trainer.early_stopping.patience": whole(0),
-    "trainer.early_stopping.min_delta": number(least=0),
-    "evaluation.ks": KS.or_null(),
-    "evaluation.default_ks": KS,
-    "evaluation.confidence": number(above=0, below=1),
-    "evaluation.num_resamples": whole(100),
-    "evaluation.seed": SEED,
-    "evaluation.block": whole(1),
-    "picture.tsne.perplexity": number(above=0),
-    "picture.tsne.max_points": whole(2),
-    "picture.tsne.dpi": whole(1),
-    "picture.report.dpi": whole(1),
-    "picture.report.num_queries": whole(0),
-    "logger.wandb.mode": word("auto", "online", "offline"),
-    "logger.wandb.connect_timeout_s": number(above=0),
-}
+from style_match.values import ANYTHING, FLAG, LIST, RULES, TEXT, Rule, number, whole
 
 
 def check(config: DictConfig, base: DictConfig | None = None, *, step: str = "train") -> None:
@@ -229,7 +86,7 @@ def _needed(config: DictConfig, path: str) -> str:
     group = path.split(".")[0]
     choice = OmegaConf.select(config, f"hydra.runtime.choices.{group}") or OmegaConf.select(config, f"{group}.name")
     by = f" by {group}={choice}" if choice else ""
-    return f"{path} is needed{by}: write {path}={'FOLDER' if path.endswith('root') else 'VALUE'}"
+    return f"{path} is needed{by}: write {path}={'FOLDER' if path.endswith(('root', 'sweep')) else 'VALUE'}"
 
 
 def _written(value: Any) -> str:
@@ -245,15 +102,30 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
     least, most = get("backbone.min_pixels"), get("backbone.max_pixels")
     if least is not None and most is not None and least > most:
         yield f"backbone.min_pixels={least} is above backbone.max_pixels={most}."
-    if get("pooling.name") == "mean_image" and get("prompt.image") is False:
-        prompt = get("prompt.name")
-        yield f"pooling=mean_image has no image to look at with prompt={prompt}: write prompt=image or another pooling."
+    if "mean_image" in (get("pooling.parts") or [get("pooling.name")]) and get("prompt.image") is False:
+        prompt, pooling = get("prompt.name"), get("pooling.name")
+        yield f"pooling={pooling} has no image to look at with prompt={prompt}: write prompt=image or another pooling."
+    folds, fold = get("split.folds"), get("split.fold")
+    if folds is not None and fold is None:
+        yield f"split.folds={folds}: which one? Write split.fold=0 to {folds - 1} too."
+    elif folds is None and fold is not None:
+        yield f"split.fold={fold}: of how many? Write split.folds=5 too."
+    elif folds is not None and fold >= folds:
+        yield f"split.fold={fold}: there are split.folds={folds}; write one from 0 to {folds - 1}."
+    if get("report.bands") is not None and get("report.by") is None:
+        yield "report.bands: of which column? Write report.by=COLUMN too."
     if step == "train" and get("ckpt_path") not in (None, "last"):
         yield f"ckpt_path={get('ckpt_path')}: training goes on from a run's last one: write run=FOLDER ckpt_path=last."
     if get("ckpt_path") == "last" and not get("run"):
         yield "ckpt_path=last: of which run? Write run=FOLDER too."
     if step == "evaluate" and not get("run") and str(get("head._target_")) != "style_match.head.identity.Identity":
         yield "A head without a run has no trained weights: write run=FOLDER, or head=identity for the backbone alone."
+    if get("logger.log_images") and not _take_pictures(config.logger):
+        yield (
+            "logger.log_images=true: CSV takes no pictures: write logger=wandb, logger=tensorboard, or both with "
+            "logger=[csv,wandb,tensorboard]."
+        )
+    yield from for_couples.faults(config, step)
     if step == "train" and (task := get("data.task")):
         draws = {"style_match.sampler.pair.PairSampler": "couple", "style_match.sampler.pk.PKSampler": "style"}
         drawn = draws.get(str(get("sampler._target_")), task)
@@ -263,3 +135,7 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
                 f"sampler={sampler[drawn]} draws {what[drawn]}, but data={get('data.name')} holds {what[task]}: "
                 f"write sampler={sampler[task]}."
             )
+
+
+def _take_pictures(loggers: DictConfig) -> bool:
+    return any(name not in ("csv", "log_images", "images") for name in loggers)

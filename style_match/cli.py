@@ -5,6 +5,7 @@ mistakes (`UserError`); 1 for Hydra's own errors and for bugs; 130 for Ctrl-C.
 """
 
 import sys
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -21,19 +22,26 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from style_match import sweep
+from style_match import progress, sweep
 from style_match.errors import UserError
 from style_match.options import Vocabulary
 from style_match.plan import Plan, merge_run_config
 from style_match.run import read_config
+from style_match.targets import refuse_unknown_targets
 
 __all__ = ["conf_dir", "main", "merge_run_config"]
 
 VERSION_BASE = "1.3"
 QUOTING = "A value with other signs goes into two pairs of quotes: 'data.root=\"/my photos (new)\"'"
 
-# ${either:${run},FOLDER} is the first of the two that is not null
-OmegaConf.register_new_resolver("either", lambda first, second: first or second, replace=True)
+
+def either(first: str | None, second: str) -> str:
+    """A path: the first of the two that is not null; ~ is the user's home, which a shell leaves in run=~/FOLDER."""
+    return str(Path(first or second).expanduser())
+
+
+OmegaConf.register_new_resolver("either", either, replace=True)
+OmegaConf.register_new_resolver("cell_name", sweep.cell_name, replace=True)
 
 
 def main(step: str, run: Callable[[DictConfig], object]) -> None:
@@ -104,9 +112,10 @@ def _hydra(step: str, args: Namespace) -> Iterator[Hydra]:
 class Job:
     """What Hydra calls for a run, and for each cell of a sweep, there perhaps in another process."""
 
-    def __init__(self, run: Callable[[DictConfig], object], *, is_sweep: bool):
+    def __init__(self, run: Callable[[DictConfig], object], *, is_sweep: bool, num_cells: int | None = None):
         self.run = run
         self.is_sweep = is_sweep
+        self.num_cells = num_cells  # None where a sweeper decides it on the way
         self.has_begun = False
 
     def __call__(self, cfg: DictConfig) -> object:
@@ -115,8 +124,14 @@ class Job:
         overrides = list(HydraConfig.get().overrides.task)
         try:
             if cfg.get("run"):
-                cfg = merge_run_config(read_config(cfg.run), cfg, overrides)
-            return self.run(cfg)
+                was = read_config(cfg.run)
+                refuse_unknown_targets(was, cfg.run, HydraConfig.get().runtime.config_sources)
+                cfg = merge_run_config(was, cfg, overrides)
+            began = time.monotonic()
+            result = self.run(cfg)
+            if self.is_sweep:
+                self._say_done(result, time.monotonic() - began)
+            return result
         except Exception as raised:
             error = _behind(raised)
             mistake = isinstance(error, UserError)
@@ -130,6 +145,12 @@ class Job:
             if error is raised:
                 raise
             raise error from None
+
+    def _say_done(self, result: object, seconds: float) -> None:
+        hydra = HydraConfig.get()
+        number = f"{hydra.job.num + 1}" + (f" of {self.num_cells}" if self.num_cells else "")
+        value = f"val/mrr {100 * result:.1f} %, " if isinstance(result, float) else ""
+        progress.say(f"cell {number}, {Path(hydra.runtime.output_dir).name}: {value}{seconds:.1f} s")
 
 
 def _behind(error: Exception) -> Exception:
@@ -158,11 +179,15 @@ def _run_sweep(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) ->
     sweep.forget_failures(sweep_dir)
     try:
         hydra.multirun(
-            config_name=plan.words.config_name, task_function=Job(run, is_sweep=True), overrides=plan.for_hydra()
+            config_name=plan.words.config_name,
+            task_function=Job(run, is_sweep=True, num_cells=plan.num_cells()),
+            overrides=plan.for_hydra(),
         )
     except Exception:
         if sweep.failures(sweep_dir) is None:
             raise
+    finally:
+        progress.say(sweep.summary(sweep_dir, plan.words.step))
     failed = sweep.failures(sweep_dir)
     if failed is None:
         return 0

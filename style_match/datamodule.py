@@ -1,45 +1,38 @@
 """Training batches and evaluation galleries, cut from one tensor of features in memory.
 
 Training sees one photo of a profile, drawn anew every epoch; evaluation sees all photos of a profile, whose embeddings
-the module averages. Nothing here reads an image: batches carry rows of `features` or, without it (encode=online), the
-prompts and paths for the module's `encode_fn`.
+the module averages. Nothing here reads an image: batches carry rows of `features` or, without it (encode=online), what
+the module's `encode_fn` computes them from.
 """
 
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import numpy as np
 import torch
 from torch import Tensor
 
+from style_match.data.people import people_of
 from style_match.errors import UserError
 from style_match.gallery import Gallery, Photos, couple_gallery, style_gallery
+from style_match.head.closed_form import TrainSet
 
 if TYPE_CHECKING:
     from style_match.data.folder import DatasetFolder
     from style_match.data.split import Split
+    from style_match.features.extract import Row
 
 Batch = dict[str, Any]
-
-
-class PhotoRow(Protocol):
-    """What encode=online needs of a photo: where it is (None without image) and its rendered prompt."""
-
-    @property
-    def path(self) -> Path | None: ...
-    @property
-    def prompt(self) -> str: ...
 
 
 class MatchData(lightning.LightningDataModule):
     """Batches for `Matcher`; shape suffixes: P photos, D feature dim, N profiles, B batch.
 
     A training batch of n couples is {features (2n, D), labels (2n,), side (2n,)}: left rows, then right rows, `labels`
-    the number of the couple; of n styles {features (n, D), labels (n,)}, `labels` the class. With encode=online, lists
-    `paths` and `prompts` stand in the place of `features`.
+    the number of the couple; of n styles {features (n, D), labels (n,)}, `labels` the class. With encode=online, a list
+    `rows` stands in the place of `features`.
 
     Args:
         task: "couple" or "style".
@@ -55,7 +48,7 @@ class MatchData(lightning.LightningDataModule):
         max_loss_items: val/loss compares at most so many items with each other, as its memory grows with the square;
             None for galleries without a loss.
         features: (P, D) float32, or None for encode=online.
-        rows: (P,) paths and prompts, needed for encode=online.
+        rows: (P,) what `encode_fn` computes a feature from, needed for encode=online.
 
     Raises:
         UserError: features that are not finite, a split of fewer than two items, a sampler made for the other task.
@@ -75,7 +68,7 @@ class MatchData(lightning.LightningDataModule):
         couples: Sequence[tuple[int, int]] = (),
         labels: Sequence[str] = (),
         features: Tensor | None = None,
-        rows: Sequence[PhotoRow] | None = None,
+        rows: "Sequence[Row] | None" = None,
     ):
         super().__init__()
         self.task, self.profile_ids, self.people = task, tuple(profile_ids), tuple(people)
@@ -107,18 +100,19 @@ class MatchData(lightning.LightningDataModule):
         split: "Split",
         *,
         features: Tensor | None,
-        rows: Sequence[PhotoRow],
+        rows: "Sequence[Row]",
         **options: Any,
     ) -> "MatchData":
         """From a dataset folder and its split; `features` and `rows` follow `folder.photos`, `options` are as above."""
         position = {profile_id: number for number, profile_id in enumerate(folder.profile_ids)}
+        people = people_of(folder)
         is_style = folder.task == "style"
         names = folder.profile_ids if is_style else [couple.item_id for couple in folder.couples]
         return cls(
             task=folder.task,
             profile_ids=folder.profile_ids,
             photo_profile=[position[photo.profile_id] for photo in folder.photos],
-            people=[person_of(profile_id, folder) for profile_id in folder.profile_ids],
+            people=[people[profile_id] for profile_id in folder.profile_ids],
             couples=[(position[couple.left_id], position[couple.right_id]) for couple in folder.couples],
             labels=[folder.labels[profile_id] for profile_id in folder.profile_ids] if is_style else (),
             split={
@@ -177,28 +171,32 @@ class MatchData(lightning.LightningDataModule):
         }
 
     def photo_batch(self, photos: Tensor) -> Batch:
-        """{features (B, D)} of these photos (B,), or {paths, prompts} for encode=online."""
+        """{features (B, D)} of these photos (B,), or {rows} for encode=online."""
         if self.features is not None:
             return {"features": self.features[photos]}
         assert self.rows is not None
-        rows = [self.rows[photo] for photo in photos.tolist()]
-        return {"paths": [row.path for row in rows], "prompts": [row.prompt for row in rows]}
+        return {"rows": [self.rows[photo] for photo in photos.tolist()]}
 
     def train_photos(self) -> Batch:
         """All photos of the training profiles, each once."""
         return self.photo_batch(self.gallery("train").photos)
+
+    def train_set(self, features: Tensor) -> TrainSet:
+        """What a closed form is fitted to, from the features (P, D) of `train_photos`, and of no other split."""
+        gallery = self.gallery("train")
+        if self.task == "style":
+            return TrainSet(photos=features, labels=gallery.items[gallery.photo_profile])
+        sums = features.new_zeros(len(gallery.profile_ids), features.shape[1], dtype=torch.float64)
+        sums.index_add_(0, gallery.photo_profile, features.double())
+        mean = sums / gallery.photo_profile.bincount()[:, None]
+        left, right = gallery.items.T
+        return TrainSet(photos=features, left=mean[left], right=mean[gallery.num_left + right])
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Only features go to the device; on the CPU, labels tell the losses what to compare without waiting for it."""
         if "features" in batch:
             batch = {**batch, "features": batch["features"].to(device, non_blocking=True)}
         return batch
-
-
-def person_of(profile_id: str, folder: "DatasetFolder") -> Hashable:
-    """The `user_id` of a profile or, where there is none, the profile itself."""
-    user_id = folder.columns[profile_id].get("user_id")
-    return ("user", user_id) if user_id else ("profile", profile_id)
 
 
 class TrainBatches:

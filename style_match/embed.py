@@ -8,7 +8,9 @@ from style_match import cli
 def run(cfg: DictConfig) -> None:
     from style_match.inputs import Inputs
 
-    Inputs(cfg).embed()
+    inputs = Inputs(cfg)
+    inputs.check()
+    inputs.embed()
 
 
 if __name__ == "__main__":

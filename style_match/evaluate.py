@@ -16,23 +16,35 @@ def run(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
-    from style_match.fit import build_head, checkpoint_path, load_head
-    from style_match.head.identity import Identity
     from style_match.inputs import Inputs
-    from style_match.outcome import write_outcome
     from style_match.run import RunFolder, read_config
-    from style_match.score import Scorer, score
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=False)
+    inputs = Inputs(cfg)
+    inputs.check()
+
+    # what imports torch and Lightning, several seconds
+    from style_match.fit import build_head, checkpoint_path, load_head
+    from style_match.head.identity import Identity
+    from style_match.outcome import write_outcome
+    from style_match.score import Scorer, score
+    from style_match.seen import refuse_seen
+    from style_match.threads import pinned
+
     is_trained = instantiate(cfg.head).func is not Identity
     weights = checkpoint_path(cfg.ckpt_path or "best", Path(cfg.run).expanduser()) if is_trained else None
-    inputs = Inputs(cfg)
     scorer = Scorer(cfg, inputs)
+    if weights:
+        refuse_seen(Path(cfg.run).expanduser(), scorer)
     head = build_head(cfg, inputs)
     if weights:
         load_head(head, weights)
-    scores = score(scorer, head if weights else None)
+    inputs.features  # noqa: B018 - the backbone computes with all threads
+    with pinned(cfg.threads):
+        scores = score(scorer, head if weights else None)
     folder.write_config(cfg)
+    if cfg.run:
+        folder.take_choices(Path(cfg.run).expanduser())
     write_outcome(cfg, folder, inputs, scorer, scores, selected=None, run=cfg.run)
     if scores.trained and read_config(cfg.run).data.task != cfg.data.task:
         print(hypothesis(scores.trained.metrics["mrr"], scores.trained.chance["mrr"]["value"]))

@@ -7,18 +7,45 @@ from pathlib import Path
 from style_match.errors import UserError
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left beside the files they were writing; only where no other process writes."""
+    for path in folder.glob(".*.[0-9]*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes | str, *, remedy: str = "Free some space or choose another folder.") -> None:
     """Write a file beside its place and rename it there, so that a killed process leaves the old one or the new one.
 
+    Args:
+        remedy: what the user is told to do where it cannot be written.
     Raises:
         UserError: the disk is full, or the folder cannot be written; the old file stays.
     """
+    try:
+        replace_whole(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"Cannot write {path}: {reason}. {remedy}") from error
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """`write_whole` for those who say themselves what to do about an error.
+
+    Raises:
+        OSError: as the operating system reports it; like an interrupt, it leaves nothing beside the old file.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)  # else a power cut may leave the new name without its content
+        finally:
+            os.close(descriptor)
         os.replace(beside, path)
-    except OSError as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             beside.unlink()
-        reason = error.strerror or error
-        raise UserError(f"Cannot write {path}: {reason}. Free some space or choose another folder.") from error
+        raise

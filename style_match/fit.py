@@ -22,22 +22,8 @@ from style_match.errors import UserError
 from style_match.files import write_whole
 from style_match.inputs import Inputs
 from style_match.module import Matcher
-from style_match.run import read_config
 
 MONITOR = "val/mrr"
-DECIDES_TRAINING = (
-    "seed",
-    "split",
-    "data",
-    "backbone",
-    "prompt",
-    "pooling",
-    "head",
-    "loss",
-    "sampler",
-    "optimizer",
-    "scheduler",
-)
 
 
 @dataclass(frozen=True)
@@ -66,7 +52,7 @@ def build_data(cfg: DictConfig, inputs: Inputs, *, features: Tensor | None) -> M
 def build_head(cfg: DictConfig, inputs: Inputs) -> nn.Module:
     """The head of a run with fresh weights, which depend on `seed` alone."""
     lightning.seed_everything(cfg.seed, verbose=False)
-    return instantiate(cfg.head)(in_dim=inputs.features.shape[1])
+    return instantiate(cfg.head)(in_dim=inputs.dim)
 
 
 def build_matcher(cfg: DictConfig, inputs: Inputs) -> Matcher:
@@ -87,34 +73,45 @@ def fit(
 ) -> Selected:
     """Train until `trainer.max_epochs` or early stopping, and load the selected weights into `matcher`.
 
+    A head without parameters to train is a closed form: it is fitted at once.
+
     Raises:
         UserError: the disk is full.
     """
+    if not any(parameter.requires_grad for parameter in matcher.head.parameters()):
+        return fit_closed(matcher, data, folder, resume)
     options: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    stopping = options.pop("early_stopping")
-    precision = options.pop("precision")
-    options.pop("max_loss_items")
-    checkpoint = RunCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename="best",
-        monitor=MONITOR,
-        mode="max",
-        enable_version_counter=False,
-    )
-    # Without a monitor it is written after every epoch; `save_last` writes only where the best one is.
-    last = RunCheckpoint(dirpath=folder / "checkpoints", filename="last", enable_version_counter=False)
+    trainer = make_trainer(options, folder, loggers, show=cfg.progress)
+    trainer.fit(matcher, datamodule=data, ckpt_path=resume, weights_only=True)
+    checkpoint = trainer.checkpoint_callback
+    assert isinstance(checkpoint, RunCheckpoint) and checkpoint.best_model_score is not None
+    best = Path(checkpoint.best_model_path)
+    epoch = load_head(matcher.head, best)
+    return Selected(best, epoch, float(checkpoint.best_model_score), trainer.current_epoch)
+
+
+def make_trainer(options: dict[str, Any], folder: Path, loggers: Any, *, show: bool) -> lightning.Trainer:
+    """The Trainer of a run in `folder`: best.ckpt is of the best val/mrr, last.ckpt of every epoch.
+
+    Args:
+        options: of `conf/trainer`, and any others of lightning.Trainer.
+        show: a progress bar.
+    """
+    own = ("early_stopping", "precision", "max_loss_items")
+    place: dict[str, Any] = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
     callbacks: list[Callback] = [
-        checkpoint,
-        last,
-        EarlyStopping(monitor=MONITOR, mode="max", **stopping),
+        RunCheckpoint(**place, filename="best", monitor=MONITOR, mode="max"),
+        # Without a monitor it is written after every epoch; `save_last` writes only where the best one is.
+        RunCheckpoint(**place, filename="last"),
+        EarlyStopping(monitor=MONITOR, mode="max", **options["early_stopping"]),
         StayStopped(),
     ]
-    if cfg.progress:
+    if show:
         callbacks.append(FitProgress())
     quiet()
-    trainer = lightning.Trainer(
-        **options,
-        precision=choose_precision(precision),
+    return lightning.Trainer(
+        **{name: value for name, value in options.items() if name not in own},
+        precision=choose_precision(options["precision"]),
         callbacks=callbacks,
         plugins=[WholeFiles()],
         logger=loggers,
@@ -122,44 +119,20 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(matcher, datamodule=data, ckpt_path=resume, weights_only=True)
-    assert checkpoint.best_model_score is not None
-    best = Path(checkpoint.best_model_path)
-    epoch = load_head(matcher.head, best)
-    return Selected(best, epoch, float(checkpoint.best_model_score), trainer.current_epoch)
 
 
-def resume_from(cfg: DictConfig, folder: Path) -> Path | None:
-    """The checkpoint that a run with `run=` goes on from; None where it starts.
-
-    Raises:
-        UserError: there is no checkpoint, training would overwrite one, or the command line changes what was trained.
-    """
-    if cfg.run is None:
-        return None
-    was = read_config(cfg.run)
-    for part in DECIDES_TRAINING:
-        if _without_pace(was[part]) != _without_pace(cfg[part]):
-            raise UserError(
-                f"run={cfg.run} was begun with another {part}: start a new run for that, or leave {part} out."
-            )
-    has_last = (folder / "checkpoints" / "last.ckpt").is_file()
-    if cfg.ckpt_path is None and (has_last or (folder / "metrics.json").exists()):
-        raise UserError(f"run={cfg.run} holds results, to be trained anew: add ckpt_path=last, or leave run out.")
-    if cfg.ckpt_path and not has_last:
-        raise UserError(
-            f"ckpt_path=last: {folder} has no checkpoint yet, for a run writes its first after one epoch. Write "
-            f"run={cfg.run} alone."
-        )
-    return checkpoint_path(cfg.ckpt_path, folder) if cfg.ckpt_path else None
-
-
-def _without_pace(part: Any) -> Any:
-    """Without what changes the speed of a run and not its result."""
-    if not OmegaConf.is_dict(part):
-        return part
-    pace = ("num_workers", "device", "token_budget")
-    return {name: value for name, value in dict(part).items() if name not in pace}
+def fit_closed(matcher: Matcher, data: MatchData, folder: Path, resume: Path | None) -> Selected:
+    """Fit a closed form, or take it from a checkpoint, and leave checkpoints of it as training does, of epoch 0."""
+    if resume:
+        load_head(matcher.head, resume)
+    matcher.eval().fit_closed(data)
+    batch = data.gallery_batch(data.gallery("val"))
+    score = matcher.retrieval(matcher.embed_profiles(batch), batch)["mrr"]
+    state = {f"head.{name}": value for name, value in matcher.head.state_dict().items()}
+    for name in ("best", "last"):
+        path = folder / "checkpoints" / f"{name}.ckpt"
+        WholeFiles().save_checkpoint({"state_dict": state, "epoch": 0}, path)
+    return Selected(folder / "checkpoints" / "best.ckpt", 0, score, 0)
 
 
 def checkpoint_path(name: str, folder: Path) -> Path:
@@ -170,9 +143,10 @@ def checkpoint_path(name: str, folder: Path) -> Path:
     """
     path = folder / "checkpoints" / f"{name}.ckpt" if name in ("best", "last") else Path(name).expanduser()
     if not path.is_file():
+        own = path.parent == folder / "checkpoints"
+        remedy = "A run writes its first after one epoch; start it anew without run and ckpt_path."
         raise UserError(
-            f"There is no checkpoint {path} (ckpt_path={name}). A run writes its first after one epoch; start it anew "
-            "without run and ckpt_path."
+            f"There is no checkpoint {path} (ckpt_path={name}). {remedy if own else 'Write best, last, or a file.'}"
         )
     return path
 
@@ -187,11 +161,32 @@ def load_head(head: nn.Module, path: Path) -> int:
         content = torch.load(path, map_location="cpu", weights_only=True)
         state = content["state_dict"].items()
         weights = {name.removeprefix("head."): value for name, value in state if name.startswith("head.")}
+        if others := _other_shapes(weights, head.state_dict()):
+            raise UserError(
+                f"{path} is not a checkpoint of this head: {others}. Leave head.hidden_dim, head.dim and backbone as "
+                "its run had them, or name another file by ckpt_path."
+            )
         head.load_state_dict(weights)
         return content["epoch"]
+    except UserError:
+        raise
     except Exception as error:  # bytes that are no checkpoint can make the reader raise anything
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{path} is not a checkpoint of this head: {reason}") from error
+        said = str(error).partition("\n")[0] or type(error).__name__
+        reason = f"it has no {said}" if isinstance(error, KeyError) else said
+        raise UserError(
+            f"{path} is not a checkpoint of this head: {reason.rstrip('.')}. Name one that a run wrote, such as "
+            "RUN/checkpoints/best.ckpt."
+        ) from error
+
+
+def _other_shapes(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """In which weights two heads differ, in words; nothing where they have the same."""
+    shapes = [{name: list(weight.shape) for name, weight in weights.items()} for weights in (found, wanted)]
+    names = [name for name in dict.fromkeys((*shapes[1], *shapes[0])) if shapes[0].get(name) != shapes[1].get(name)]
+    differences = [
+        f"{name} is {shapes[0].get(name, 'not there')}, not {shapes[1].get(name, 'there')}" for name in names
+    ]
+    return "; ".join(differences[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
 def quiet() -> None:
@@ -216,7 +211,9 @@ class WholeFiles(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(Path(path), content.getvalue())
+        last = " ckpt_path=last" if (Path(path).parent / "last.ckpt").exists() else ""
+        remedy = f"Free some space, then go on with run={Path(path).parents[1]}{last}."
+        write_whole(Path(path), content.getvalue(), remedy=remedy)
 
 
 class RunCheckpoint(ModelCheckpoint):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from style_match.data.people import not_strangers
 from style_match.errors import UserError
 from style_match.sampler.pair import Matching
 
@@ -21,8 +22,8 @@ class Gallery:
         photo_profile: (P,) long, position of each photo's profile in `profile_ids`.
         items: what is scored: for couples (C, 2) long, positions among the left and among the right profiles; for
             styles (N,) long, the class of each profile.
-        known: for couples (K, 2) long, all pairs of the gallery whose people are a couple of any split; for styles (N,)
-            long, the number of each profile's person.
+        known: for couples (K, 2) long, all pairs of the gallery who are one person or a couple of any split; for styles
+            (N,) long, the number of each profile's person.
         loss_batches: positions in `items` over which val/loss is computed; together they hold all items. One batch,
             unless that is too large or couples share people (`Matching.cover`).
     """
@@ -103,25 +104,15 @@ def couple_gallery(
         photos=rows,
         photo_profile=photo_profile,
         items=torch.stack([left_of, right_of], dim=1),
-        known=_known_pairs(people, couples, left, right),
+        known=torch.tensor(
+            not_strangers(
+                [people[number] for number in left.tolist()],
+                [people[number] for number in right.tolist()],
+                [(people[one], people[other]) for one, other in couples.tolist()],
+            )
+        ),
         loss_batches=tuple(torch.tensor(batch) for batch in batches),
     )
-
-
-def _known_pairs(people: Sequence[Hashable], couples: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    partners: dict[Hashable, set[Hashable]] = {}
-    for one, other in couples.tolist():
-        partners.setdefault(people[one], set()).add(people[other])
-    profiles_of: dict[Hashable, list[int]] = {}
-    for position, number in enumerate(right.tolist()):
-        profiles_of.setdefault(people[number], []).append(position)
-    pairs = [
-        (position, other)
-        for position, number in enumerate(left.tolist())
-        for partner in partners[people[number]]
-        for other in profiles_of.get(partner, ())
-    ]
-    return torch.tensor(sorted(pairs))
 
 
 def style_gallery(
@@ -133,11 +124,23 @@ def style_gallery(
     *,
     max_loss_items: int | None,
 ) -> Gallery:
-    """The gallery of the profiles at `items` (N,); `labels` (all,) are the classes of all profiles."""
+    """The gallery of the profiles at `items` (N,); `labels` (all,) are the classes of all profiles.
+
+    Raises:
+        UserError: no class has two profiles, or there is one class, in the gallery or in a part of it.
+    """
     rows, photo_profile = photos.of(items)
     numbers: dict[Hashable, int] = {}
     num_parts = -(-len(items) // max_loss_items) if max_loss_items else 0
     by_class = labels[items].argsort(stable=True)
+    # every num_parts-th of the profiles sorted by class, so that each part has all classes
+    loss_batches = tuple(by_class[part::num_parts] for part in range(num_parts))
+    for batch in loss_batches:
+        counts = labels[items][batch].bincount()
+        if int(counts.max()) < 2 or int(counts.max()) == len(batch):
+            lack = "no class with two profiles" if int(counts.max()) < 2 else "profiles of one class alone"
+            remedy = f"raise trainer.max_loss_items={max_loss_items}" if num_parts > 1 else "add profiles"
+            raise UserError(f"{len(batch)} profiles of a split have {lack}, so the loss compares nothing: {remedy}.")
     return Gallery(
         profile_ids=tuple(profile_ids[number] for number in items.tolist()),
         num_left=0,
@@ -145,6 +148,5 @@ def style_gallery(
         photo_profile=photo_profile,
         items=labels[items],
         known=torch.tensor([numbers.setdefault(people[number], len(numbers)) for number in items.tolist()]),
-        # every num_parts-th of the profiles sorted by class, so that each part has all classes
-        loss_batches=tuple(by_class[part::num_parts] for part in range(num_parts)),
+        loss_batches=loss_batches,
     )

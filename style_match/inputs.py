@@ -8,23 +8,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from style_match import progress
+from style_match.backbone.checkpoint import check_checkpoint
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.folder import DatasetFolder, Photo, check_photos, read_folder
-from style_match.data.image import DECODE_POLICY, decode
+from style_match.data.folds import make_fold
+from style_match.data.image import DECODE_POLICY
 from style_match.data.split import Split, make_split
-from style_match.features.batching import batch_slices
-from style_match.features.extract import Row, extract
-from style_match.features.identity import Checkpoint, identity, resolve_checkpoint, row_address
-from style_match.features.store import CorruptRows, FeatureStore
+from style_match.errors import UserError
+from style_match.features.identity import Checkpoint, identity, is_local, resolve_checkpoint, row_address, source_of
 from style_match.prompt import render_all
 
 if TYPE_CHECKING:
+    import torch
+
     from style_match.backbone.qwen3_vl import Qwen3VL
+    from style_match.features.extract import Row
+    from style_match.features.store import FeatureStore
 
 BACKBONE_OPTIONS = (
     "dtype",
@@ -48,7 +51,7 @@ def cache_root() -> Path:
 class Inputs:
     """Reads, checks, splits and embeds what `cfg.data`, `cfg.backbone`, `cfg.prompt` and `cfg.pooling` name.
 
-    Mistakes in the data are answered before the backbone is loaded. Each part is made when first asked for.
+    Each part is made when first asked for, and imports what is heavy itself.
 
     Raises:
         UserError: any fault of the dataset folder, the photos, the checkpoint or the store, named with its remedy.
@@ -57,6 +60,14 @@ class Inputs:
     def __init__(self, cfg: DictConfig):
         self.cfg = cfg
         self.fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
+
+    def check(self) -> None:
+        """Answer mistakes in the data, and in a backbone that is a folder, before torch is imported."""
+        _ = self.prompts
+        if "split" in self.cfg:  # style_match.embed asks for none
+            _ = self.split
+        if is_local(self.cfg.backbone.path):
+            check_checkpoint(self.checkpoint.folder)
 
     @cached_property
     def folder(self) -> DatasetFolder:
@@ -78,10 +89,16 @@ class Inputs:
 
     @cached_property
     def split(self) -> Split:
-        """Who is in which split, made once for a dataset folder, `split.seed` and fractions."""
+        """Who is in which split, made once for a dataset folder, `split.seed`, fractions and folds."""
         split = self.cfg.split
-        store = Path(split.store) if split.store else None
-        return make_split(self.folder, seed=split.seed, fractions=tuple(split.fractions), store=store)
+        options: dict[str, Any] = dict(
+            seed=split.seed,
+            fractions=tuple(split.fractions),
+            store=Path(split.store) if split.store else None,
+        )
+        if (folds := split.get("folds")) is None:  # a run of an older version does not have it
+            return make_split(self.folder, **options)
+        return make_fold(self.folder, folds=folds, fold=split.fold, **options)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
@@ -95,11 +112,13 @@ class Inputs:
         )
 
     @cached_property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> "tuple[Row, ...]":
         """Each photo's row of the feature store; photos that share bytes and prompt share the address."""
         return tuple(self._row(photo, prompt) for photo, prompt in zip(self.folder.photos, self.prompts, strict=True))
 
-    def _row(self, photo: Photo, prompt: str) -> Row:
+    def _row(self, photo: Photo, prompt: str) -> "Row":
+        from style_match.features.extract import Row
+
         if not self.cfg.prompt.image:
             return Row(row_address(None, DECODE_POLICY, prompt), None, prompt, 0, 0)
         facts = self.fingerprints.photo(photo.path, max_source_pixels=self.cfg.data.max_source_pixels)
@@ -108,17 +127,28 @@ class Inputs:
     @cached_property
     def poolings(self) -> dict[str, Callable]:
         """Every pooling the store keeps for this prompt, and the one asked for."""
-        from style_match import pooling
-
-        named = {name: getattr(pooling, name) for name in ("eos", "mean", "mean_text")}
-        if self.cfg.prompt.image:
-            named["mean_image"] = pooling.mean_image
+        named = own_poolings()
+        if not self.cfg.prompt.image:
+            del named["mean_image"]
         return named | self.pooling
+
+    def _sources(self) -> dict[str, Any]:
+        """The poolings as the identity of features knows them."""
+        own, options = own_poolings(), self.cfg.pooling.get("function")
+        made = None if options is None else OmegaConf.to_container(options, resolve=True)
+        return {name: source_of(each, None if name in own else made) for name, each in self.poolings.items()}
 
     @cached_property
     def pooling(self) -> dict[str, Callable]:
-        """The one asked for, by its name."""
-        return {self.cfg.pooling.name: instantiate(self.cfg.pooling.function)}
+        """The one asked for, by its name; of a composed one its parts, which the store keeps anyway."""
+        if parts := self.cfg.pooling.get("parts"):
+            return {name: own_poolings()[name] for name in parts}
+        name, function = self.cfg.pooling.name, instantiate(self.cfg.pooling.function)
+        if own_poolings().get(name, function) is not function:
+            raise UserError(
+                f"pooling.name={name} is one of this package's: give another pooling.name to the function of one's own."
+            )
+        return {name: function}
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -126,14 +156,22 @@ class Inputs:
         return resolve_checkpoint(backbone.path, backbone.revision, download=True)
 
     @cached_property
-    def store(self) -> FeatureStore:
+    def store(self) -> "FeatureStore":
         from style_match.backbone.qwen3_vl import resolve_device
+        from style_match.features.store import FeatureStore
 
         features = self.cfg.features
         root = Path(features.root).expanduser() if features.root else cache_root() / "features"
         device = resolve_device(self.cfg.backbone.device).type
-        key = identity(self.checkpoint, self.cfg.backbone, tuple(self.poolings), device, self.fingerprints)
+        key = identity(self.checkpoint, self.cfg.backbone, self._sources(), device, self.fingerprints)
         return FeatureStore(root, key, shard_rows=features.shard_rows)
+
+    @cached_property
+    def dim(self) -> int:
+        """Width D of a feature, told from the checkpoint's config."""
+        from style_match.backbone.qwen3_vl import feature_dim
+
+        return feature_dim(self.checkpoint.folder) * len(self.pooling)
 
     @cached_property
     def backbone(self) -> "Qwen3VL":
@@ -142,6 +180,8 @@ class Inputs:
 
     def embed(self) -> None:
         """Compute the rows the store lacks and say where the features came from."""
+        from style_match.features.extract import extract
+
         with progress.bar("embedding", "photos", show=self.cfg.progress) as advance:
             extraction = extract(
                 self.rows,
@@ -158,32 +198,55 @@ class Inputs:
         progress.say(f"features: {extraction.from_store} of {total} from the store{made} ({self.store.folder})")
 
     @cached_property
-    def features(self) -> torch.Tensor:
+    def features(self) -> "torch.Tensor":
         """(P, D) float32, row i of `folder.photos[i]`, pooled as `cfg.pooling` says."""
-        addresses = [row.address for row in self.rows]
+        from style_match.features.store import CorruptRows
+
         self.embed()
         try:
-            return self.store.load(addresses, self.cfg.pooling.name)
+            return self._stored()
         except CorruptRows as damage:
             progress.say(str(damage))
             self.embed()
-            return self.store.load(addresses, self.cfg.pooling.name)
+            return self._stored()
 
-    def encode_online(self, batch: dict[str, Any]) -> torch.Tensor:
-        """(B, D) features of a batch with lists `paths` and `prompts`, computed on the spot (encode=online)."""
-        images = [
-            decode(path, max_source_pixels=self.cfg.data.max_source_pixels) if path else None for path in batch["paths"]
-        ]
-        sizes = [image.size if image else (0, 0) for image in images]
-        tokens = [self.backbone.num_tokens(p, *size) for p, size in zip(batch["prompts"], sizes, strict=True)]
+    def _stored(self) -> "torch.Tensor":
+        from style_match.pooling import joined
+
+        addresses = [row.address for row in self.rows]
+        return joined([self.store.load(addresses, name) for name in self.pooling])
+
+    def encode_online(self, batch: dict[str, Any]) -> "torch.Tensor":
+        """(B, D) features of a batch's `rows`, computed on the spot (encode=online).
+
+        Raises:
+            UserError: a photo that cannot be read, or was changed since it was checked.
+        """
+        import torch
+
+        from style_match.features.batching import batch_slices
+        from style_match.features.extract import decode_rows
+        from style_match.pooling import joined
+
+        rows = batch["rows"]
+        tokens = [self.backbone.num_tokens(row.prompt, row.width, row.height) for row in rows]
         order = sorted(range(len(tokens)), key=lambda i: -tokens[i])
         pooled = []
         for chosen in batch_slices([tokens[i] for i in order], self.cfg.backbone.token_budget):
-            some = order[chosen]
-            some_images, some_prompts = [images[i] for i in some], [batch["prompts"][i] for i in some]
-            pooled.append(self.backbone.pooled(some_images, some_prompts, self.pooling)[self.cfg.pooling.name])
+            some = [rows[i] for i in order[chosen]]
+            # only now: the photos of a whole gallery would not fit into memory
+            images = decode_rows(some, self.cfg.data.max_source_pixels)
+            vectors = self.backbone.pooled(images, [row.prompt for row in some], self.pooling)
+            pooled.append(joined([vectors[name] for name in self.pooling]))
         features = torch.cat(pooled)
         return torch.empty_like(features).index_copy_(0, torch.tensor(order, device=features.device), features)
+
+
+def own_poolings() -> dict[str, Callable]:
+    """This package's poolings."""
+    from style_match import pooling
+
+    return {name: getattr(pooling, name) for name in ("eos", "mean", "mean_text", "mean_image")}
 
 
 def load_backbone(checkpoint: Checkpoint, backbone: DictConfig) -> "Qwen3VL":
@@ -199,20 +262,34 @@ def draw_demo(data: DictConfig, *, show: bool) -> Path:
 
     Returns:
         its folder: `data.root`, or one in the cache named after the world seed and all else that is drawn.
+
+    Raises:
+        UserError: the folder holds other files, or cannot be written.
     """
     from style_match.demo.dataset import write_couples, write_styles
+    from style_match.demo.photo_files import alone
     from style_match.demo.world import WorldParams
 
     drawing = {name: value for name, value in data.items() if name not in NOT_DRAWN}
     digest = hashlib.sha256(json.dumps(drawing, sort_keys=True, default=dict).encode()).hexdigest()[:8]
     own = cache_root() / "demo" / f"{data.name}-{data.world_seed}-{digest}"
     root = Path(data.root).expanduser() if data.root else own
+    world = dict(data.world) if data.task == "couple" else {"rho": 0.0, "temperature": 0.0, **data.world}  # not read
     options = dict(
-        world_seed=data.world_seed, size_px=data.size_px, params=WorldParams(**data.world), num_workers=data.num_workers
+        world_seed=data.world_seed, size_px=data.size_px, params=WorldParams(**world), num_workers=data.num_workers
     )
-    with progress.bar("drawing synthetic figures", "photos", show=show) as advance:
-        if data.task == "couple":
-            write_couples(root, num_couples=data.num_couples, progress=advance, **options)
-        else:
-            write_styles(root, num_photos=data.num_photos, progress=advance, **options)
+    try:
+        with alone(root), progress.bar("drawing synthetic figures", "photos", show=show) as advance:
+            if data.task == "couple":
+                write_couples(root, num_couples=data.num_couples, progress=advance, **options)
+            else:
+                write_styles(root, num_photos=data.num_photos, progress=advance, **options)
+    except OSError as error:
+        if isinstance(error, FileExistsError) and error.errno is None:  # the demo's own, not the operating system's
+            raise UserError(
+                f"data={data.name} draws synthetic figures, and {root} holds other files. For your own photos there "
+                f"write data={data.name.removeprefix('demo_')} data.root={root}."
+            ) from error
+        remedy = "another data.root" if data.root else "another cache by STYLE_MATCH_CACHE"
+        raise UserError(f"The demo cannot be drawn into {root}: {error.strerror}. Give {remedy}.") from error
     return root

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from style_match.datamodule import MatchData
 from style_match.errors import UserError
 from style_match.evaluation.metrics import choose_ks, means
 from style_match.evaluation.ranks import couple_ranks, style_ranks
@@ -26,13 +27,13 @@ class Matcher(lightning.LightningModule):
     become one.
 
     Args:
-        head: features (B, D) to embeddings (B, E) of unit length.
+        head: features (B, D) and, for couples, sides (B,) to embeddings (B, E) of unit length.
         loss: (embeddings, labels, side) to `LossOutput`.
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning rate schedule from the optimizer; stepped once an epoch.
         ks: of val/recall@k; those above the gallery are left out.
         block: how many queries meet the gallery at a time in validation.
-        encode_fn: encode=online: a batch with `paths` and `prompts` (B,) to its features (B, D). Holds the backbone,
+        encode_fn: encode=online: a batch with `rows` (B,) to its features (B, D). Holds the backbone,
             which stays outside of this module's parameters and checkpoints.
     """
 
@@ -55,9 +56,9 @@ class Matcher(lightning.LightningModule):
         self.train_logs: dict[str, Tensor] = {}
         self.num_logged = 0
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, side: Tensor | None = None) -> Tensor:
         """(B, D) features to (B, E) embeddings."""
-        return self.head(features)
+        return self.head(features, side)
 
     def features(self, batch: dict[str, Any]) -> Tensor:
         """(B, D) features on this module's device: those of the batch, or encoded on the spot (encode=online)."""
@@ -69,20 +70,31 @@ class Matcher(lightning.LightningModule):
         return encode_fn(batch).to(self.device, torch.float32)
 
     def on_fit_start(self) -> None:
-        head: Any = self.head
-        if hasattr(head, "fit_input") and not head.is_fitted():
-            head.fit_input(self.features(self.trainer.datamodule.train_photos()))  # type: ignore[attr-defined]
+        self.fit_closed(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def fit_closed(self, data: MatchData) -> None:
+        """Fit those parts of the head that are computed from the training features at once, where they are not yet."""
+        parts: list[Any] = [part for part in self.head.modules() if hasattr(part, "fit_closed")]
+        if parts := [part for part in parts if not part.is_fitted()]:
+            train = data.train_set(self.features(data.train_photos()).cpu())
+            for part in parts:
+                part.fit_closed(train)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         features, labels, side = self.features(batch), batch["labels"], batch.get("side")
         if self.trainer.world_size > 1:
             features = self.joined(features)
             labels, side = self.joined(labels), None if side is None else self.joined(side)
-        output = self.compare(self.head(features), labels, side)
-        for name, value in {"loss": output.loss.detach(), **output.logs}.items():
-            self.train_logs[name] = self.train_logs[name] + value if name in self.train_logs else value
+        head: Any = self.head
+        members = head.members(features, side) if hasattr(head, "members") else [head(features, side)]
+        outputs = [self.compare(embeddings, labels, side) for embeddings in members]
+        for output in outputs:
+            for name, value in {"loss": output.loss.detach(), **output.logs}.items():
+                value = value / len(outputs)
+                self.train_logs[name] = self.train_logs[name] + value if name in self.train_logs else value
         self.num_logged += 1
-        return output.loss
+        # a sum: each member of an ensemble gets the gradient that it would get alone
+        return torch.stack([output.loss for output in outputs]).sum()
 
     def joined(self, rows: Tensor) -> Tensor:
         """The rows (B, ...) of all ranks, rank after rank."""
@@ -98,7 +110,10 @@ class Matcher(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.train_logs, self.num_logged = {}, 0
 
-    def on_train_epoch_end(self) -> None:
+    def on_validation_epoch_start(self) -> None:
+        """Log the training epoch beside its validation: no checkpoint then knows an epoch that the logs lack."""
+        if not self.num_logged:
+            return  # validation without training
         logs = {f"train/{name}": total / self.num_logged for name, total in self.train_logs.items()}
         if not torch.isfinite(logs["train/loss"]):
             raise UserError(
@@ -109,21 +124,23 @@ class Matcher(lightning.LightningModule):
 
     def embed_profiles(self, batch: dict[str, Any]) -> Tensor:
         """(N, E) embeddings of a gallery's profiles, of `MatchData.gallery_batch`; the module is in eval mode."""
-        return embed_profiles(self.head, self.features(batch), batch["photo_profile"])
+        return embed_profiles(self.head, self.features(batch), batch["photo_profile"], batch["num_left"])
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         e_NE = self.embed_profiles(batch)
+        values = self.retrieval(e_NE, batch) | self.validation_loss(e_NE, batch)
+        values["effective_rank"] = float(effective_rank(e_NE))
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, batch_size=1, sync_dist=True)
+
+    def retrieval(self, e_NE: Tensor, batch: dict[str, Any]) -> dict[str, float]:
+        """mrr, recall@k and the other retrieval metrics over a gallery."""
         num_left, items = batch["num_left"], batch["items"]
         if num_left:
             left, right = e_NE[:num_left], e_NE[num_left:]
             ks, _ = choose_ks(None, self.ks, min(len(left), len(right)))
-            values = means(couple_ranks(left, right, items, known=batch["known"], block=self.block), ks)
-        else:
-            ks, _ = choose_ks(None, self.ks, len(e_NE) - 1)
-            values = means(style_ranks(e_NE, items, ks=ks, people=batch["known"], block=self.block), ks)
-        values |= self.validation_loss(e_NE, batch)
-        values["effective_rank"] = float(effective_rank(e_NE))
-        self.log_dict({f"val/{name}": value for name, value in values.items()}, batch_size=1, sync_dist=True)
+            return means(couple_ranks(left, right, items, known=batch["known"], block=self.block), ks)
+        ks, _ = choose_ks(None, self.ks, len(e_NE) - 1)
+        return means(style_ranks(e_NE, items, ks=ks, people=batch["known"], block=self.block), ks)
 
     def validation_loss(self, e_NE: Tensor, batch: dict[str, Any]) -> dict[str, float]:
         """The loss and its logs over all items of a gallery, as if they were one batch (or `loss_batches`)."""
@@ -153,19 +170,21 @@ class Matcher(lightning.LightningModule):
 
 
 @torch.no_grad()
-def embed_profiles(head: nn.Module, features: Tensor, photo_profile: Tensor) -> Tensor:
+def embed_profiles(head: nn.Module, features: Tensor, photo_profile: Tensor, num_left: int) -> Tensor:
     """(N, E) float32 embeddings of profiles: the mean over the photos of each, brought to unit length.
 
     Args:
         head: in eval mode.
         features: (P, D) of all their photos.
         photo_profile: (P,) long on the CPU, the position from 0 to N - 1 of each photo's profile.
+        num_left: how many profiles, the first ones, are on the left of couples, all others on the right; 0 for styles.
 
     Raises:
         UserError: the head gives zero for a photo.
     """
+    side = (photo_profile >= num_left).long().to(features.device) if num_left else None
     with torch.autocast(features.device.type, enabled=False):
-        e_PE = head(features).float()
+        e_PE = head(features, side).float()
     if num_zero := int((e_PE == 0).all(dim=1).sum()):
         raise UserError(
             f"The head gives zero for {num_zero} of {len(e_PE)} photos, which has no direction: raise head.hidden_dim."

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from style_match import progress
 from style_match.backbone.qwen3_vl import resolve_device
 from style_match.data.rejected import write_rejected
-from style_match.evaluation.files import metrics_sections, write_ranks
+from style_match.evaluation.files import answers_table, metrics_sections, ranks_table, write_table
 from style_match.evaluation.table import print_results
 from style_match.fit import Selected
 from style_match.inputs import Inputs
@@ -28,9 +28,10 @@ def write_outcome(
     scores: Scores,
     *,
     selected: Selected | None,
+    show: bool = True,
     **facts: Any,
 ) -> dict[str, Any]:
-    """Write every file of the run folder, print the table and the paths; returns the content of metrics.json.
+    """Write every file of the run folder and, with `show`, print table and paths; returns the content of metrics.json.
 
     `facts` are further lines of provenance.json. metrics.json is written last, so a folder that has it is whole.
     """
@@ -51,6 +52,8 @@ def write_outcome(
             "folder": str(inputs.folder.root),
             "fingerprint": inputs.folder.fingerprint(inputs.fingerprints),
             "split": str(inputs.split.path),
+            "folds": cfg.split.get("folds"),
+            "fold": cfg.split.get("fold"),
             "items": {name: len(inputs.split.items(name)) for name in ("train", "val", "test")},
             "left_out": num_rejected,
         },
@@ -61,7 +64,8 @@ def write_outcome(
         "selected": selected
         and {"epoch": selected.epoch, "val/mrr": selected.score, "epochs_run": selected.epochs_run},
     }
-    _draw(cfg, folder.file("tsne.png"), scorer, scores, synthetic=synthetic)
+    places = _draw(cfg, folder.file("tsne.png"), scorer, scores, synthetic=synthetic)
+    write_table(folder.file("tsne.parquet"), places)
     folder.write_provenance(**provenance)
     instantiate(cfg.picture.report)(
         folder.file("report.html"),
@@ -75,16 +79,21 @@ def write_outcome(
         config=OmegaConf.to_yaml(cfg, resolve=True),
         synthetic=synthetic,
     )
-    write_ranks(folder.file("ranks.parquet"), scores.results)
+    write_table(folder.file("ranks.parquet"), ranks_table(scores.results))
+    write_table(folder.file("answers.parquet"), answers_table(scores.results))
     write_embeddings(folder.file("embeddings.safetensors"), scorer, scores.embedded)
     folder.write_json("metrics.json", sections)
-    print_results(sections, gain=gain, synthetic=synthetic)
-    for name in ("", "tsne.png", "report.html"):
-        print(f"{folder.file(name) if name else folder.path}")
+    if show:
+        print_results(sections, gain=gain, synthetic=synthetic)
+        for name in ("", "tsne.png", "report.html"):
+            print(f"{folder.file(name) if name else folder.path}")
     return sections
 
 
-def _draw(cfg: DictConfig, path: Path, scorer: Scorer, scores: Scores, *, synthetic: bool) -> None:
+def _draw(cfg: DictConfig, path: Path, scorer: Scorer, scores: Scores, *, synthetic: bool) -> Any:
+    """Draws tsne.png; returns its points as a pyarrow table: model, profile_id, group (side or class), x, y."""
+    import pyarrow as pa
+
     ids = scores.frozen_embedded.profile_ids
     panels = {"frozen backbone": scores.frozen_embedded.embeddings}
     if scores.trained_embedded:
@@ -92,13 +101,27 @@ def _draw(cfg: DictConfig, path: Path, scorer: Scorer, scores: Scores, *, synthe
     what: dict[str, Any]
     if scorer.folder.task == "couple":
         row = {profile_id: i for i, profile_id in enumerate(ids)}
-        what = {
-            "couples": [(row[left], row[right]) for left, right in scorer.couples("test")],
-            "sides": (scorer.folder.left_name, scorer.folder.right_name),
-        }
+        couples, sides = scorer.couples("test"), (scorer.folder.left_name, scorer.folder.right_name)
+        what = {"couples": [(row[left], row[right]) for left, right in couples], "sides": sides}
+        group = {profile_id: side for couple in couples for profile_id, side in zip(couple, sides, strict=True)}
     else:
         what = {"labels": [scorer.folder.labels[profile_id] for profile_id in ids]}
-    instantiate(cfg.picture.tsne)(path, panels, synthetic=synthetic, **what)
+        group = scorer.folder.labels
+    drawn, places = instantiate(cfg.picture.tsne)(path, panels, synthetic=synthetic, **what)
+    names = [ids[i] for i in drawn]
+    tables = [
+        pa.table(
+            {
+                "model": [model.split()[0]] * len(names),
+                "profile_id": names,
+                "group": [group[name] for name in names],
+                "x": xy[:, 0].astype("float64"),
+                "y": xy[:, 1].astype("float64"),
+            }
+        )
+        for model, xy in places.items()
+    ]
+    return pa.concat_tables(tables)
 
 
 def _logged(folder: Path) -> Iterator[dict[str, str]]:

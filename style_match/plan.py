@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -13,12 +14,13 @@ from style_match import check, sweep
 from style_match.errors import UserError
 from style_match.options import Vocabulary, as_tree, has_place
 from style_match.run import read_config
+from style_match.targets import refuse_unknown_targets
 
 # what a command line says about itself; never taken over from the run that `run=` names
 OF_THE_COMMAND = ("hydra", "run", "ckpt_path", "progress", "debug")
 # options that hold a path, which may be written as it is, in any script and with spaces
 PATHS = {"data.root", "data.image_root", "split.store", "features.root", "backbone.path", "run", "ckpt_path"}
-PATHS |= {"hydra.run.dir", "hydra.sweep.dir"}
+PATHS |= {"hydra.run.dir", "hydra.sweep.dir", "sweep", "out"}
 
 
 class Plan:
@@ -32,6 +34,8 @@ class Plan:
     def __init__(self, words: Vocabulary, typed: Sequence[str], *, multirun: bool):
         self.words = words
         parsed = words.parse([path_as_value(line) for line in typed])
+        every_fold = [f"split.fold=range({folds})"] if (folds := folds_without_fold(parsed)) else []
+        parsed += words.parse(every_fold)
         wrong = {o.key_or_group: words.choice_faults(o) for o in parsed}
         self.faults = [fault for faults in wrong.values() for fault in faults]
         # the options of a choice that does not exist cannot be judged
@@ -41,7 +45,7 @@ class Plan:
         tree = as_tree(words.compose(chosen, sweep=True))
         self.of_hydra = lines(o for o in self.overrides if o.key_or_group.startswith("hydra.") and has_place(tree, o))
         self.config = words.compose([*self.of_hydra, *chosen], sweep=True)
-        self.is_sweep = multirun or self.config.hydra.mode == RunMode.MULTIRUN
+        self.is_sweep = multirun or bool(every_fold) or self.config.hydra.mode == RunMode.MULTIRUN
         self._only_in_run: set[str] = set()
 
     def check(self, *, words_only: bool = False) -> None:
@@ -71,7 +75,17 @@ class Plan:
         if not self.is_sweep:
             return [*given, "hydra.mode=RUN"]
         # the folder is pinned, so that the cells are found whatever launcher and machine runs them
-        return [*given, "hydra.mode=MULTIRUN", f"hydra.sweep.dir={quoted(str(self.config.hydra.sweep.dir))}"]
+        pinned = f"hydra.sweep.dir={quoted(str(self.config.hydra.sweep.dir))}"
+        # cells are named after what is swept alone
+        fixed = [quoted(o.key_or_group) for o in self.overrides if not o.is_sweep_override()]
+        named = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"
+        return [*given, "hydra.mode=MULTIRUN", pinned, named]
+
+    def num_cells(self) -> int | None:
+        """How many cells a sweep has; None where an optimising sweeper decides."""
+        if "params" in self.config.hydra.sweeper and "Basic" not in self.config.hydra.sweeper._target_:
+            return None
+        return len(sweep.cells([*self._of_experiment(), *self.overrides]))
 
     def _of_experiment(self) -> list[Override]:
         params = self.config.hydra.sweeper.get("params") or {}
@@ -92,10 +106,19 @@ class Plan:
         for override in sound:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
         values += check.faults(config, base, step=self.words.step)
+        typed_keys = {o.key_or_group for o in typed}
+        if "data.root" in typed_keys and "data" not in typed_keys and OmegaConf.select(config, "data.synthetic"):
+            kind, root = str(config.data.name).removeprefix("demo_"), config.data.root
+            values.append(
+                f"data.root={root}: {config.data.name} is drawn, it reads no photos. For your own write data={kind} "
+                f"data.root={root}; to draw there, data={config.data.name} too."
+            )
 
     @staticmethod
     def _over_run(run: str, composed: DictConfig, chosen: list[str]) -> DictConfig:
-        merged = merge_run_config(read_config(run), composed, chosen)
+        was = read_config(run)
+        refuse_unknown_targets(was, run, composed.hydra.runtime.config_sources)
+        merged = merge_run_config(was, composed, chosen)
         choices = merged.hydra.runtime.choices
         asked = {line.partition("=")[0] for line in chosen}
         choices.update({group: None for group in choices if group not in asked})  # the run's own are not known by name
@@ -122,7 +145,7 @@ def merge_run_config(run_cfg: DictConfig, composed_cfg: DictConfig, task_overrid
                 merged[key] = deepcopy(composed_cfg._get_node(key))
         for override in OverridesParser.create().parse_overrides(list(task_overrides)):
             key, value = override.key_or_group, override.value()
-            if key in ("experiment", "row"):
+            if key in ("experiment", "recipe", "row"):
                 raise UserError(f"{override.input_line}: run={merged.get('run')} has its own config; leave {key} out.")
             if key.split(".")[0].split("/")[0] in OF_THE_COMMAND:
                 continue
@@ -134,20 +157,30 @@ def merge_run_config(run_cfg: DictConfig, composed_cfg: DictConfig, task_overrid
     return merged
 
 
+def folds_without_fold(overrides: Iterable[Override]) -> int | None:
+    """The number of folds, where a command line asks for folds and does not say which."""
+    values = {o.key_or_group: o.value() for o in overrides}
+    folds = values.get("split.folds")
+    return folds if isinstance(folds, int) and folds > 1 and "split.fold" not in values else None
+
+
 def path_as_value(line: str) -> str:
     """An override whose value is a path that Hydra's grammar cannot read, with the quotes that it needs."""
     key, equals, path = line.partition("=")
     if equals and key in PATHS:
         try:
-            OverridesParser.create().parse_override(line)
+            if not OverridesParser.create().parse_override(line).is_sweep_override() or not Path(path).exists():
+                return line
         except HydraException:
-            return f"{key}={quoted(path)}"
+            pass
+        return f"{key}={quoted(path)}"
     return line
 
 
 def quoted(value: str) -> str:
     """A value as Hydra's grammar reads it back, whatever signs are in it."""
-    return '"' + value.replace('"', '\\"') + '"'
+    behind = len(value) - len(value.rstrip("\\"))  # a backslash before the closing quote would hide it
+    return '"' + value.replace('"', '\\"') + "\\" * behind + '"'
 
 
 def lines(overrides: Iterable[Override]) -> list[str]:

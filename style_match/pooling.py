@@ -3,11 +3,15 @@
 Every pooling takes hidden states (B, T, D) of any precision, the attention mask (B, T) and the mask of image tokens
 (B, T), both bool, and returns (B, D) float32. Padding may be on either side and may hold anything.
 
-Adding one is a function of these three and a YAML in `conf/pooling`.
+Adding one is a function of these three and a YAML in `conf/pooling`. One that is composed of others is a YAML with
+their names as `parts`: it is joined from what the store keeps of them.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from style_match.errors import UserError
 
@@ -42,6 +46,13 @@ def mean_image(h_BTD: Tensor, attention_BT: Tensor, image_BT: Tensor) -> Tensor:
 def mean_text(h_BTD: Tensor, attention_BT: Tensor, image_BT: Tensor) -> Tensor:
     """The mean over all attended tokens but the image's: chat tokens, metadata and instruction."""
     return _masked_mean(h_BTD, attention_BT & ~image_BT)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """One pooling (B, D) as it is; several side by side (B, D * parts), each brought to unit length first."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)
 
 
 def _masked_mean(h_BTD: Tensor, mask_BT: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The run folder: what a run leaves behind, and where it came from."""
 
+import hashlib
 import json
 import os
 import platform
@@ -7,15 +8,17 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from style_match.errors import UserError
-from style_match.files import write_whole
+from style_match.files import remove_unfinished, write_whole
 
 CORE_PACKAGES = (
     "torch",
@@ -44,6 +47,7 @@ class RunFolder:
     def __init__(self, path: Path, *, resume: bool):
         self.path = path
         self.began = time.time()
+        self.spent_s = 0.0  # by earlier processes of this run
         self.environment = environment()  # at the start: code that is edited meanwhile is not what ran
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -51,25 +55,48 @@ class RunFolder:
             raise UserError(
                 f"Cannot make the run folder {path}: {error.strerror}. Give another hydra.run.dir."
             ) from error
+        self._lock()  # first: of a run at work nothing else is to be said
         if not resume and (path / "config.yaml").exists():
             last = " ckpt_path=last" if (self.checkpoints / "last.ckpt").exists() else ""
             raise UserError(
                 f"{path} already holds a run (config.yaml is there). Go on with it by run={path}{last}, "
                 "or give another hydra.run.dir."
             )
-        self._lock()
+        if resume and self.file("provenance.json").exists():  # `run=` names no groups; those of the beginning hold
+            self.environment["choices"] = self.provenance().get("choices", {})
+            self.spent_s = self._spent()
+        for part in (path, self.checkpoints):
+            remove_unfinished(part)
+
+    def _spent(self) -> float:
+        """Seconds until provenance.json was written and, after it, until the last checkpoint that a killed run left."""
+        last, written = self.checkpoints / "last.ckpt", self.file("provenance.json")
+        since = last.stat().st_mtime - written.stat().st_mtime if last.exists() else 0.0
+        return self.provenance().get("wall_time_s", 0.0) + max(since, 0.0)
+
+    def take_choices(self, run: Path) -> None:
+        """Note the choices of the run that is scored, this command line's own over them."""
+        if not (run / "provenance.json").is_file():
+            return
+        own, was = self.environment["choices"], json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+        asked = {line.partition("=")[0] for line in HydraConfig.get().overrides.task}
+        self.environment["choices"] = was.get("choices", {}) | {group: own[group] for group in own if group in asked}
 
     def _lock(self) -> None:
         """Held until the process ends, however it ends; the operating system releases it then."""
         import fcntl
 
-        self._lock_file = open(self.path / ".lock", "w")  # noqa: SIM115 - open as long as the process lives
         try:
+            self._lock_file = open(self.path / ".lock", "w")  # noqa: SIM115 - open as long as the process lives
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"Another process is writing the run folder {self.path}: wait for it or give another hydra.run.dir."
             ) from None
+        except OSError as error:
+            raise UserError(
+                f"Cannot write the run folder {self.path}: {error.strerror}. Give another hydra.run.dir."
+            ) from error
 
     @property
     def checkpoints(self) -> Path:
@@ -79,16 +106,20 @@ class RunFolder:
         return self.path / name
 
     def write_config(self, cfg: DictConfig) -> None:
-        write_whole(self.file("config.yaml"), OmegaConf.to_yaml(cfg, resolve=True))
+        self.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+
+    def write_text(self, name: str, content: str) -> None:
+        write_whole(self.file(name), content)
 
     def write_json(self, name: str, content: Any) -> None:
-        write_whole(self.file(name), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        self.write_text(name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def write_provenance(self, **facts: Any) -> None:
-        """Write `provenance.json`: `facts`, command, git state, versions, machine, wall time in seconds."""
-        self.write_json(
-            "provenance.json", {**facts, **self.environment, "wall_time_s": round(time.time() - self.began, 3)}
-        )
+        """Write `provenance.json`: `facts`, command, git state, versions, machine, wall time in seconds, of all
+        processes that went on with the run together.
+        """
+        wall_time_s = round(self.spent_s + time.time() - self.began, 3)
+        self.write_json("provenance.json", {**facts, **self.environment, "wall_time_s": wall_time_s})
 
     def provenance(self) -> dict[str, Any]:
         """What `write_provenance` wrote."""
@@ -102,6 +133,11 @@ def read_config(run: str | Path) -> DictConfig:
         UserError: no such folder, or no `config.yaml` in it.
     """
     path = Path(run).expanduser() / "config.yaml"
+    if path.parent.is_dir() and not path.exists():
+        raise UserError(
+            f"run={run} holds no run: {path} is missing. A run that was killed before it wrote it is begun by its own "
+            f"command again, with hydra.run.dir={run}."
+        )
     if not path.is_file():
         raise UserError(f"run={run} is not a run folder: {path} is missing. Runs are listed under runs/.")
     try:
@@ -113,15 +149,39 @@ def read_config(run: str | Path) -> DictConfig:
     return config
 
 
+def leaves(config: DictConfig) -> dict[str, Any]:
+    """The values of a config by their dotted paths, references resolved; lists are values."""
+
+    def below(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                yield from below(value, f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}", value
+
+    return dict(below(OmegaConf.to_container(config, resolve=True), ""))
+
+
 def environment() -> dict[str, Any]:
-    """Command, git commit and dirty flag of the code, versions, machine."""
+    """Command, choices of its groups, git commit and dirty flag, hash of the code, versions, machine."""
     return {
         "command": shlex.join(["python", "-m", f"style_match.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "choices": dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {},
         "git": _git(Path(__file__).resolve().parent),
+        "code": code_hash(),
         "versions": {"python": platform.python_version(), "style_match": _version("style_match")}
         | {name: _version(name) for name in CORE_PACKAGES},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
     }
+
+
+def code_hash() -> str:
+    """SHA-256 over the modules and templates of this package, as they lie on the disk."""
+    root = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted(path for suffix in ("py", "jinja") for path in root.rglob(f"*.{suffix}")):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def _version(package: str) -> str | None:

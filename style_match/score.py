@@ -9,7 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from style_match.data.people import people_of
 from style_match.datamodule import MatchData
+from style_match.evaluation.csls import check_k
 from style_match.evaluation.evaluator import Evaluator, Result
 from style_match.files import write_whole
 from style_match.head.identity import Identity
@@ -43,11 +45,13 @@ class Scorer:
             inputs.folder, inputs.split, features=None, rows=(), sampler=None, seed=0, max_loss_items=None
         )
         self.evaluator: Evaluator = instantiate(cfg.evaluation)
-        columns = self.folder.columns
-        self.people = {profile: user for profile in columns if (user := columns[profile].get("user_id"))}
+        self.people = people_of(self.folder)
         test = self.data.gallery("test")
         num_right = len(test.right_ids)
         self.evaluator.check_ks(min(test.num_left, num_right) if test.num_left else num_right - 1)
+        if self.evaluator.csls_k is not None:
+            train = self.data.gallery("train")
+            check_k(self.evaluator.csls_k, min(train.num_left, len(train.right_ids)))
 
     def couples(self, name: str) -> list[tuple[str, str]]:
         """(left id, right id) of the couples of a split, in the order of the couples file."""
@@ -63,11 +67,19 @@ class Scorer:
         gallery = self.data.gallery(name)
         head = head.eval().cpu()
         return Embedded(
-            gallery.profile_ids, embed_profiles(head, self.inputs.features[gallery.photos], gallery.photo_profile)
+            gallery.profile_ids,
+            embed_profiles(head, self.inputs.features[gallery.photos], gallery.photo_profile, gallery.num_left),
         )
 
-    def result(self, embedded: Embedded, name: str) -> Result:
-        """Ranks and metrics of a split."""
+    def bank(self, head: nn.Module) -> tuple[Tensor, Tensor] | None:
+        """Left and right embeddings of the training split, where evaluation.csls_k asks for them."""
+        if self.evaluator.csls_k is None:
+            return None
+        embeddings, num_left = self.embed(head, "train").embeddings, self.data.gallery("train").num_left
+        return embeddings[:num_left], embeddings[num_left:]
+
+    def result(self, embedded: Embedded, name: str, bank: tuple[Tensor, Tensor] | None = None) -> Result:
+        """Ranks and metrics of a split; `bank` is of the same head."""
         if self.folder.task == "couple":
             known = [(couple.left_id, couple.right_id) for couple in self.folder.couples]
             return self.evaluator.couples(
@@ -77,6 +89,7 @@ class Scorer:
                 known=known,
                 people=self.people,
                 split=name,
+                bank=bank,
             )
         return self.evaluator.styles(
             embedded.embeddings, embedded.profile_ids, self.folder.labels, people=self.people, split=name
@@ -107,10 +120,12 @@ def score(scorer: Scorer, trained: nn.Module | None) -> Scores:
     frozen = Identity(in_dim=scorer.inputs.features.shape[1])
     frozen_embedded = scorer.embed(frozen, "test")
     trained_embedded = scorer.embed(trained, "test") if trained else None
+    frozen_bank = scorer.bank(frozen)
+    bank = scorer.bank(trained) if trained else frozen_bank
     return Scores(
-        frozen=scorer.result(frozen_embedded, "test"),
-        trained=scorer.result(trained_embedded, "test") if trained_embedded else None,
-        val=scorer.result(scorer.embed(trained or frozen, "val"), "val"),
+        frozen=scorer.result(frozen_embedded, "test", frozen_bank),
+        trained=scorer.result(trained_embedded, "test", bank) if trained_embedded else None,
+        val=scorer.result(scorer.embed(trained or frozen, "val"), "val", bank),
         frozen_embedded=frozen_embedded,
         trained_embedded=trained_embedded,
     )
@@ -132,4 +147,14 @@ def write_embeddings(path: Path, scorer: Scorer, embedded: Embedded) -> None:
         header = {"ids": list(embedded.profile_ids), "labels": labels}
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     about = {name: json.dumps(ids, ensure_ascii=False) for name, ids in header.items()}
-    write_whole(path, save(contiguous, metadata=about))
+    write_whole(path, in_order(save(contiguous, metadata=about)))
+
+
+def in_order(content: bytes) -> bytes:
+    """A safetensors file with the metadata of its header by name, which safetensors writes in a random order."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]

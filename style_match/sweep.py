@@ -1,7 +1,9 @@
 """Sweeps: their cells before the first one runs, and those that failed after the last one."""
 
+import hashlib
 import itertools
 import json
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +14,16 @@ from hydra.core.override_parser.types import Override
 from style_match.options import has_place
 
 FAILED = "failed.json"  # in the folder of a cell that failed, whichever process or machine ran it
+REPLACED = "replaced"  # folder of what was moved away when a cell ran anew with other code or data
+MAX_NAME = 120  # characters of a cell's folder; file systems allow 255 bytes
+
+
+def cell_name(swept: str, number: int) -> str:
+    """The folder of a cell: what is swept, such as "head.dim=256,seed=0"; the number where nothing is."""
+    name = re.sub(r"[^-\w.,=+@]+", "_", swept)
+    if name != swept or len(name) > MAX_NAME:
+        name = f"{name[:MAX_NAME]}-{hashlib.sha256(swept.encode()).hexdigest()[:8]}"
+    return name if swept else str(number)
 
 
 def cells(overrides: Sequence[Override]) -> list[list[str]]:
@@ -72,13 +84,23 @@ def forget_failures(sweep_dir: Path) -> None:
 
 def failures(sweep_dir: Path) -> tuple[str, bool] | None:
     """What to print at the end of a sweep, and whether all its failures are the user's mistakes; None without any."""
-    paths = sorted(sweep_dir.glob(f"*/{FAILED}"), key=lambda path: (len(path.parent.name), path.parent.name))
+    paths = sorted(sweep_dir.glob(f"*/{FAILED}"))
     facts = [json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent} for path in paths]
     if not facts:
         return None
     head = "1 cell of the sweep failed:" if len(facts) == 1 else f"{len(facts)} cells of the sweep failed:"
     lines = [f"  {' '.join(fact['overrides'])}: {fact['error']}  ({fact['folder']})" for fact in facts]
     return "\n".join([head, *lines]), all(fact["mistake"] for fact in facts)
+
+
+def summary(sweep_dir: Path, step: str) -> str:
+    """How many cells the folder holds, and what to do with them."""
+    finished = len(list(sweep_dir.glob("*/metrics.json")))
+    failed = len(list(sweep_dir.glob(f"*/{FAILED}")))
+    told = f"Sweep: {finished} {'cell' if finished == 1 else 'cells'} finished, {failed} failed, in {sweep_dir}."
+    if step != "train":
+        return told
+    return f"{told} The same command with hydra.sweep.dir={sweep_dir} goes on and does not repeat what is finished."
 
 
 def _lines(overrides: Any) -> list[str]:

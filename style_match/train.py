@@ -14,30 +14,63 @@ def run(cfg: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from style_match.fit import build_data, build_matcher, fit, resume_from
-    from style_match.head.identity import Identity
     from style_match.inputs import Inputs
-    from style_match.logger import log_outcome, loggers
-    from style_match.outcome import write_outcome
     from style_match.run import RunFolder
-    from style_match.score import Scorer, score
 
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=cfg.run is not None)
-    resume = resume_from(cfg, folder.path)
-    folder.write_config(cfg)
+    is_cell = sweep_group() is not None and cfg.run is None
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=is_cell or cfg.run is not None)
     inputs = Inputs(cfg)
+    inputs.check()
+
+    # what imports torch and Lightning, several seconds
+    from style_match.cell import Earlier, facts_of, refuse_other_data, settle
+    from style_match.fit import build_data, build_matcher, fit
+    from style_match.head.identity import Identity
+    from style_match.logger import loggers
+    from style_match.logger.neighbours import photos
+    from style_match.logger.outcome import Outcome
+    from style_match.outcome import write_outcome
+    from style_match.resume import resume_from
+    from style_match.score import Scorer, score
+    from style_match.seen import refuse_other_split, write_seen
+    from style_match.threads import pinned
+
+    earlier = Earlier() if is_cell else Earlier(checkpoint=resume_from(cfg, folder.path))
+    if is_cell:
+        earlier = settle(cfg, folder, inputs)
+        if earlier.val_mrr is not None:
+            return earlier.val_mrr
+    elif cfg.run is not None:
+        refuse_other_data(folder, inputs)
     scorer = Scorer(cfg, inputs)
-    build_data(
-        cfg, inputs, features=None
-    ).train_dataloader()  # batches that cannot be made, before anything is computed
-    data = build_data(cfg, inputs, features=None if cfg.encode == "online" else inputs.features)
-    matcher = build_matcher(cfg, inputs)
-    trained = None if isinstance(matcher.head, Identity) else matcher.head
+    if earlier.checkpoint:
+        refuse_other_split(folder, scorer)
+    # batches that cannot be made, before anything is computed
+    build_data(cfg, inputs, features=None).train_dataloader()
+    if not is_cell:  # only now: the folder of a command that was answered with a mistake stays free
+        folder.write_config(cfg)
+        folder.write_provenance(**facts_of(inputs))
+    write_seen(folder, scorer)
     with loggers(cfg, folder.path, group=sweep_group()) as logs:
-        selected = fit(cfg, matcher, data, folder.path, logs, resume) if trained else None
-        scores = score(scorer, trained)
-        sections = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected)
-        log_outcome(logs, folder.path, sections)
+        online = cfg.encode == "online"
+        data = build_data(cfg, inputs, features=None if online else inputs.features)
+        with pinned(None if online else cfg.threads):
+            matcher = build_matcher(cfg, inputs)
+            trained = None if isinstance(matcher.head, Identity) else matcher.head
+            selected = fit(cfg, matcher, data, folder.path, logs, earlier.checkpoint) if trained else None
+        inputs.features  # noqa: B018 - the backbone computes with all threads
+        with pinned(cfg.threads):
+            scores = score(scorer, trained)
+        sections = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected, show=not is_cell)
+        outcome = Outcome(
+            sections,
+            scores.results,
+            folder.file("tsne.png"),
+            photos(cfg, scorer, scores),
+            bool(cfg.data.get("synthetic")),
+        )
+        for log in logs:
+            log.log_outcome(outcome)
     return scores.val.metrics["mrr"]["value"]
 
 

@@ -58,7 +58,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
             f"{folder} holds its weights as {', '.join(pickled)} only. Such files are pickles, which can run any code "
             "when they are read; they are never loaded. Save the checkpoint as safetensors."
         )
-    raise UserError(f"{folder} holds no weights: neither {WEIGHTS} nor {WEIGHTS_INDEX}.")
+    raise UserError(f"{folder} holds no weights: neither {WEIGHTS} nor {WEIGHTS_INDEX}. Fetch the checkpoint again.")
 
 
 def processing_files(folder: Path) -> tuple[Path, ...]:

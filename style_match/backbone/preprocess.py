@@ -149,7 +149,8 @@ def _image_processor(folder: Path, backend: str, min_pixels: int | None, max_pix
         raise UserError(f"backbone.image_backend={backend} is not known; take one of {', '.join(IMAGE_BACKENDS)}.")
     if backend == "torchvision" and importlib.util.find_spec("torchvision") is None:
         raise UserError(
-            "backbone.image_backend=torchvision needs torchvision, which is not installed. Install it, or take pil."
+            "backbone.image_backend=torchvision needs torchvision; it comes with an extra: pip install "
+            "'style_match[torchvision]'. Or take pil."
         )
     bounds = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     for name, value in bounds.items():

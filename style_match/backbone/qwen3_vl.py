@@ -149,6 +149,12 @@ class _LinearPatchEmbedding(nn.Module):
         return F.linear(patches.to(self.weight.dtype), self.weight, self.bias)
 
 
+def feature_dim(folder: Path) -> int:
+    """Width D of the features that a checkpoint folder gives."""
+    with _quiet_transformers():
+        return _config(folder).text_config.hidden_size
+
+
 def _config(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)

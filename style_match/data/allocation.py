@@ -22,13 +22,38 @@ def split_counts(total: int, fractions: Sequence[Fraction]) -> list[int]:
     return [train, val, total - train - val]
 
 
+def draw(
+    placed: Mapping[str, int],
+    groups: Sequence[Sequence[str]],
+    *,
+    labels: Mapping[str, str],
+    shares: Sequence[Fraction],
+    counts: Sequence[int],
+    seed: int | str,
+) -> dict[str, int]:
+    """Item -> 0, 1 or 2 for the items of `groups`, so that with those already `placed` each part has its share.
+
+    Args:
+        labels: the class of an item, where it has one; every part should hold its share of each class.
+        counts: how many items each part should have in the end; adds up to the number of all items.
+    """
+    free = [item for group in groups for item in group]
+    class_of = {item: labels.get(item, "") for item in (*placed, *free)}
+    wanted = {name: [share * total for share in shares] for name, total in Counter(class_of.values()).items()}
+    for item, j in placed.items():
+        wanted[class_of[item]][j] -= 1
+    have = Counter(placed.values())
+    room = fit([count - have[j] for j, count in enumerate(counts)], len(free), [have[j] for j in range(len(counts))])
+    return allocate(groups, class_of=class_of, wanted=wanted, room=room, seed=seed)
+
+
 def allocate(
     groups: Iterable[Sequence[str]],
     *,
     class_of: Mapping[str, str],
     wanted: Mapping[str, Shares],
     room: Sequence[int],
-    seed: int,
+    seed: int | str,
 ) -> dict[str, int]:
     """Item -> 0, 1 or 2, the items of a group together.
 
@@ -37,7 +62,7 @@ def allocate(
         wanted: class -> how many of its items each split should still get (fractions of an item).
         room: how many items each split should get; adds up to the number of items.
     """
-    ordered = sorted(groups, key=lambda group: (-len(group), _draw(seed, min(group))))
+    ordered = sorted(groups, key=lambda group: (-len(group), _hash(seed, min(group))))
     large = [group for group in ordered if len(group) > 1]
     single = [group[0] for group in ordered if len(group) == 1]
     want = {name: list(shares) for name, shares in wanted.items()}
@@ -51,7 +76,7 @@ def allocate(
         chosen = (
             options[0]
             if not any(weights)
-            else _weighted(options, weights, Fraction(_draw(seed, f"{min(group)}\tsplit"), 2**64))
+            else _weighted(options, weights, Fraction(_hash(seed, f"{min(group)}\tsplit"), 2**64))
         )
         packing.place(chosen)
         for name, count in classes.items():
@@ -62,7 +87,8 @@ def allocate(
     for item in single:
         members.setdefault(class_of[item], []).append(item)
     rows = {name: len(items) for name, items in members.items()}
-    left = fit([space - used for space, used in zip(room, packing.used, strict=True)], len(single))
+    space = [space - used for space, used in zip(room, packing.used, strict=True)]
+    left = fit(space, len(single), packing.used)
     for name, counts in spread(rows, want, left).items():
         bounds = [0, counts[0], counts[0] + counts[1], rows[name]]
         for j in range(3):
@@ -70,11 +96,15 @@ def allocate(
     return split_of
 
 
-def fit(room: Sequence[int], total: int) -> list[int]:
-    """`room` with nothing negative, lowered where most is left until it adds up to `total`."""
+def fit(room: Sequence[int], total: int, used: Sequence[int]) -> list[int]:
+    """`room` with nothing negative, lowered where most is left until it adds up to `total`.
+
+    The last place of a split that has nobody yet (`used`) is given up only where no other is left.
+    """
     left = [max(space, 0) for space in room]
     while sum(left) > total:
-        left[left.index(max(left))] -= 1
+        last = [space == 1 and not there for space, there in zip(left, used, strict=True)]
+        left[max(range(len(left)), key=lambda j: (left[j] > 0, not last[j], left[j], -j))] -= 1
     return left
 
 
@@ -107,7 +137,7 @@ def _weighted(options: Sequence[int], weights: Sequence[Fraction], at: Fraction)
     return options[-1]
 
 
-def _draw(seed: int, name: str) -> int:
+def _hash(seed: int | str, name: str) -> int:
     """A number from 0 up to 2^64 that belongs to the name."""
     digest = hashlib.sha256(f"{seed}\t{name}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big")

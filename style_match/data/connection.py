@@ -1,7 +1,6 @@
 """Who is connected with whom, so that no person stands in two splits."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,17 +12,9 @@ Key = tuple[str, str]  # (kind, name): ("profile", "f1"), ("user_id", "u7"), ("p
 def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
     """Item id -> what connects it with other items: its profiles, their people, their photos' bytes.
 
-    Items are couples, or profiles for styles, in the order of their table. Photos count once `check_photos` has
-    hashed them.
+    Items are couples, or profiles for styles, in the order of their table.
     """
-    of_profile: dict[str, tuple[Key, ...]] = {}
-    for profile_id in folder.profile_ids:
-        keys: list[Key] = [("profile", profile_id)]
-        if user_id := folder.columns[profile_id].get("user_id"):
-            keys.append(("user_id", user_id))
-        hashes = (folder.photo_sha256.get(photo.image) for photo in folder.photos_of(profile_id))
-        keys += [("photo", sha256) for sha256 in hashes if sha256]
-        of_profile[profile_id] = tuple(dict.fromkeys(keys))
+    of_profile = profile_keys(folder)
     if folder.task == "style":
         return of_profile
     return {
@@ -32,23 +23,45 @@ def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
     }
 
 
-def groups(keys: Mapping[str, Iterable[Key]]) -> list[list[str]]:
-    """Connected components: items that share a key, directly or through others. Order of first appearance."""
-    parent: dict[str | Key, str | Key] = {}
+def profile_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
+    """Profile id -> what tells who it is: itself, its `user_id`, its photos' bytes.
 
-    def root(node: str | Key) -> str | Key:
+    Photos count once `check_photos` has hashed them.
+    """
+    keys_of: dict[str, tuple[Key, ...]] = {}
+    for profile_id in folder.profile_ids:
+        keys: list[Key] = [("profile", profile_id)]
+        if user_id := folder.columns[profile_id].get("user_id"):
+            keys.append(("user_id", user_id))
+        hashes = (folder.photo_sha256.get(photo.image) for photo in folder.photos_of(profile_id))
+        keys += [("photo", sha256) for sha256 in hashes if sha256]
+        keys_of[profile_id] = tuple(dict.fromkeys(keys))
+    return keys_of
+
+
+def connected(pairs: Iterable[tuple[Hashable, Hashable]]) -> dict[Hashable, int]:
+    """Number of the connected component of every node of the graph, counted from 0 in order of appearance."""
+    parent: dict[Hashable, Hashable] = {}
+
+    def root(node: Hashable) -> Hashable:
         parent.setdefault(node, node)
         while parent[node] != node:
             parent[node] = parent[parent[node]]
             node = parent[node]
         return node
 
-    for item, its_keys in keys.items():
-        for key in its_keys:
-            parent[root(key)] = root(item)
-    found: dict[str | Key, list[str]] = defaultdict(list)
+    for one, other in pairs:
+        parent[root(other)] = root(one)
+    numbers: dict[Hashable, int] = {}
+    return {node: numbers.setdefault(root(node), len(numbers)) for node in list(parent)}
+
+
+def groups(keys: Mapping[str, Iterable[Key]]) -> list[list[str]]:
+    """Connected components: items that share a key, directly or through others. Order of first appearance."""
+    number = connected((item, other) for item, its_keys in keys.items() for other in (item, *its_keys))
+    found: dict[int, list[str]] = {}
     for item in keys:
-        found[root(item)].append(item)
+        found.setdefault(number[item], []).append(item)
     return list(found.values())
 
 

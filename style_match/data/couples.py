@@ -82,10 +82,18 @@ class _RowCheck:
                 self._add(row, what, side)
         if left and left == right:
             self._add(row, f"profile {left!r} is coupled with itself; remove the row")
+        elif user_id := self._one_user(left, right):
+            what = f"profiles {left!r} and {right!r} are one person, user_id {user_id!r}; remove the row or correct it"
+            self._add(row, what)
         elif left and right and not self._is_repeated(row, left, right):
             for side, profile_id in zip(self.sides, (left, right), strict=True):
                 self._check_side(row, side, profile_id)
         return len(self.faults) == before
+
+    def _one_user(self, left: str, right: str) -> str:
+        columns = {} if self.profiles is None else self.profiles.columns
+        one, other = (columns.get(profile_id, {}).get("user_id", "") for profile_id in (left, right))
+        return one if one == other else ""
 
     def _is_repeated(self, row: int, left: str, right: str) -> bool:
         first, first_left = self.row_of.setdefault(frozenset((left, right)), (row, left))

@@ -82,5 +82,5 @@ class Packing:
     def _miss(self, val: int, test: int, total: int) -> tuple[int, int]:
         """Splits left empty, then items too many, summed over the splits."""
         used = (total - val - test, val, test)
-        empty = sum(not count for count in used) - self._num_single
+        empty = sum(not count for count, space in zip(used, self._room, strict=True) if space) - self._num_single
         return max(empty, 0), sum(max(count - space, 0) for count, space in zip(used, self._room, strict=True))

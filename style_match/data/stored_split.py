@@ -1,43 +1,56 @@
 """The file a split is kept in."""
 
 import csv
-import os
+import io
 import re
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from style_match.data.faults import Faults
+from style_match.data.faults import Faults, nearest
 from style_match.data.folder import DatasetFolder
-from style_match.data.given_split import read_given_splits
+from style_match.data.records import SPLITS
 from style_match.data.table import read_table
 from style_match.errors import UserError
+from style_match.files import remove_unfinished, write_whole
 
 _MAX_FAULTS_SHOWN = 20
+_REMEDY = "Make the folder writable or name another with split.store."
 
 
-def split_file(folder: DatasetFolder, store: Path, seed: int, fractions: Sequence[float]) -> Path:
-    """One file for each task, label column, seed and fractions."""
+def split_file(
+    folder: DatasetFolder, store: Path | None, seed: int, fractions: Sequence[float], folds: int | None = None
+) -> Path:
+    """One file for each task, label column, seed, fractions and, where there are any, number of folds."""
     words = [folder.task, *([folder.label_column] if folder.label_column else []), f"seed{seed}"]
+    words += [f"folds{folds}"] if folds else []
     name = "-".join([*words, *(str(fraction) for fraction in fractions)])
-    return Path(store) / (re.sub(r"[^-.\w]", "_", name) + ".csv")
+    return Path(store if store is not None else folder.root / "splits") / (re.sub(r"[^-.\w]", "_", name) + ".csv")
 
 
-def read_stored(folder: DatasetFolder, path: Path) -> dict[str, str]:
-    """Item id -> split, in the order of the file; {} where there is none yet. Raises UserError for a broken file."""
+def read_stored(folder: DatasetFolder, path: Path, columns: Sequence[str]) -> dict[str, str]:
+    """Item id -> the words under `columns`, a tab between them, in the order of the file; {} where there is none yet.
+
+    Raises:
+        UserError: a broken file.
+    """
     if not path.exists():
         return {}
     faults = Faults(path.parent, _MAX_FAULTS_SHOWN)
-    columns = _id_columns(folder)
-    table = read_table(path.parent, path.stem, ((*columns, "split"),), faults)
-    splits = None if table is None else read_given_splits(table, faults, all_three=False)
+    ids = _id_columns(folder)
+    table = read_table(path.parent, path.stem, ((*ids, *columns),), faults)
     stored: dict[str, str] = {}
-    if table is not None and splits is not None:
-        for row, record in table.records():
-            item = "\t".join(record[column] for column in columns)
-            if item in stored:
-                faults.add("stands there twice", file=path.name, place=table.place(row))
-            stored[item] = splits[row]
+    for row, record in table.records() if table else ():
+        at = {"file": path.name, "place": f"line {row}"}
+        item, words = "\t".join(record[column] for column in ids), [record[column] for column in columns]
+        if item in stored:
+            faults.add("stands there twice", **at)
+        for column, word in zip(columns, words, strict=True):
+            if word not in SPLITS:
+                faults.add(f"{word!r} is none of {', '.join(SPLITS)}{nearest(word, SPLITS)}", **at, column=column)
+        if len(columns) > 1 and words.count("test") != 1:
+            faults.add("is in the test part of one fold, no more and no less", **at)
+        stored[item] = "\t".join(words)
     try:
         faults.raise_if_any()
     except UserError as error:
@@ -45,28 +58,37 @@ def read_stored(folder: DatasetFolder, path: Path) -> dict[str, str]:
     return stored
 
 
-def write_stored(folder: DatasetFolder, path: Path, stored: Mapping[str, str], new: Mapping[str, str]) -> None:
+def write_stored(
+    folder: DatasetFolder, path: Path, columns: Sequence[str], stored: Mapping[str, str], new: Mapping[str, str]
+) -> None:
     """Writes the stored rows as they were and the new ones, by id, after them; the file is never half written."""
-    rows = [*stored.items(), *sorted(new.items())]
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8", newline="", delete=False
-        ) as file:
-            temporary = file.name
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*_id_columns(folder), "split"])
-            writer.writerows([*item.split("\t"), split] for item, split in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # a temporary file is private, a split is not
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        reason = f"the split cannot be stored ({error.strerror})"
-        raise UserError(f"{path}: {reason}; make the folder writable or name another with split.store") from error
+    content = io.StringIO(newline="")
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow([*_id_columns(folder), *columns])
+    writer.writerows([*item.split("\t"), *words.split("\t")] for item, words in [*stored.items(), *sorted(new.items())])
+    write_whole(path, content.getvalue(), remedy=_REMEDY)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While inside, no other process adds to the splits in `folder`, which is made if need be.
+
+    The operating system lets go of a killed process's lock; what it left half written is removed here.
+
+    Raises:
+        UserError: the folder cannot be written or locked.
+    """
+    import fcntl
+
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(folder / ".lock", "a"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+            remove_unfinished(folder)
+        except OSError as error:
+            raise UserError(f"Cannot store a split in {folder}: {error.strerror}. {_REMEDY}") from error
+        yield
 
 
 def _id_columns(folder: DatasetFolder) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from style_match.data.faults import Faults, nearest
 
+STEMS = ("profiles", "couples")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -36,7 +38,8 @@ def read_table(folder: Path, stem: str, required: tuple[tuple[str, ...], ...], f
     """
     found = [folder / f"{stem}{suffix}" for suffix in (".csv", ".parquet") if (folder / f"{stem}{suffix}").is_file()]
     if not found:
-        hint = nearest(f"{stem}.csv", (path.name for path in folder.iterdir()))
+        others = (path.name for path in folder.iterdir() if path.stem not in STEMS)
+        hint = nearest(f"{stem}.csv", others)
         faults.add(f"neither {stem}.csv nor {stem}.parquet is there{hint}; write one with {', '.join(required[0])}")
         return None
     if len(found) == 2:

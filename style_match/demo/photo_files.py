@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from .look import Look
 from .render import encode_jpeg, render
@@ -40,6 +42,21 @@ def begin(root: Path, spec: dict) -> None:
     (root / "images").mkdir(exist_ok=True)
 
 
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """While inside, no other process draws the same folder; one that waited finds it drawn.
+
+    The lock lies beside the folder, which holds nothing but what is drawn. The operating system lets go of a killed
+    process's lock.
+    """
+    import fcntl
+
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with open(root.with_name(f".{root.name}.lock"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def draw_missing(
     root: Path, photos: dict[str, Look], size_px: int, num_workers: int, progress: Callable[[int, int], None]
 ) -> int:
@@ -57,7 +74,8 @@ def draw_missing(
             num_done += _draw(chunk, size_px)
             progress(num_done, len(photos))
         return num_done - num_present
-    with ProcessPoolExecutor(min(num_workers, len(chunks)), mp_context=get_context("spawn")) as pool:
+    workers = min(num_workers, len(chunks))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         futures = [pool.submit(_draw, chunk, size_px) for chunk in chunks]
         try:
             for future in as_completed(futures):
@@ -71,7 +89,11 @@ def draw_missing(
 
 def finish(root: Path) -> None:
     """Turn the marker of a folder in the making into that of a finished one."""
-    os.replace(root / UNFINISHED, root / DONE)
+    try:
+        os.replace(root / UNFINISHED, root / DONE)
+    except FileNotFoundError:
+        if not (root / DONE).exists():  # else another process drew the same folder and was first
+            raise
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -85,6 +107,18 @@ def _draw(chunk: list[tuple[Path, Look]], size_px: int) -> int:
     for path, look in chunk:
         replace_file(path, encode_jpeg(render(look, size_px)))
     return len(chunk)
+
+
+def _end_with_parent() -> None:
+    """Make a worker end when its parent was killed; by itself it would wait for work for ever."""
+    Thread(target=_watch_parent, daemon=True).start()
+
+
+def _watch_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _read(path: Path) -> dict | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from style_match.data.connection import connected
+from style_match.data.people import not_strangers
 from style_match.errors import UserError
-from style_match.evaluation.clusters import connected, person_of
+from style_match.evaluation.csls import neighbourhood
 from style_match.evaluation.metrics import chance, choose_ks, scores
 from style_match.evaluation.ranks import Ranks, couple_ranks, style_ranks
 
@@ -19,15 +21,17 @@ from style_match.evaluation.ranks import Ranks, couple_ranks, style_ranks
 class Result:
     """What one model scores on one split.
 
-    `query_ids` and `partner_ids` (Q) are profile ids in the order of `ranks`; `clusters` (Q,) numbers the connected
-    people; `scores` holds the columns (Q,) that `metrics` averages. `metrics` and `chance` are sections of
-    metrics.json: each metric as {"value", "ci95": [low, high]}, then the counts "queries" and "gallery" (of the
-    smaller side), "dropped_ks" (default ks above the gallery) and, for styles, "skipped" (alone in their class).
+    `query_ids` and `partner_ids` (Q) are profile ids in the order of `ranks`, `answer_ids` (Q) the first answers of
+    each query, best first; `clusters` (Q,) numbers the connected people; `scores` holds the columns (Q,) that
+    `metrics` averages. `metrics` and `chance` are sections of metrics.json: each metric as {"value", "ci95": [low,
+    high]}, then the counts "queries" and "gallery" (of the smaller side), "dropped_ks" (default ks above the gallery)
+    and, for styles, "skipped" (alone in their class).
     """
 
     ranks: Ranks
     query_ids: tuple[str, ...]
     partner_ids: tuple[str, ...]
+    answer_ids: tuple[tuple[str, ...], ...]
     clusters: Tensor
     scores: dict[str, Tensor]
     metrics: dict[str, Any]
@@ -38,7 +42,9 @@ class Evaluator:
     """Evaluates the frozen backbone, the trained head, and validation alike.
 
     `ks` asked for must not exceed the gallery; without, `default_ks` up to the gallery are used. `num_resamples` and
-    `seed` are those of the bootstrap (see `intervals`), `block` is how many queries meet the gallery at a time.
+    `seed` are those of the bootstrap (see `intervals`), `block` is how many queries meet the gallery at a time,
+    `num_answers` how many first answers of each query are kept. With `csls_k`, couples are ranked by CSLS over so many
+    neighbours (see `csls`) and not by the cosine.
     Raises UserError for values that make no sense, all together.
     """
 
@@ -51,6 +57,8 @@ class Evaluator:
         num_resamples: int,
         seed: int,
         block: int,
+        num_answers: int,
+        csls_k: int | None,
     ) -> None:
         faults = []
         for name, values in {"ks": ks, "default_ks": default_ks}.items():
@@ -63,13 +71,18 @@ class Evaluator:
             faults.append(f"evaluation.num_resamples={num_resamples}: give at least 100")
         if block < 1:
             faults.append(f"evaluation.block={block}: give at least 1")
+        if num_answers < 0:
+            faults.append(f"evaluation.num_answers={num_answers}: give at least 0")
+        if csls_k is not None and csls_k < 1:
+            faults.append(f"evaluation.csls_k={csls_k}: give at least 1, or null for the cosine")
         if faults:
             raise UserError("\n".join(faults))
+        self.csls_k = csls_k
         self._ks = None if ks is None else tuple(sorted(ks))
         self._default_ks = tuple(sorted(default_ks))
         self._confidence, self._num_resamples, self._seed = confidence, num_resamples, seed
         self._ci = f"ci{100 * confidence:g}"
-        self._block = block
+        self._block, self._num_answers = block, num_answers
 
     def check_ks(self, gallery: int) -> None:
         """Raises UserError when a k asked for is above `gallery`: before a long run rather than at its end."""
@@ -82,15 +95,17 @@ class Evaluator:
         couples: Iterable[tuple[str, str]],
         *,
         known: Iterable[tuple[str, str]] = (),
-        people: Mapping[str, str] | None = None,
+        people: Mapping[str, Hashable] | None = None,
         split: str = "test",
+        bank: tuple[Tensor, Tensor] | None = None,
     ) -> Result:
         """Both directions of every couple (left id, right id) of a split; its profiles, each once, are the galleries.
 
         `embeddings` (N, E) unit rows in the order of `profile_ids` (more profiles than the couples name may be given).
         `known` are couples of other splits: their profiles are no queries, but they are not held against a model
-        either. `people` maps profile ids to user ids: profiles of one person are one cluster, and whoever is coupled
-        with one of them is no wrong answer for the others. An asked k above the gallery is an error on the test split.
+        either. `people` maps profile ids to persons (`people_of`): profiles of one person are one cluster and no wrong
+        answers for each other, nor is whoever is coupled with one of them. An asked k above the gallery is an error on
+        the test split. `bank`, needed with `csls_k`, holds left and right embeddings (B, E) of the training split.
         """
         row_of = _rows(embeddings, profile_ids)
         couples = list(couples)
@@ -101,20 +116,28 @@ class Evaluator:
             raise UserError(f"the {split} split holds no couple, so there is nothing to evaluate")
         left_ids, right_ids = (list(dict.fromkeys(side)) for side in zip(*couples, strict=True))
         left_row, right_row = ({profile: i for i, profile in enumerate(ids)} for ids in (left_ids, right_ids))
-        true = _same_people([*couples, *known], left_ids, right_ids, people)
+        true = not_strangers(
+            [_person(left, people) for left in left_ids],
+            [_person(right, people) for right in right_ids],
+            [(_person(left, people), _person(right, people)) for left, right in (*couples, *known)],
+        )
         chosen, dropped = self._choose(split, min(len(left_ids), len(right_ids)))
+        left, right = (embeddings[[row_of[profile] for profile in ids]] for ids in (left_ids, right_ids))
         ranks = couple_ranks(
-            embeddings[[row_of[profile] for profile in left_ids]],
-            embeddings[[row_of[profile] for profile in right_ids]],
+            left,
+            right,
             torch.tensor([(left_row[left], right_row[right]) for left, right in couples]),
             block=self._block,
-            known=torch.tensor([(left_row[left], right_row[right]) for left, right in true]),
+            known=torch.tensor(true),
+            num_answers=self._num_answers,
+            hubness=self._hubness(left, right, bank),
         )
-        number = connected((person_of(left, people), person_of(right, people)) for left, right in couples)
-        clusters = torch.tensor([number[person_of(left, people)] for left, _ in couples]).repeat(2)
+        number = connected((_person(left, people), _person(right, people)) for left, right in couples)
+        clusters = torch.tensor([number[_person(left, people)] for left, _ in couples]).repeat(2)
         lefts, rights = zip(*couples, strict=True)
         counts = {"gallery": min(len(left_ids), len(right_ids)), "dropped_ks": dropped}
-        return self._result(ranks, chosen, lefts + rights, rights + lefts, clusters, counts)
+        galleries = (right_ids, left_ids)
+        return self._result(ranks, chosen, lefts + rights, rights + lefts, galleries, clusters, counts)
 
     def styles(
         self,
@@ -122,29 +145,31 @@ class Evaluator:
         profile_ids: Sequence[str],
         labels: Mapping[str, str],
         *,
-        people: Mapping[str, str] | None = None,
+        people: Mapping[str, Hashable] | None = None,
         split: str = "test",
     ) -> Result:
         """Every profile asks for those of its class among the profiles of all other people of the split.
 
         `embeddings` (N, E) unit rows in the order of `profile_ids`; `labels` gives each its class. `people` maps
-        profile ids to user ids: another photo of the same person is neither a find nor an error.
+        profile ids to persons: another photo of the same person is neither a find nor an error.
         """
         _rows(embeddings, profile_ids)
         chosen, dropped = self._choose(split, len(profile_ids) - 1)
         classes = {label: i for i, label in enumerate(sorted({labels[profile] for profile in profile_ids}))}
-        number = connected((person_of(profile, people),) * 2 for profile in profile_ids)
-        person = torch.tensor([number[person_of(profile, people)] for profile in profile_ids])
+        number = connected((_person(profile, people),) * 2 for profile in profile_ids)
+        person = torch.tensor([number[_person(profile, people)] for profile in profile_ids])
         ranks = style_ranks(
             embeddings,
             torch.tensor([classes[labels[profile]] for profile in profile_ids]),
             ks=chosen,
             block=self._block,
             people=person,
+            num_answers=self._num_answers,
         )
         queries, partners = (tuple(profile_ids[i] for i in column.tolist()) for column in (ranks.query, ranks.partner))
         counts = {"gallery": int(ranks.gallery.max()), "dropped_ks": dropped, "skipped": ranks.skipped}
-        return self._result(ranks, chosen, queries, partners, person[ranks.query], counts)
+        galleries = (profile_ids,) * 3
+        return self._result(ranks, chosen, queries, partners, galleries, person[ranks.query], counts)
 
     def difference(self, one: Result, other: Result) -> dict[str, Any]:
         """`one` minus `other` on the same queries, metric by metric: {"value", "ci95": [low, high]}, paired.
@@ -155,6 +180,15 @@ class Evaluator:
             raise ValueError("only results on the same queries and ks can be paired")
         columns = torch.stack([one.scores[name] - other.scores[name] for name in one.scores], dim=1)
         return self._named(one.scores, self._intervals(one.clusters).differences(columns.numpy()))
+
+    def _hubness(self, left: Tensor, right: Tensor, bank: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+        """r of the profiles of either side, among those of the other side of the training split."""
+        if self.csls_k is None:
+            return None
+        if bank is None:
+            raise ValueError("csls_k needs the embeddings of the training split")
+        to_right = neighbourhood(left, bank[1], k=self.csls_k, block=self._block)
+        return to_right, neighbourhood(right, bank[0], k=self.csls_k, block=self._block)
 
     def _choose(self, split: str, gallery: int) -> tuple[tuple[int, ...], list[int]]:
         if split == "test":
@@ -177,9 +211,11 @@ class Evaluator:
         ks: tuple[int, ...],
         query_ids: tuple[str, ...],
         partner_ids: tuple[str, ...],
+        galleries: Sequence[Sequence[str]],
         clusters: Tensor,
         counts: dict[str, Any],
     ) -> Result:
+        """`galleries` are the profile ids that `ranks.answers` index, for each direction."""
         columns = scores(ranks, ks)
         bootstrap = self._intervals(clusters)
         intervals = bootstrap.means(torch.stack(list(columns.values()), dim=1).numpy())
@@ -187,7 +223,11 @@ class Evaluator:
         counts = {"queries": len(query_ids), **counts}
         exact = {name: {"value": value, self._ci: [value, value]} for name, value in chance(ranks, ks).items()}
         named = self._named([*columns, "median_rank"], [*intervals, median])
-        return Result(ranks, query_ids, partner_ids, clusters, columns, named | counts, exact | counts)
+        answer_ids = tuple(
+            tuple(galleries[direction][i] for i in row if i >= 0)
+            for direction, row in zip(ranks.direction.tolist(), ranks.answers.tolist(), strict=True)
+        )
+        return Result(ranks, query_ids, partner_ids, answer_ids, clusters, columns, named | counts, exact | counts)
 
 
 def _rows(embeddings: Tensor, profile_ids: Sequence[str]) -> dict[str, int]:
@@ -199,17 +239,6 @@ def _rows(embeddings: Tensor, profile_ids: Sequence[str]) -> dict[str, int]:
     return row_of
 
 
-def _same_people(
-    couples: Iterable[tuple[str, str]],
-    left_ids: Iterable[str],
-    right_ids: Iterable[str],
-    people: Mapping[str, str] | None,
-) -> list[tuple[str, str]]:
-    """All pairs of gallery profiles that are a couple of `couples` or belong to the same two people as one."""
-    lefts: dict[tuple[str, str], list[str]] = {}
-    rights: dict[tuple[str, str], list[str]] = {}
-    for side, ids in ((lefts, left_ids), (rights, right_ids)):
-        for profile in ids:
-            side.setdefault(person_of(profile, people), []).append(profile)
-    pairs = ((person_of(left, people), person_of(right, people)) for left, right in couples)
-    return [(left, right) for one, other in pairs for left in lefts.get(one, []) for right in rights.get(other, [])]
+def _person(profile_id: str, people: Mapping[str, Hashable] | None) -> tuple[str, Hashable]:
+    """The person behind a profile; one that `people` does not know stands alone."""
+    return ("person", people[profile_id]) if people and profile_id in people else ("profile", profile_id)

@@ -28,7 +28,8 @@ def ranks_table(results: Mapping[str, Result]) -> Any:
     """pyarrow table of the queries of each model ("frozen", "trained"), in the order given.
 
     Columns: model, query, partner, direction, rank (1 is best), gallery (after masking), similarity. For styles the
-    partner is the best ranked profile of the query's class and direction is "among_profiles".
+    partner is the best ranked profile of the query's class and direction is "among_profiles". Then cluster, the number
+    of the query's connected people, and the scores that do not follow from the rank: precision@k, map@r.
     """
     import pyarrow as pa
 
@@ -42,6 +43,12 @@ def ranks_table(results: Mapping[str, Result]) -> Any:
                 "rank": pa.array(result.ranks.rank.numpy(), pa.int64()),
                 "gallery": pa.array(result.ranks.gallery.numpy(), pa.int64()),
                 "similarity": pa.array(result.ranks.similarity.numpy(), pa.float64()),
+                "cluster": pa.array(result.clusters.numpy(), pa.int64()),
+                **{
+                    name: pa.array(column.numpy(), pa.float64())
+                    for name, column in result.scores.items()
+                    if name.startswith(("precision", "map"))
+                },
             }
         )
         for model, result in results.items()
@@ -49,11 +56,38 @@ def ranks_table(results: Mapping[str, Result]) -> Any:
     return pa.concat_tables(tables)
 
 
-def write_ranks(path: Path, results: Mapping[str, Result]) -> None:
-    """Writes ranks.parquet at once, never half. Raises UserError when it cannot be written."""
+def answers_table(results: Mapping[str, Result]) -> Any:
+    """pyarrow table of each query's first answers: model, query, partner, direction, place, answer, similarity.
+
+    Places count from 1. Other true partners than the one asked for are left out, as in the ranking.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("model", "query", "partner", "direction", "place", "answer", "similarity")
+    }
+    for model, result in results.items():
+        rows = zip(
+            result.query_ids,
+            result.partner_ids,
+            result.ranks.direction.tolist(),
+            result.answer_ids,
+            result.ranks.likeness.tolist(),
+            strict=True,
+        )
+        for query, partner, direction, answers, likeness in rows:
+            for place, (answer, similarity) in enumerate(zip(answers, likeness, strict=False), start=1):
+                row = (model, query, partner, DIRECTIONS[direction], place, answer, similarity)
+                for column, value in zip(columns.values(), row, strict=True):
+                    column.append(value)
+    return pa.table(columns)
+
+
+def write_table(path: Path, table: Any) -> None:
+    """Writes a pyarrow table as Parquet at once, never half. Raises UserError when it cannot be written."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     content = pa.BufferOutputStream()
-    pq.write_table(ranks_table(results), content)
+    pq.write_table(table, content)
     write_whole(path, content.getvalue().to_pybytes())

@@ -23,6 +23,7 @@ class Ranks:
 
     `rank` is 1 for the best, `gallery` the number of candidates of this query after masking, `num_relevant` how many
     of them are right (1 for couples, the other profiles of the class for styles), `direction` indexes `DIRECTIONS`.
+    `answers` (Q, A) are the first A candidates, best first, -1 where the gallery is smaller, with their `likeness`.
     """
 
     query: Tensor
@@ -32,6 +33,8 @@ class Ranks:
     gallery: Tensor
     similarity: Tensor
     num_relevant: Tensor
+    answers: Tensor
+    likeness: Tensor
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,22 @@ class StyleRanks(Ranks):
 # using a freed block again, and memory would then grow with the square of the gallery after all.
 
 
-def couple_ranks(left: Tensor, right: Tensor, couples: Tensor, *, block: int, known: Tensor | None = None) -> Ranks:
+def couple_ranks(
+    left: Tensor,
+    right: Tensor,
+    couples: Tensor,
+    *,
+    block: int,
+    known: Tensor | None = None,
+    num_answers: int = 0,
+    hubness: tuple[Tensor, Tensor] | None = None,
+) -> Ranks:
     """Rank of each true partner in both directions, ties counted against the model.
 
     `left` (L, E) and `right` (R, E) are unit rows, one a profile: the galleries. `couples` (C, 2) are distinct pairs of
     rows (left, right): the 2C queries, left to right first. All other partners of a query in `couples` and in `known`
     (pairs that are true as well but are no queries) are taken out of its gallery. Memory grows with block x gallery.
+    With `hubness`, r (L,) and r (R,) of `csls`, the similarity is not the cosine but CSLS.
 
     Raises UserError when an embedding is not finite, ValueError when rows are not unit length or couples repeat.
     """
@@ -68,23 +81,36 @@ def couple_ranks(left: Tensor, right: Tensor, couples: Tensor, *, block: int, kn
         raise ValueError("the same couple was given twice")
     truth = couples if known is None else torch.cat([couples, known.to(couples)])
     truth = torch.unique(truth, dim=0)
-    forward = _rank_partners(left, right, couples, truth, block)
-    backward = _rank_partners(right, left, couples.flip(1), truth.flip(1), block)
-    rank, gallery, similarity = (torch.cat(parts) for parts in zip(forward, backward, strict=True))
+    if hubness is not None:  # two more columns, so that the product of two rows is 2 cos - r - r
+        own_left, own_right = (own.to(left)[:, None] for own in hubness)
+        left = torch.cat([2 * left, -own_left, torch.ones_like(own_left)], dim=1)
+        right = torch.cat([right, torch.ones_like(own_right), -own_right], dim=1)
+    forward = _rank_partners(left, right, couples, truth, block, num_answers)
+    backward = _rank_partners(right, left, couples.flip(1), truth.flip(1), block, num_answers)
+    parts = (torch.cat(pair).cpu() for pair in zip(forward, backward, strict=True))
+    rank, gallery, similarity, answers, likeness = parts
     direction = torch.tensor([LEFT_TO_RIGHT, RIGHT_TO_LEFT]).repeat_interleave(len(couples))
     return Ranks(
         query=torch.cat([couples[:, 0], couples[:, 1]]).cpu(),
         partner=torch.cat([couples[:, 1], couples[:, 0]]).cpu(),
         direction=direction,
-        rank=rank.cpu(),
-        gallery=gallery.cpu(),
-        similarity=similarity.cpu(),
+        rank=rank,
+        gallery=gallery,
+        similarity=similarity,
         num_relevant=torch.ones_like(direction),
+        answers=answers,
+        likeness=likeness,
     )
 
 
 def style_ranks(
-    embeddings: Tensor, labels: Tensor, *, ks: tuple[int, ...], block: int, people: Tensor | None = None
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    ks: tuple[int, ...],
+    block: int,
+    people: Tensor | None = None,
+    num_answers: int = 0,
 ) -> StyleRanks:
     """Every profile asks for the other profiles of its class, ties counted against the model.
 
@@ -104,6 +130,8 @@ def style_ranks(
     columns = {name: torch.empty(count, dtype=dtype, device=device) for name, dtype in whole.items()}
     columns["precision"] = torch.empty(count, len(ks), dtype=torch.float64, device=device)
     columns["average_precision"] = torch.empty_like(columns["similarity"])
+    columns["answers"] = torch.empty(count, num_answers, dtype=torch.long, device=device)
+    columns["likeness"] = torch.empty(count, num_answers, dtype=torch.float64, device=device)
     for query in torch.arange(count, device=device).split(block):
         own = people[query, None] == people[None, :]
         relevant = (labels[query, None] == labels[None, :]) & ~own
@@ -111,6 +139,7 @@ def style_ranks(
         for name, values in _rank_class(similarity, relevant, ks).items():
             columns[name][query] = values
         columns["gallery"][query] = count - own.sum(1)
+        columns["answers"][query], columns["likeness"][query] = _first(similarity, num_answers)
     asks = columns["num_relevant"] > 0
     if not asks.any():
         raise UserError("no style class has two profiles in this split, so nothing can be retrieved: add profiles")
@@ -121,14 +150,18 @@ def style_ranks(
 
 
 def _rank_partners(
-    queries: Tensor, gallery: Tensor, pairs: Tensor, truth: Tensor, block: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rank, gallery size and similarity (C,) of each pair (row of queries, row of gallery); truth: distinct pairs."""
+    queries: Tensor, gallery: Tensor, pairs: Tensor, truth: Tensor, block: int, num_answers: int
+) -> tuple[Tensor, ...]:
+    """Rank, gallery size and similarity (C,) of each pair (row of queries, row of gallery), then the first answers
+    (C, A) and their similarities; truth: distinct pairs.
+    """
     truth = truth[truth[:, 0].argsort(stable=True)]
     num_true = torch.bincount(truth[:, 0], minlength=len(queries))
     first_true = num_true.cumsum(0) - num_true
     ranks = torch.empty_like(pairs[:, 0])
     similarities = torch.empty(len(pairs), dtype=queries.dtype, device=queries.device)
+    answers = torch.empty(len(pairs), num_answers, dtype=torch.long, device=queries.device)
+    likeness = torch.empty(len(pairs), num_answers, dtype=queries.dtype, device=queries.device)
     for start in range(0, len(pairs), block):
         query, partner = pairs[start : start + block].unbind(1)
         similarity = queries[query] @ gallery.T
@@ -139,7 +172,18 @@ def _rank_partners(
         similarity[row, truth[first_true[query][row] + within, 1]] = -torch.inf
         ranks[start : start + block] = 1 + (similarity >= own - TIE).sum(1)
         similarities[start : start + block] = own.squeeze(1)
-    return ranks, len(gallery) - num_true[pairs[:, 0]] + 1, similarities
+        similarity.scatter_(1, partner[:, None], own - TIE)  # the one that is asked for goes behind its equals
+        answers[start : start + block], likeness[start : start + block] = _first(similarity, num_answers)
+    return ranks, len(gallery) - num_true[pairs[:, 0]] + 1, similarities, answers, likeness
+
+
+def _first(similarity: Tensor, num: int) -> tuple[Tensor, Tensor]:
+    """The columns (b, num) of the largest values, and these; -1 for columns of -inf, or where there are no more."""
+    values, columns = similarity.topk(min(num, similarity.shape[1]), dim=1)
+    lacking = num - values.shape[1]
+    values = torch.nn.functional.pad(values, (0, lacking), value=-torch.inf)
+    columns = torch.nn.functional.pad(columns, (0, lacking), value=-1)
+    return columns.masked_fill(values == -torch.inf, -1), values
 
 
 def _rank_class(similarity: Tensor, relevant: Tensor, ks: tuple[int, ...]) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ def _compute(
     rows = [row for _, row in counted]
 
     def prepare(batch: slice) -> dict[str, torch.Tensor]:
-        images = _decode(rows[batch], max_source_pixels)
+        images = decode_rows(rows[batch], max_source_pixels)
         return backbone.preprocess(images, [row.prompt for row in rows[batch]])
 
     done = 0
@@ -124,8 +124,12 @@ def _compute(
     return token_budget
 
 
-def _decode(rows: list[Row], max_source_pixels: int) -> list["Image | None"]:
-    """The photos of a batch; all faults together."""
+def decode_rows(rows: Sequence[Row], max_source_pixels: int) -> list["Image | None"]:
+    """The photos of a batch, None for a prompt alone.
+
+    Raises:
+        UserError: those that cannot be read or are not the ones their addresses were made from, all together.
+    """
     images, faults = [], []
     for row in rows:
         try:

@@ -4,9 +4,10 @@ The composition of a batch is not part of it, so vectors of other batches agree 
 """
 
 import hashlib
+import inspect
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +45,11 @@ class Checkpoint:
     revision: str | None
 
 
+def is_local(path: str) -> bool:
+    """Whether nothing has to be fetched for it: a package path, a folder, or nothing that a hub knows."""
+    return path.startswith(PACKAGE) or Path(path).expanduser().exists() or not HUB_ID.fullmatch(path)
+
+
 def resolve_checkpoint(path: str, revision: str | None, *, download: bool) -> Checkpoint:
     """Find a checkpoint: `package:FOLDER` of this package, a folder, or a hub id `OWNER/NAME`.
 
@@ -68,14 +74,17 @@ def resolve_checkpoint(path: str, revision: str | None, *, download: bool) -> Ch
     if folder.is_file():
         raise UserError(f"backbone.path={path} is a file; a checkpoint is a folder that holds config.json and weights.")
     if not HUB_ID.fullmatch(path):
-        raise UserError(f"backbone.path={path}: there is no such folder, and it is no hub id (OWNER/NAME) either.")
+        raise UserError(
+            f"backbone.path={path}: there is no such folder, and it is no hub id (OWNER/NAME) either. Correct it, or "
+            "write backbone=tiny without a path: it comes with this package."
+        )
     return _from_hub(path, revision, download=download)
 
 
 def identity(
     checkpoint: Checkpoint,
     backbone_cfg: Mapping[str, Any],
-    poolings: Collection[str],
+    poolings: Mapping[str, Any],
     device_class: str,
     fingerprints: Hashes,
 ) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def identity(
     Args:
         checkpoint: the checkpoint, whose files are hashed.
         backbone_cfg: a group of `conf/backbone`.
-        poolings: names of the poolings that are kept.
+        poolings: name -> `source_of` the function, of the poolings that are kept.
         device_class: "cpu", "cuda", ...
         fingerprints: remembers the hashes of files that did not change.
 
@@ -103,10 +112,29 @@ def identity(
         # The links of the hub's cache are followed, so that revisions which share a file share its remembered hash.
         "files": {path.name: fingerprints.sha256(path.resolve()) for path in files},
         "options": options,
-        "poolings": sorted(poolings),
+        "poolings": dict(sorted(poolings.items())),
         "device": device_class,
         "versions": {name: version(name) for name in libraries},
     }
+
+
+def source_of(pooling: Callable, options: Any = None) -> dict[str, Any]:
+    """What tells a pooling from others of its name: where it stands, how it is written, what it was made with.
+
+    Raises:
+        UserError: it is no function of a Python file, so that a change of it could not be seen.
+    """
+    module = inspect.getmodule(pooling)
+    name = f"{getattr(pooling, '__module__', None)}.{getattr(pooling, '__qualname__', type(pooling).__name__)}"
+    # of this package's, COMPUTATION tells when the helpers change; of others, the whole file counts
+    written = pooling if getattr(module, "__name__", "").startswith("style_match.") else module
+    try:
+        if not inspect.isfunction(pooling):
+            raise TypeError
+        source = inspect.getsource(written)  # type: ignore[arg-type]
+    except (OSError, TypeError) as error:
+        raise UserError(f"pooling.function: {name} must be a function that is written in a Python file.") from error
+    return {"function": name, "source": hashlib.sha256(source.encode()).hexdigest(), "options": options}
 
 
 def row_address(image_sha256: str | None, decode_policy: str, prompt: str) -> str:

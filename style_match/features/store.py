@@ -126,7 +126,10 @@ class FeatureStore:
         except FileNotFoundError:
             names = set()
         except OSError as error:
-            raise UserError(f"Cannot read the feature store {self.folder}: {error.strerror}.") from error
+            raise UserError(
+                f"Cannot read the feature store {self.folder}: {error.strerror}. Name another folder with "
+                "features.root=FOLDER."
+            ) from error
         gone, new = self._shards.keys() - names, names - self._shards.keys()
         opened, faults = {}, []
         for name in sorted(new):

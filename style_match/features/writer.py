@@ -1,9 +1,7 @@
 """Adds rows to a feature store, a shard at a time."""
 
-import contextlib
 import errno
 import json
-import os
 import secrets
 import time
 import warnings
@@ -17,6 +15,7 @@ import torch
 from style_match.errors import UserError
 from style_match.features.index import pack_addresses
 from style_match.features.shard import RESERVED, pack
+from style_match.files import replace_whole
 
 if TYPE_CHECKING:
     from style_match.features.store import FeatureStore
@@ -54,7 +53,7 @@ class ShardWriter:
             probe.unlink()
             if not self._store.manifest_path.exists():
                 text = json.dumps(self._store.manifest, indent=2, ensure_ascii=False) + "\n"
-                write_whole(self._store.manifest_path, text.encode())
+                replace_whole(self._store.manifest_path, text.encode())
         except OSError as error:
             raise UserError(f"The feature store {folder} cannot be written: {_reason(error)}. {_REMEDY}") from error
         return self
@@ -87,7 +86,7 @@ class ShardWriter:
         vectors = {pooling: np.stack([row[pooling] for row in rows]) for pooling in rows[0]}
         name, content = pack(self._store.key, addresses, vectors)
         try:
-            write_whole(self._store.folder / name, content)
+            replace_whole(self._store.folder / name, content)
         except OSError as error:
             self._failed = True
             raise UserError(
@@ -105,29 +104,6 @@ class ShardWriter:
             if error is None:
                 raise
             warnings.warn(str(unwritten), stacklevel=2)  # what ended the block stays the error that is told
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that its name stands for the whole content or does not exist.
-
-    Raises:
-        OSError: as the operating system reports it; the temporary file is removed.
-    """
-    beside = _temporary(path.parent)
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
 
 
 def _temporary(folder: Path) -> Path:

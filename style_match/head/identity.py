@@ -15,6 +15,6 @@ class Identity(nn.Module):
         super().__init__()
         self.in_dim = self.dim = in_dim
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, side: Tensor | None = None) -> Tensor:
         """(B, D) features to (B, D) float32 embeddings of unit length."""
         return functional.normalize(features.float(), dim=1)

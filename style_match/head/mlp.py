@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from style_match.errors import UserError
+from style_match.head.closed_form import TrainSet, check_width
 
 
 class MLP(nn.Module):
@@ -16,7 +17,7 @@ class MLP(nn.Module):
         dim: E, the width of the embedding.
         bias: whether W1 and W2 have biases; eq. 2 has none.
         standardize: subtract the mean of the training features and divide by their standard deviation, a column at a
-            time, before W1; `fit_input` must be called once. Kept in the state dict.
+            time, before W1; `fit_closed` must be called once. Kept in the state dict.
 
     Raises:
         UserError: a width below 1.
@@ -41,40 +42,41 @@ class MLP(nn.Module):
         self._ready = not standardize
 
     def is_fitted(self) -> bool:
-        """Whether nothing is left for `fit_input` to do."""
+        """Whether nothing is left for `fit_closed` to do."""
         self._ready = self._ready or bool((self.input_std > 0).all())
         return self._ready
 
-    def fit_input(self, features: Tensor) -> None:
-        """Take mean and standard deviation from the training features (P, D), one row a photo.
+    def fit_closed(self, train: TrainSet) -> None:
+        """Take mean and standard deviation from the training photos, each once.
 
         A column that never changes is divided by 1.
         """
-        features = features.double()
+        if not self.standardize:
+            return
+        features = train.photos.double()
         std = features.std(dim=0, correction=0)
         self.input_mean.copy_(features.mean(dim=0))
         self.input_std.copy_(torch.where(std > 1e-6 * features.abs().amax(dim=0), std, 1.0))
         self._ready = True
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, D) features to (B, E) float32 embeddings of unit length.
+    def forward(self, features: Tensor, side: Tensor | None = None) -> Tensor:
+        """(B, D) features to (B, E) float32 embeddings of unit length; `side` makes no difference.
 
         Raises:
             UserError: features of another width, or a single row in training.
         """
-        if features.shape[1] != self.in_dim:
-            raise UserError(
-                f"The head was made for features {self.in_dim} wide, these are {features.shape[1]} wide: use the "
-                "backbone the head was trained on."
-            )
+        check_width(features, self.in_dim)
+        if self.standardize:
+            if not self.is_fitted():
+                raise RuntimeError("head.standardize=true, but fit_closed was not called with the training features")
+            features = (features - self.input_mean) / self.input_std
+        return functional.normalize(self.project(features).float(), dim=1)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Eq. 2: (B, D) to (B, E) of any length; UserError for a single row in training."""
         if self.training and len(features) < 2:
             raise UserError(
                 "BatchNorm cannot train on a batch of one row: raise sampler.batch_size (couples) or "
                 "sampler.num_samples (styles)."
             )
-        if self.standardize:
-            if not self.is_fitted():
-                raise RuntimeError("head.standardize=true, but fit_input was not called with the training features")
-            features = (features - self.input_mean) / self.input_std
-        z_BE = self.linear2(functional.relu(self.norm(self.linear1(features))))
-        return functional.normalize(z_BE.float(), dim=1)
+        return self.linear2(functional.relu(self.norm(self.linear1(features))))

@@ -25,14 +25,15 @@ def draw_tsne(
     max_points: int,
     seed: int,
     dpi: int,
-) -> None:
+) -> tuple[NDArray, dict[str, NDArray]]:
     """Draws the panels side by side into a PNG; the same input gives the same picture.
 
     `panels` maps a title ("frozen backbone", "trained head") to unit rows (N, E) of the same N profiles. Give `labels`
     (N) for styles, or `couples`, pairs of rows (left, right) whose sides are called `sides`. A title tells how well the
     classes part in the embedding space itself: the mean silhouette of the true classes by cosine distance
     (Rousseeuw 1987, -1 to 1), or for couples the mean cosine of partners and of all others. `seed` chooses `max_points`
-    where there are more. Raises ValueError unless exactly one of labels and couples is given.
+    where there are more. Returns the rows (n,) that were drawn, and for each panel their places (n, 2). Raises
+    ValueError unless exactly one of labels and couples is given.
     """
     if (labels is None) == (couples is None):
         raise ValueError("give either labels or couples")
@@ -54,15 +55,18 @@ def draw_tsne(
         note = ", ".join(part for part in (note, f"{len(chosen):,} of {count:,} profiles") if part)
     drawing = figure(width=5.2 * len(rows) + 1.9, height=5.4)
     axes = drawing.subplots(1, len(rows), squeeze=False)[0]
+    places: dict[str, NDArray] = {}
     for axis, (name, embedding) in zip(axes, rows.items(), strict=True):
         embedding = embedding[chosen]
         told = _silhouette(embedding, shape) if labels is not None else _cosines(embedding, shape, lines)
-        _scatter(axis, _project(embedding, perplexity), shape, lines, legend)
+        places[name] = _project(embedding, perplexity)
+        _scatter(axis, places[name], shape, lines, legend)
         axis.set_title(f"{name}\n", fontsize=13, fontweight="bold", color=INK)
         axis.text(0.5, 1.02, told, transform=axis.transAxes, ha="center", fontsize=10, color=INK)
     handles, names = axes[-1].get_legend_handles_labels()
     drawing.legend(handles, names, loc="outside right center", frameon=False, fontsize=10, title=note or None)
     save(drawing, path, dpi=dpi)
+    return chosen, places
 
 
 def _sample(groups: NDArray, most: int, seed: int) -> NDArray:

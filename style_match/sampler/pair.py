@@ -1,8 +1,8 @@
 """Batches of couples in which the only true partner of a profile is its own.
 
 A batch is an induced matching of the graph of known couples (K. Cameron, "Induced matchings", Discrete Applied
-Mathematics 24, 1989): no profile stands in it twice, and no known couple joins two of its couples. All other profiles
-of the batch are then true negatives, as eq. 4 of the paper takes them to be.
+Mathematics 24, 1989): nobody stands in it twice, on whichever side, and no known couple joins two of its couples. All
+others of the batch are then true negatives, as eq. 4 of the paper takes them to be.
 """
 
 import heapq
@@ -15,9 +15,11 @@ from style_match.errors import UserError
 
 log = logging.getLogger(__name__)
 
+MAX_DRAWS = 100  # of an epoch of entangled people, until every batch holds two couples
+
 
 class Matching:
-    """Grows induced matchings from couples `(left_ids[i], right_ids[i])`."""
+    """Grows induced matchings from couples `(left_ids[i], right_ids[i])` of people, who may stand on both sides."""
 
     def __init__(
         self,
@@ -25,12 +27,11 @@ class Matching:
         right_ids: Sequence[Hashable],
         known_couples: Iterable[tuple[Hashable, Hashable]] = (),
     ):
-        couples = list(zip(left_ids, right_ids, strict=True))
-        self.partners: dict[tuple[str, Hashable], set[tuple[str, Hashable]]] = {}
-        for left, right in (*couples, *known_couples):
-            self.partners.setdefault(("left", left), set()).add(("right", right))
-            self.partners.setdefault(("right", right), set()).add(("left", left))
-        self.people = [(("left", left), ("right", right)) for left, right in couples]
+        self.people = list(zip(left_ids, right_ids, strict=True))
+        self.partners: dict[Hashable, set[Hashable]] = {}
+        for left, right in (*self.people, *known_couples):
+            self.partners.setdefault(left, set()).add(right)
+            self.partners.setdefault(right, set()).add(left)
 
     def __len__(self) -> int:
         return len(self.people)
@@ -102,7 +103,7 @@ class PairSampler:
     yields its own slice, so `batch_size` counts the couples of the joined batch.
 
     Args:
-        left_ids, right_ids: the N training couples, position i being one couple.
+        left_ids, right_ids: the people of the N training couples, position i being one couple.
         known_couples: (left id, right id) of further couples that must not stand across a batch.
         batch_size: couples a batch, over all ranks together.
         drop_last: leave out the couples that do not fill a batch.
@@ -168,16 +169,19 @@ class PairSampler:
         """The joined batches of an epoch, the same on every rank.
 
         Raises:
-            UserError: the people are so entangled that a batch cannot hold two couples.
+            UserError: the people are so entangled that in no draw every batch holds two couples.
         """
         rng = np.random.default_rng((self.seed, epoch))
-        order = rng.permutation(len(self.matching)).tolist()
-        # the most entangled couples choose first: those without conflicts fill the gaps
-        order.sort(key=self.matching.entanglement, reverse=True)
-        batches = self.matching.deal(self.capacities, order, rng)
-        batches = [batch[: len(batch) - len(batch) % self.num_replicas] for batch in batches]
         fewest = max(2, self.num_replicas)
-        if any(len(batch) < fewest for batch in batches):
+        for _ in range(MAX_DRAWS):
+            order = rng.permutation(len(self.matching)).tolist()
+            # the most entangled couples choose first: those without conflicts fill the gaps
+            order.sort(key=self.matching.entanglement, reverse=True)
+            batches = self.matching.deal(self.capacities, order, rng)
+            batches = [batch[: len(batch) - len(batch) % self.num_replicas] for batch in batches]
+            if all(len(batch) >= fewest for batch in batches):
+                break
+        else:
             raise UserError(
                 f"The {len(self.matching)} training couples share so many people that an epoch of "
                 f"{len(batches)} batches leaves one with fewer than {fewest} couples of different people: raise "

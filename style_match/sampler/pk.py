@@ -2,12 +2,15 @@
 Person Re-Identification", arXiv:1703.07737, section 2.
 """
 
+import logging
 import math
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
 from style_match.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class PKSampler:
@@ -52,6 +55,12 @@ class PKSampler:
         self.items: dict[Hashable, list[int]] = {}
         for item, label in enumerate(labels):
             self.items.setdefault(label, []).append(item)
+        if lonely := [str(label) for label, items in self.items.items() if len(items) < 2]:
+            log.warning(
+                "Classes with one training item, which is its own positive in a batch: %s. Add photos of them, or "
+                "merge them with others.",
+                ", ".join(lonely[:20]) + (f" and {len(lonely) - 20} more" if len(lonely) > 20 else ""),
+            )
         if num_classes > len(self.items):
             raise UserError(
                 f"sampler.num_classes={num_classes}, but the training split has {len(self.items)} classes "

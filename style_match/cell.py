@@ -1,0 +1,107 @@
+"""A cell of a sweep that is run again: a finished one is not run again, a begun one goes on where it was."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from style_match import progress
+from style_match.errors import UserError
+from style_match.inputs import Inputs
+from style_match.run import RunFolder, leaves, read_config
+from style_match.sweep import REPLACED
+
+# what may differ between the two times: it changes the pace of a run, or what it shows, and not its result
+PACE = ("progress", "debug", "data.num_workers", "backbone.num_workers", "backbone.device", "logger", "features.root")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run left in a cell: its val/mrr where it is finished, else the checkpoint to go on from."""
+
+    val_mrr: float | None = None
+    checkpoint: Path | None = None
+
+
+def settle(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> Earlier:
+    """See what the cell's folder holds, and make it ready to run in.
+
+    A run with the same config that was made with other code, data or features is moved to `replaced` in the sweep's
+    folder; nothing is deleted.
+
+    Raises:
+        UserError: the folder holds a run with another config.
+    """
+    facts = facts_of(inputs)
+    last = folder.checkpoints / "last.ckpt"
+    if last.exists() or folder.file("metrics.json").exists():
+        _refuse_other_config(cfg, folder.path)
+        was = folder.provenance() if folder.file("provenance.json").exists() else {}
+        changed = [
+            name for name, value in _identity(folder.environment | facts).items() if _identity(was)[name] != value
+        ]
+        if was and changed:
+            place = _move_away(folder.path)
+            folder.spent_s = 0.0
+            other = " and ".join(changed)
+            progress.say(f"{folder.path.name} was run with other {other}: run anew, the old one is in {place}")
+        elif folder.file("metrics.json").exists():
+            progress.say(f"{folder.path.name} is finished already ({folder.path})")
+            return Earlier(val_mrr=json.loads(folder.file("metrics.json").read_text())["val"]["mrr"]["value"])
+    folder.write_config(cfg)
+    folder.write_provenance(**facts)
+    return Earlier(checkpoint=last if last.exists() else None)
+
+
+def facts_of(inputs: Inputs) -> dict[str, Any]:
+    """What a run's provenance.json holds from its beginning: which data and which features."""
+    return {
+        "data": {"fingerprint": inputs.folder.fingerprint(inputs.fingerprints)},
+        "features": {"key": inputs.store.key},
+    }
+
+
+def refuse_other_data(folder: RunFolder, inputs: Inputs) -> None:
+    """Refuse to go on with a run whose data was changed since it began.
+
+    Raises:
+        UserError: photos, tables or metadata are not what they were.
+    """
+    was = _identity(folder.provenance() if folder.file("provenance.json").exists() else {})["data"]
+    if was is None:
+        progress.say(f"{folder.path} does not tell its data's fingerprint: whether the data is the same is not known")
+    elif was != facts_of(inputs)["data"]["fingerprint"]:
+        raise UserError(
+            f"{inputs.folder.root} was changed since the run {folder.path} began: restore it, or start a new run."
+        )
+
+
+def _identity(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "code": provenance.get("code"),
+        "data": provenance.get("data", {}).get("fingerprint"),
+        "features": provenance.get("features", {}).get("key"),
+    }
+
+
+def _refuse_other_config(cfg: DictConfig, folder: Path) -> None:
+    was, now = (leaves(config) for config in (read_config(folder), cfg))
+    other = [path for path in {**was, **now} if was.get(path) != now.get(path) and not path.startswith(PACE)]
+    if other:
+        raise UserError(
+            f"{folder} holds a run with another {', '.join(sorted(other))}: give another hydra.sweep.dir, or the "
+            "options that the sweep was begun with."
+        )
+
+
+def _move_away(folder: Path) -> Path:
+    place = folder.parent / REPLACED / f"{folder.name}-{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    place.mkdir(parents=True)
+    for path in list(folder.iterdir()):
+        if path.name != ".lock":
+            path.rename(place / path.name)
+    return place

@@ -1,0 +1,234 @@
+"""One table of the report: each row's metrics with intervals, and its difference from the row it is compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from style_match.comparison import significance
+from style_match.comparison.estimate import METHODS, Block, Estimate, blocks_of, design_of
+from style_match.comparison.match import Row, keep_common, match, refuse_unlike
+from style_match.comparison.options import PRIMARY, Options
+from style_match.comparison.runs import LeftOut, Run
+from style_match.comparison.seeds import seed_spread
+from style_match.errors import UserError
+from style_match.evaluation.intervals import Interval
+from style_match.evaluation.table import heading
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row minus another one: `metrics` in [-1, 1] with intervals; p and verdict are of the MRR."""
+
+    against: str
+    metrics: Mapping[str, Interval]
+    p: float
+    p_adjusted: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """A row with what was measured; `seed_sd` are standard deviations over seeds, NaN with one."""
+
+    row: Row
+    metrics: Mapping[str, Interval]
+    seed_sd: Mapping[str, float]
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table as it is printed; `design` is a key of METHODS, `notes` are sentences for below it."""
+
+    name: str
+    title: str
+    metrics: tuple[str, ...]
+    rows: tuple[ResultRow, ...]
+    design: str
+    synthetic: bool
+    confidence: float
+    notes: tuple[str, ...]
+
+
+def foreign_runs(specs: Mapping[str, Any], runs: Sequence[Run]) -> list[LeftOut]:
+    """The runs that fit no row of the tables `specs` (nodes of `conf/table`).
+
+    Raises:
+        UserError: there are runs, and none fits.
+    """
+    used = {folder for spec in specs.values() for row in match(spec, runs) for folder in row.folders}
+    if runs and not used:
+        rows = [f"  {name}.{row}: {_where(spec, row)}" for name, spec in specs.items() for row in spec["rows"]]
+        raise UserError(
+            f"None of {len(runs)} finished runs fits a row of the tables. The rows are of runs with\n" + "\n".join(rows)
+        )
+    return [LeftOut(run.folder, "foreign", "it fits no row of the tables") for run in runs if run.folder not in used]
+
+
+def _where(spec: Mapping[str, Any], row: str) -> str:
+    where = {**spec.get("where", {}), **spec["rows"][row].get("where", {})}
+    words = {path: str(value).rpartition(".")[2] if "_target_" in path else value for path, value in where.items()}
+    return ", ".join(f"{path}={'null' if value is None else value}" for path, value in words.items())
+
+
+def make_tables(specs: Mapping[str, Any], runs: Sequence[Run], options: Options) -> list[ResultTable]:
+    """Those of the tables `specs` that the runs fill; raises as `make_table`."""
+    return [table for name, spec in specs.items() if (table := make_table(name, spec, runs, options))]
+
+
+def make_table(name: str, spec: Mapping[str, Any], runs: Sequence[Run], options: Options) -> ResultTable | None:
+    """The table `spec` (a node of `conf/table`) of those runs that fit its rows; None where none does.
+
+    Raises:
+        UserError: rows that cannot be compared, too few seeds, a common gallery above a test set's or for styles.
+    """
+    rows = match(spec, runs)
+    if not rows:
+        return None
+    gone = keep_common(name, rows) if "lacking" in options.leave_out else []
+    refuse_unlike(name, rows)
+    metrics = _metrics(name, spec, rows, options.gallery)
+    design, blocks = design_of(rows[0].test_sets), blocks_of(rows[0])
+    _refuse_few_seeds(name, rows, design, options.min_seeds)
+    scores = {row.name: [block.scores(row, metrics, options.gallery) for block in blocks] for row in rows}
+    items = next(iter(rows[0].runs.values())).provenance["data"]["items"]
+    estimate = Estimate(design, blocks, items["test"] / items["train"], options)
+    judged = _judged([_result(row, scores, metrics, estimate) for row in rows], options.alpha)
+    return ResultTable(
+        name=name,
+        title=spec["title"],
+        metrics=tuple(metrics),
+        rows=tuple(judged),
+        design=design,
+        synthetic=any(run.provenance["synthetic"] for row in rows for run in row.runs.values()),
+        confidence=options.confidence,
+        notes=(
+            _asked(rows, blocks, options),
+            _chance(rows[0], blocks, metrics, options.gallery, estimate),
+            METHODS[design],
+            *_judgement(judged, options.alpha),
+            *_lacking(spec, rows, metrics),
+            *_caution(rows, design),
+            *(f"Left out: {text}." for text in gone),
+        ),
+    )
+
+
+def _result(row: Row, scores: Mapping[str, list[NDArray]], metrics: Sequence[str], estimate: Estimate) -> ResultRow:
+    """Without Holm's correction and verdict, for which all rows are needed."""
+    own = scores[row.name]
+    values = estimate.exact(own) if row.model == "chance" else estimate.means(own)
+    spread = np.mean([seed_spread(part) for part in own], axis=0)
+    difference = None
+    if row.against is not None and row.against in scores:
+        parts = [one - other for one, other in zip(own, scores[row.against], strict=True)]
+        intervals = estimate.differences(parts)
+        p = estimate.p_value([part[:, :, metrics.index(PRIMARY)] for part in parts])
+        difference = Difference(row.against, dict(zip(metrics, intervals, strict=True)), p, math.nan, "")
+    cells, spreads = (dict(zip(metrics, column, strict=True)) for column in (values, spread.tolist()))
+    return ResultRow(row, cells, spreads, difference)
+
+
+def _metrics(table: str, spec: Mapping[str, Any], rows: Sequence[Row], gallery: int | None) -> list[str]:
+    """Those that every run has; with a common gallery those that follow from ranks and fit it."""
+    sections = [run.metrics[row.model] for row in rows for run in row.runs.values()]
+    wanted = list(spec["metrics"])
+    means = [metric for metric in wanted if metric.partition("@")[0] in ("recall", "precision", "map", PRIMARY)]
+    if PRIMARY not in wanted or means != wanted:
+        raise UserError(f"{table}: metrics={wanted}: write {PRIMARY}, which is tested, and means over queries only.")
+    if gallery is not None:
+        if spec["task"] != "couple":
+            raise UserError(f"{table}: report.gallery={gallery} is for couples; a class has several right answers.")
+        smallest = min(section["gallery"] for section in sections)
+        if gallery > smallest:
+            raise UserError(
+                f"report.gallery={gallery} is above the smallest test gallery of {smallest}: ask for at most that."
+            )
+        wanted = [m for m in wanted if m == PRIMARY or (m.startswith("recall@") and int(m[7:]) <= gallery)]
+    return [metric for metric in wanted if all(metric in section for section in sections)]
+
+
+def _refuse_few_seeds(table: str, rows: Sequence[Row], design: str, min_seeds: int) -> None:
+    few = [row for row in rows if row.model == "trained" and len(row.seeds) < min_seeds]
+    if design == "couples" and few:
+        raise UserError(
+            f"{table}: the row {few[0].name} has {_count(len(few[0].seeds), 'seed')}, and an interval that holds for "
+            f"other seeds needs at least {min_seeds}: run it with seed=0,1,2,3,4, or say report.min_seeds=1 for "
+            "intervals that hold for this training alone."
+        )
+
+
+def _judged(rows: Sequence[ResultRow], alpha: float) -> list[ResultRow]:
+    adjusted = iter(significance.holm([row.difference.p for row in rows if row.difference]))
+    judged = []
+    for row in rows:
+        if row.difference:
+            p = next(adjusted)
+            verdict = significance.verdict(row.difference.metrics[PRIMARY], p, alpha)
+            row = replace(row, difference=replace(row.difference, p_adjusted=p, verdict=verdict))
+        judged.append(row)
+    return judged
+
+
+def _asked(rows: Sequence[Row], blocks: Sequence[Block], options: Options) -> str:
+    """How many were asked of how many, by how many trainings."""
+    galleries = sorted({run.metrics["chance"]["gallery"] for row in rows for run in row.runs.values()})
+    gallery = f"{galleries[0]}" if len(galleries) == 1 else f"{galleries[0]} to {galleries[-1]}"
+    if options.gallery is not None:
+        gallery = f"{options.gallery} (expected over random parts of {gallery})"
+    test_sets = [test_set for block in blocks for test_set in block.test_sets]
+    kinds = (
+        (len({test_set.data for test_set in test_sets}), "dataset"),
+        (len({test_set.split_seed for test_set in test_sets}), "split"),
+        (len({test_set.fold for test_set in test_sets}), "fold"),
+    )
+    sets = " x ".join(_count(number, kind) for number, kind in kinds if number > 1) or "one test set"
+    queries = sum(len(block.queries) for block in blocks)
+    return f"{queries} queries in {sets}, gallery {gallery}, {_count(max(len(row.seeds) for row in rows), 'seed')}."
+
+
+def _chance(row: Row, blocks: Sequence[Block], metrics: Sequence[str], gallery: int | None, estimate: Estimate) -> str:
+    """Chance is the same for every row."""
+    of_chance = replace(row, model="chance")
+    exact = estimate.exact([block.scores(of_chance, metrics, gallery) for block in blocks])
+    values = ", ".join(f"{heading(metric)} {100 * cell.value:.1f}" for metric, cell in zip(metrics, exact, strict=True))
+    return f"Chance, exact: {values} %."
+
+
+def _judgement(rows: Sequence[ResultRow], alpha: float) -> list[str]:
+    if not any(row.difference for row in rows):
+        return []
+    return [
+        f"Verdicts are of the {heading(PRIMARY)}: better or worse where p is at most {alpha:g} after Holm's correction "
+        "over the table and the interval leaves out 0; other differences are description."
+    ]
+
+
+def _lacking(spec: Mapping[str, Any], rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    there = {row.name for row in rows}
+    labels = [row["label"] for name, row in spec["rows"].items() if name not in there]
+    gone = [heading(metric) for metric in spec["metrics"] if metric not in metrics]
+    return [
+        *([f"No runs of: {'; '.join(labels)}."] if labels else []),
+        *([f"Not shown, because above a gallery or not in every run: {', '.join(gone)}."] if gone else []),
+    ]
+
+
+def _caution(rows: Sequence[Row], design: str) -> list[str]:
+    runs = [run for row in rows for run in row.runs.values()]
+    versions = len({run.provenance.get("code") for run in runs})
+    alone = design == "couples" and any(row.model == "trained" and len(row.seeds) == 1 for row in rows)
+    return [
+        *(["One seed: intervals hold for this training alone."] if alone else []),
+        *([f"The runs were made by {versions} versions of the code."] if versions > 1 else []),
+    ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

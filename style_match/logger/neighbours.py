@@ -1,0 +1,107 @@
+"""Photos for the loggers, only with `logger.log_images=true`: queries beside their partner and their first answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from style_match.data.image import decode
+from style_match.evaluation.ranks import DIRECTIONS, LEFT_TO_RIGHT, RIGHT_TO_LEFT
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from style_match.gallery import Gallery
+    from style_match.score import Scorer, Scores
+
+WRONG, RIGHT, INK, PAPER = "#d9d9d9", "#2a9d57", "#222222", "#ffffff"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A picture of one query, newly drawn, so that nothing of a photo's file but its pixels is in it."""
+
+    picture: Image.Image
+    caption: str
+
+
+def photos(cfg: DictConfig, scorer: Scorer, scores: Scores) -> list[Strip]:
+    """With `logger.log_images=true` some queries of the test split, evenly spread, as the model reported answers them.
+
+    A strip shows the query, its true partner (for styles the best answer of its class) and the first answers, right
+    ones framed. A profile with several photos is shown by its first one.
+
+    Raises:
+        UserError: a photo cannot be read.
+    """
+    if not cfg.logger.log_images:
+        return []
+    options = cfg.logger.images
+    result, folder = scores.trained or scores.frozen, scorer.folder
+    gallery = scorer.data.gallery("test")
+    drawn = []
+    for number in _spread(len(result.query_ids), options.num_queries):
+        query, partner = result.query_ids[number], result.partner_ids[number]
+        direction = int(result.ranks.direction[number])
+        place = f"{int(result.ranks.rank[number])} of {int(result.ranks.gallery[number])}"
+        answers = _answers(gallery, scores.embedded.embeddings, query, partner, direction)[: options.num_answers]
+        shown = [
+            ("query", query, False),
+            (f"partner: {place}" if gallery.num_left else f"class: {place}", partner, True),
+        ]
+        for i, answer in enumerate(answers, start=1):
+            right = answer == partner if gallery.num_left else folder.labels[answer] == folder.labels[query]
+            shown.append((f"answer {i}", answer, right))
+        tiles = [
+            (label, decode(folder.photos_of(profile)[0].path, max_source_pixels=cfg.data.max_source_pixels), right)
+            for label, profile, right in shown
+        ]
+        caption = [
+            f"query {number}",
+            DIRECTIONS[direction],
+            f"rank {place}",
+            *["synthetic"] * bool(cfg.data.get("synthetic")),
+        ]
+        drawn.append(Strip(_draw(tiles, options.side_px), ", ".join(caption)))
+    return drawn
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers below `count`, evenly spread."""
+    return [i * count // most for i in range(most)] if most < count else list(range(count))
+
+
+def _answers(gallery: Gallery, embeddings: torch.Tensor, query: str, partner: str, direction: int) -> list[str]:
+    """The candidates of a query, best first; other true partners, and for styles its own person, are none."""
+    ids, split = gallery.profile_ids, gallery.num_left
+    lefts, rights = range(split), range(split, len(ids))
+    if direction == LEFT_TO_RIGHT:
+        row, candidates = ids.index(query, 0, split), rights
+        masked = {split + right for left, right in gallery.known.tolist() if left == row}
+    elif direction == RIGHT_TO_LEFT:
+        row, candidates = ids.index(query, split), lefts
+        masked = {left for left, right in gallery.known.tolist() if split + right == row}
+    else:
+        row, candidates = ids.index(query), rights
+        masked = {other for other in rights if gallery.known[other] == gallery.known[row]}
+    kept = [other for other in candidates if other not in masked or (split and ids[other] == partner)]
+    order = (embeddings[kept].double() @ embeddings[row].double()).argsort(descending=True, stable=True)
+    return [ids[kept[i]] for i in order.tolist()]
+
+
+def _draw(tiles: list[tuple[str, Image.Image, bool]], side_px: int) -> Image.Image:
+    """Tiles in a row, each within `side_px`, their labels below."""
+    edge, text = max(side_px // 40, 2), max(side_px // 10, 10)
+    width, height = side_px + 4 * edge, side_px + 4 * edge + 2 * text
+    strip = Image.new("RGB", (width * len(tiles), height), PAPER)
+    pen, font = ImageDraw.Draw(strip), ImageFont.load_default(text)
+    for place, (label, photo, right) in enumerate(tiles):
+        left = place * width
+        small = ImageOps.contain(photo, (side_px, side_px))
+        pen.rectangle((left + edge, edge, left + width - edge, width - edge), fill=RIGHT if right else WRONG)
+        strip.paste(small, (left + (width - small.width) // 2, (width - small.height) // 2))
+        pen.text((left + width // 2, width + text // 2), label, fill=INK, font=font, anchor="ma")
+    return strip

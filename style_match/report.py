@@ -1,0 +1,52 @@
+"""`python -m style_match.report`: the paper's tables of a sweep, with uncertainty, as Markdown, LaTeX, CSV and HTML."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from style_match import cli
+from style_match.errors import UserError
+
+
+def run(cfg: DictConfig) -> None:
+    """Write the tables that the runs below `sweep` fill, and print them.
+
+    Raises:
+        UserError: runs that are unfinished, failed or fit no row and are not left out on request; rows that cannot be
+            compared; too few seeds. Nothing is written then.
+    """
+    from rich.console import Console
+
+    from style_match.comparison import render
+    from style_match.comparison.options import Options
+    from style_match.comparison.page import page
+    from style_match.comparison.runs import read_runs, refuse_left_out
+    from style_match.comparison.table import foreign_runs, make_tables
+    from style_match.files import write_whole
+    from style_match.progress import say
+
+    sweep = Path(cfg.sweep).expanduser()
+    out = Path(cfg.out).expanduser() if cfg.out else sweep / "report"
+    specs = {str(name): OmegaConf.to_container(table, resolve=True) for name, table in cfg.table.items()}
+    runs, left_out = read_runs(sweep)
+    left_out += foreign_runs(specs, runs)
+    refuse_left_out(left_out, cfg.report.leave_out)
+    for one in left_out:
+        say(f"left out, {one.kind}: {one.folder}: {one.why}")
+    tables = make_tables(specs, runs, Options.from_config(cfg.report))
+    files = {f"{table.name}.md": render.markdown(table) for table in tables}
+    files |= {f"{table.name}.tex": render.latex(table) for table in tables}
+    files["tables.csv"] = render.rows_of_csv(tables)
+    files["report.html"] = page(tables, sweep, cfg.report, left_out=left_out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make {out}: {error.strerror}. Give another out.") from error
+    render.print_tables(tables, Console())
+    for name, content in files.items():
+        write_whole(out / name, content)
+        print(out / name)
+
+
+if __name__ == "__main__":
+    cli.main("report", run)

@@ -1,0 +1,55 @@
+"""What a head was trained and selected on, so that it is not scored on it later."""
+
+from pathlib import Path
+
+from style_match import progress
+from style_match.errors import UserError
+from style_match.run import RunFolder
+from style_match.score import Scorer
+
+FILE = "seen.txt"
+
+
+def write_seen(folder: RunFolder, scorer: Scorer) -> None:
+    """Write seen.txt: a line a photo of the train and val splits (SHA-256 of the file; without photos, profile ids)."""
+    folder.write_text(FILE, _lines(scorer))
+
+
+def refuse_other_split(folder: RunFolder, scorer: Scorer) -> None:
+    """Refuse to go on with a run whose train and val splits are no longer what they were.
+
+    Raises:
+        UserError: they are others.
+    """
+    file = folder.file(FILE)
+    if file.is_file() and file.read_text(encoding="utf-8") != _lines(scorer):
+        raise UserError(
+            f"{scorer.split.path} no longer divides the data as it did when the run {folder.path} began: restore it, "
+            "or start a new run."
+        )
+
+
+def refuse_seen(run: Path, scorer: Scorer) -> None:
+    """Refuse to score a run on a test split that holds what it was trained or selected on.
+
+    Raises:
+        UserError: how many, of how many.
+    """
+    if not (run / FILE).is_file():
+        progress.say(f"{run / FILE} is missing: whether the run was trained on this test split cannot be told")
+        return
+    test = _names(scorer, "test")
+    if both := test & set((run / FILE).read_text(encoding="utf-8").split("\n")):
+        raise UserError(
+            f"run={run} was trained or selected on {len(both)} of the {len(test)} photos of this test split. Score it "
+            "on the split it was made with (leave split out), or on other data."
+        )
+
+
+def _lines(scorer: Scorer) -> str:
+    return "".join(f"{name}\n" for name in sorted(_names(scorer, "train") | _names(scorer, "val")))
+
+
+def _names(scorer: Scorer, split: str) -> set[str]:
+    photos = [scorer.folder.photos[row] for row in scorer.data.gallery(split).photos.tolist()]
+    return {scorer.folder.photo_sha256.get(photo.image) or photo.profile_id for photo in photos}
