@@ -1,14 +1,26 @@
 # make        lists the targets
-# PYTHON=...  picks another interpreter (3.11 or newer) than the first one found
+# PYTHON=...    picks another interpreter (3.11 or newer) than the first one found
+# VERSIONS=...  pinned (constraints.txt, in .venv), oldest or newest that pyproject.toml admits (in .venv-oldest, .venv-newest)
 
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
-PY := .venv/bin/python
-INSTALLED := .venv/installed
+VERSIONS ?= pinned
+VENV_pinned := .venv
+VENV_oldest := .venv-oldest
+VENV_newest := .venv-newest
+VENV := $(or $(VENV_$(VERSIONS)),$(error VERSIONS=$(VERSIONS): take pinned, oldest or newest))
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+
+PIP := $(PY) -m pip install --disable-pip-version-check
+UV := $(PIP) uv && $(PY) -m uv pip install --python $(PY)
+INSTALL_pinned := $(PIP) --constraint constraints.txt --editable '.[dev]'
+INSTALL_oldest := $(UV) --resolution lowest-direct --editable '.[dev]'
+INSTALL_newest := $(UV) --resolution highest --editable '.[dev]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint
+.PHONY: help setup demo test test-fast lint audit
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -19,8 +31,8 @@ setup: $(INSTALLED) ## make .venv with the pinned versions; does nothing when th
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "style_match needs Python 3.11 or newer, and none was found; install one or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "style_match needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" --version 2>&1)" >&2; exit 1; }
-	"$(PYTHON)" -m venv .venv
-	$(PY) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	"$(PYTHON)" -m venv $(VENV)
+	$(INSTALL_$(VERSIONS))
 	touch $@
 
 demo: $(INSTALLED) ## set up, then train on the synthetic couples with the tiny backbone
@@ -36,3 +48,8 @@ lint: $(INSTALLED) ## set up, then ruff (rules and format) and mypy
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+
+audit: ## ask the advisory databases about every pinned version
+	"$(PYTHON)" -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --disable-pip-version-check pip-audit
+	.venv-audit/bin/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --strict
