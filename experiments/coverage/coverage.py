@@ -2,7 +2,7 @@
 
     python experiments/coverage/coverage.py
 
-Prints the tables of the README beside it. About two minutes on one core.
+Prints the first part of result.txt beside it. About two minutes on one core.
 """
 
 from statistics import NormalDist
@@ -137,6 +137,7 @@ def retrieval(repeats: int = 2500, ks: tuple[int, ...] = (1, 5, 20, 50)) -> None
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    print("## One training")
     both = np.tile(np.arange(COUPLES), 2)
     rates("75 couples, both directions: percent covered (mean width in points)", both)
     couples_of = np.repeat(np.arange(40), [6, 5, 4, 4, 3, 3, 3, 3, *[2] * 12, *[1] * 20])
