@@ -76,4 +76,12 @@ def test_the_yaml_of_a_pooling_gives_its_function(name):
 
 
 def test_every_pooling_has_a_yaml():
-    assert {path.stem for path in (CONF / "pooling").glob("*.yaml")} == set(NAMES)
+    assert {path.stem for path in (CONF / "pooling").glob("*.yaml")} == {*NAMES, "both"}
+
+
+def test_joined_poolings_are_of_unit_length_each_and_one_alone_stays_as_it_is():
+    one, other = torch.randn(5, 3), 100 * torch.randn(5, 4)
+    assert pooling.joined([one]) is one
+    parts = [part.numpy() for part in (one, other)]
+    expected = np.concatenate([part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts], axis=1)
+    np.testing.assert_allclose(pooling.joined([one, other]).numpy(), expected, rtol=1e-5)

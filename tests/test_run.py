@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,9 +46,54 @@ def test_provenance_says_where_a_result_came_from(tmp_path: Path):
     assert written["versions"]["python"].startswith("3.")
 
 
+def test_wall_time_adds_up_over_the_processes_of_a_run(tmp_path: Path):
+    folder = RunFolder(tmp_path, resume=False)
+    folder.began -= 100
+    folder.write_provenance()
+    (tmp_path / "checkpoints").mkdir()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.touch()
+    written = (tmp_path / "provenance.json").stat().st_mtime
+    os.utime(last, (written + 50, written + 50))  # it was killed some time after this
+    del folder
+    again = RunFolder(tmp_path, resume=True)
+    again.began -= 1000
+    again.write_provenance()
+    assert 1150 <= again.provenance()["wall_time_s"] < 1150 + 60
+    del again
+    assert RunFolder(tmp_path, resume=True).spent_s >= 1150
+
+
 def test_a_run_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"run=.*nothing is not a run folder"):
         read_config(tmp_path / "nothing")
+
+
+def test_a_run_killed_before_its_config_is_begun_again(tmp_path: Path):
+    with pytest.raises(UserError, match=rf"own command again, with hydra\.run\.dir={tmp_path}"):
+        read_config(tmp_path)
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    for path in (tmp_path / ".metrics.json.123.tmp", tmp_path / "checkpoints" / ".last.ckpt.123.tmp"):
+        path.write_text("half")
+    (tmp_path / ".mine.tmp").touch()
+    RunFolder(tmp_path, resume=True)
+    assert {path.name for path in tmp_path.rglob("*")} == {".lock", "checkpoints", ".mine.tmp"}
+
+
+def test_an_interrupt_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_whole(tmp_path / "metrics.json", "old")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "metrics.json", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    assert (tmp_path / "metrics.json").read_text() == "old"
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -56,7 +102,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"metrics\.json: No space left"):
         write_whole(tmp_path / "metrics.json", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]

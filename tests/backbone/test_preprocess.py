@@ -167,5 +167,5 @@ def test_a_template_with_a_system_turn_of_its_own_is_taken(copied, load, edit, p
 
 def test_torchvision_is_asked_for_by_name(checkpoint, load, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="image_backend=torchvision needs torchvision"):
+    with pytest.raises(UserError, match=r"image_backend=torchvision.*style_match\[torchvision\]"):
         load(checkpoint, image_backend="torchvision")

@@ -1,14 +1,17 @@
-"""The loggers: each writes under its own name, W&B never asks for a key."""
+"""The loggers: each writes under its own name, W&B never asks for a key, photos only where they are asked for."""
 
 import csv
+import os
 import socket
-import sys
+import threading
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from style_match import cli, logger
 from style_match.errors import UserError
+
+KEY = "0123456789abcdef" * 3
 
 
 @pytest.fixture
@@ -25,11 +28,16 @@ def config(*words: str):
         return compose("train", list(words))
 
 
+def choose_mode(mode: str = "auto", connect_timeout_s: float = 5.0) -> str:
+    from style_match.logger import wandb
+
+    return wandb.choose_mode(mode, connect_timeout_s=connect_timeout_s)
+
+
 def test_csv_keeps_the_curves_of_a_run_that_goes_on(tmp_path):
     for value in (1.0, 2.0):
         with logger.loggers(config(), tmp_path) as (log,):
             log.log_metrics({"val/mrr": value}, step=0)
-            log.finalize("success")
     files = sorted((tmp_path / "csv").glob("*/metrics.csv"))
     assert [float(next(csv.DictReader(file.open()))["val/mrr"]) for file in files] == [1.0, 2.0]
 
@@ -39,7 +47,6 @@ def test_several_at_once(tmp_path):
     with logger.loggers(config("logger=[csv,tensorboard]"), tmp_path) as logs:
         for log in logs:
             log.log_metrics({"val/mrr": 0.5}, step=0)
-            log.finalize("success")
     assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard"}
     assert list((tmp_path / "tensorboard").glob("*/events*"))
 
@@ -56,40 +63,80 @@ def test_tensorboard_that_is_missing_names_its_extra(tmp_path, monkeypatch):
         pass
 
 
-def test_wandb_without_a_key_is_offline(keyless, tmp_path):
-    made = logger.wandb(folder=tmp_path, group=None, project="p", entity=None, mode="auto", connect_timeout_s=0.1)
-    assert made._offline is True
+def test_wandb_without_a_key_is_offline_and_says_so(keyless, capsys):
+    assert choose_mode() == "offline"
+    assert "no key" in capsys.readouterr().err
 
 
-def test_wandb_with_a_key_but_no_server_is_offline(keyless, tmp_path):
+def test_wandb_with_a_key_but_no_server_is_offline_and_says_so(keyless, capsys):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         keyless.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        keyless.setenv("WANDB_API_KEY", "0" * 40)
-        made = logger.wandb(folder=tmp_path, group=None, project="p", entity=None, mode="auto", connect_timeout_s=0.5)
-    assert made._offline is True
+        keyless.setenv("WANDB_API_KEY", KEY)
+        assert choose_mode() == "offline"
+    said = capsys.readouterr().err
+    assert "does not answer" in said and KEY not in said
+
+
+def test_a_name_server_that_hangs_is_not_waited_for(keyless):
+    asked_enough, given_up = threading.Event(), []
+
+    def lookup(*_):
+        asked_enough.wait(30)
+        given_up.append(True)
+        raise OSError
+
+    keyless.setattr(socket, "getaddrinfo", lookup)
+    keyless.setenv("WANDB_BASE_URL", "http://nowhere.invalid")
+    keyless.setenv("WANDB_API_KEY", KEY)
+    assert choose_mode(connect_timeout_s=0.05) == "offline"
+    assert not given_up
+    asked_enough.set()
 
 
 def test_wandb_with_a_key_and_a_server_is_online(keyless, tmp_path):
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password " + "0" * 40 + "\n")
-    keyless.setenv("NETRC", str(tmp_path / "netrc"))
     with socket.create_server(("127.0.0.1", 0)) as server:
-        keyless.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        made = logger.wandb(folder=tmp_path, group="g", project="p", entity=None, mode="auto", connect_timeout_s=0.5)
-    assert made._offline is False
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "netrc").write_text(f"machine {address} login user password {KEY}\n")
+        keyless.setenv("NETRC", str(tmp_path / "netrc"))
+        keyless.setenv("WANDB_BASE_URL", f"http://{address}")
+        assert choose_mode() == "online"
 
 
-def test_wandb_online_without_a_key_does_not_ask(keyless, tmp_path):
+def test_wandb_is_reached_through_a_proxy(keyless):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        keyless.setenv("WANDB_BASE_URL", "http://nowhere.invalid")
+        keyless.setenv("WANDB_API_KEY", KEY)
+        keyless.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert choose_mode() == "online"
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"), [("dryrun", "offline"), ("offline", "offline"), ("disabled", "disabled"), ("run", "online")]
+)
+def test_auto_does_as_the_environment_says(keyless, said, mode):
+    keyless.setenv("WANDB_MODE", said)
+    keyless.setenv("WANDB_API_KEY", KEY)
+    keyless.setenv("WANDB_BASE_URL", "http://nowhere.invalid")
+    assert choose_mode() == mode
+    assert os.environ["WANDB_MODE"] == said
+
+
+@pytest.mark.parametrize("environment", [{}, {"WANDB_MODE": "online"}])
+def test_wandb_online_without_a_key_does_not_ask(keyless, environment):
+    for name, value in environment.items():
+        keyless.setenv(name, value)
     with pytest.raises(UserError, match="wandb login"):
-        logger.wandb(folder=tmp_path, group=None, project="p", entity=None, mode="online", connect_timeout_s=0.1)
+        choose_mode("auto" if environment else "online")
 
 
-@pytest.mark.slow
-def test_two_offline_runs_one_after_the_other(keyless, tmp_path):
-    keyless.setattr(sys, "stdin", None)  # a question would fail
-    for name in ("a", "b"):
-        with logger.loggers(config("logger=[csv,wandb]"), tmp_path / name, group="sweep") as (_, log):
-            log.log_metrics({"val/mrr": 0.5}, step=0)
-            run = log.experiment
-            assert (run.group, run.name, run.config["head"]["dim"]) == ("sweep", name, 512)
-        assert len(list((tmp_path / name / "wandb").glob("offline-run-*/*.wandb"))) == 1
+def test_photos_need_a_logger_that_takes_them(step):
+    assert step("logger.log_images=true") == 2
+    assert "CSV takes no pictures" in step.err and len(step.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("chosen", ["wandb", "[csv,tensorboard]"])
+def test_photos_are_one_word_beside_any_such_logger(step, chosen):
+    assert config(f"logger={chosen}").logger.log_images is False
+    assert step(f"logger={chosen}", "logger.log_images=true", "logger.images.num_queries=3") == 0
+    assert step.configs[0].logger.log_images is True

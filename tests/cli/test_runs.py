@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 from style_match import cli
 from style_match.errors import UserError
 
+from .run_folder import write_run
+
 
 def folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
@@ -88,7 +90,8 @@ def test_a_sweep_runs_every_cell(step):
         ("mean", 256),
         ("mean", 512),
     ]
-    assert [path.name for path in seen] == ["0", "1", "2", "3"]
+    cells = [f"head.dim={dim},pooling={pooling}" for pooling in ("eos", "mean") for dim in (256, 512)]
+    assert [path.name for path in seen] == cells
     assert len({path.parent for path in seen}) == 1
 
 
@@ -104,8 +107,8 @@ def test_cells_after_a_failed_one_run_and_the_end_names_it(step):
 
     assert step("-m", "seed=0,1,2", "hydra.sweep.dir=some where", work=work) == 2
     assert [cfg.seed for cfg in step.configs] == [0, 1, 2]
-    assert "1 cell of the sweep failed:\n  seed=1: seed 1 is unlucky  (some where/1)" in step.err
-    assert json.loads(Path("some where/1/failed.json").read_text())["mistake"] is True
+    assert "1 cell of the sweep failed:\n  seed=1: seed 1 is unlucky  (some where/seed=1)" in step.err
+    assert json.loads(Path("some where/seed=1/failed.json").read_text())["mistake"] is True
     assert "Traceback" not in step.err
 
     assert step("-m", "seed=0", "hydra.sweep.dir=some where") == 0, "an old failure is forgotten"
@@ -146,12 +149,11 @@ def test_table3_sweeps_over_its_rows(step):
 
 
 @pytest.mark.slow
-def test_style_sweeps_over_both_losses(step):
+def test_style_sweeps_over_losses_and_samplers(step):
     assert step("experiment=style") == 0, step.err
-    assert [cfg.loss._target_.rpartition(".")[2] for cfg in step.configs] == ["Triplet", "InfoNCE"]
-    assert {(cfg.data.name, cfg.sampler._target_) for cfg in step.configs} == {
-        ("demo_styles", "style_match.sampler.pk.PKSampler")
-    }
+    kinds = [tuple(cfg[part]._target_.rpartition(".")[2] for part in ("loss", "sampler")) for cfg in step.configs]
+    assert kinds == [(loss, sampler) for loss in ("Triplet", "InfoNCE") for sampler in ("PKSampler", "PlainSampler")]
+    assert {cfg.data.name for cfg in step.configs} == {"demo_styles"}
 
 
 def test_paper_is_the_papers(step):
@@ -162,6 +164,9 @@ def test_paper_is_the_papers(step):
     assert (cfg.optimizer.lr, cfg.optimizer.weight_decay) == (5e-5, 1e-3)
     assert (cfg.sampler.batch_size, cfg.trainer.max_epochs) == (48, 30)
     assert cfg.trainer.early_stopping.patience > 0
+    assert (cfg.head._target_.rpartition(".")[2], cfg.head.bias) == ("MLP", False), "eq. 2"
+    assert (cfg.loss._target_.rpartition(".")[2], cfg.loss.symmetric) == ("InfoNCE", False), "eq. 4"
+    assert cfg.head.standardize is False, "the paper's head takes the features as they are"
 
 
 def test_how_to_write_a_sweep_whose_choices_differ(step):
@@ -200,24 +205,6 @@ def test_a_loss_from_another_folder(step, tmp_path):
     assert step("--config-dir", "extra", "loss=mine", "loss.pwer=3") == 2
     assert "Did you mean loss.power=3?" in step.err
     assert step("--config-dir", "nowhere") == 2
-
-
-def write_run(path: Path, **changes) -> Path:
-    """A run folder as `style_match.train` leaves it, as far as its config goes."""
-    path.mkdir(parents=True)
-    config = {
-        "seed": 7,
-        "run": None,
-        "ckpt_path": None,
-        "debug": False,
-        "progress": True,
-        "data": {"name": "demo_styles", "task": "style", "root": "/styles"},
-        "head": {"_target_": "style_match.head.mlp.MLP", "dim": 64},
-        "loss": {"_target_": "style_match.loss.triplet.Triplet", "margin": 0.3},
-        "sampler": {"_target_": "style_match.sampler.pk.PKSampler", "num_classes": 5},
-    }
-    OmegaConf.save(OmegaConf.create(config | changes), path / "config.yaml")
-    return path
 
 
 def test_a_run_keeps_its_config_save_for_what_is_asked(step, tmp_path):
@@ -271,3 +258,10 @@ def test_merging_leaves_its_arguments_alone():
     assert cli.merge_run_config(run, composed, ["head=mlp"]).head == {"dim": 512}
     assert run == {"head": {"dim": 64, "bias": True}, "seed": 7}
     assert composed == {"head": {"dim": 512}, "seed": 0, "run": "x", "new": 1}
+
+
+def test_photos_of_ones_own_need_their_kind_of_data(step):
+    assert step("data.root=photos") == 2
+    assert "For your own write data=couples data.root=photos" in step.err
+    assert step("data=demo_couples", "data.root=photos") == 0, step.err
+    assert step("data=couples", "data.root=photos") == 0, step.err

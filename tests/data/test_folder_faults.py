@@ -42,6 +42,14 @@ def test_couples(make_folder: MakeFolder, couples: list[tuple[str, str]], fault:
     assert found[0].startswith(fault)
 
 
+def test_a_couple_of_one_user_is_a_fault(make_folder: MakeFolder) -> None:
+    users = [("f1", "f1.png", "u1"), ("m1", "m1.png", "u1"), ("f2", "f2.png", ""), ("m2", "m2.png", "")]
+    header = ("profile_id", "image", "user_id")
+    found = faults(make_folder(profiles=users, header=header, couples=[("f2", "m2"), ("f1", "m1")]))
+    (fault,) = found
+    assert fault.startswith("couples.csv, line 3: profiles 'f1' and 'm1' are one person, user_id 'u1'; remove the row")
+
+
 def test_columns_of_couples(make_folder: MakeFolder) -> None:
     root = make_folder(profiles=PROFILES, couples=[("f1", "m1")], sides=("female_id", "men"))
     assert faults(root) == ["couples.csv: no column 'male_id'; the columns are female_id, men"]

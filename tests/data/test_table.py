@@ -108,6 +108,15 @@ def test_no_table(tmp_path: Path) -> None:
         read(tmp_path, "a")
 
 
+def test_the_other_table_is_not_what_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "profiles.csv").touch()
+    faults = Faults(tmp_path, 20)
+    assert read_table(tmp_path, "couples", (("female_id", "male_id"),), faults) is None
+    with pytest.raises(UserError) as caught:
+        faults.raise_if_any()
+    assert "did you mean" not in str(caught.value)
+
+
 def test_two_tables(tmp_path: Path) -> None:
     (tmp_path / "t.csv").touch()
     (tmp_path / "t.parquet").touch()

@@ -121,3 +121,12 @@ def test_every_source_is_hashed_or_known_not_to_matter():
     folder = Path(write_couples.__code__.co_filename).parent
     beside = {"__init__.py", "photo_files.py", "queries.py", "sheet.py"}
     assert {path.name for path in folder.glob("*.py")} == set(SOURCES) | beside
+
+
+def test_two_that_draw_one_folder_both_end(tmp_path):
+    def first_finishes(done: int, total: int) -> None:
+        if done == total:
+            (tmp_path / "demo.partial.json").rename(tmp_path / "demo.json")
+
+    assert draw_couples(tmp_path, progress=first_finishes) == 20
+    assert draw_couples(tmp_path) == 0

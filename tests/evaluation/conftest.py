@@ -12,6 +12,8 @@ SETTINGS = {
     "num_resamples": 200,
     "seed": 0,
     "block": 7,
+    "csls_k": None,
+    "num_answers": 3,
 }
 
 

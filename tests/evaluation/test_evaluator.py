@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from style_match.errors import UserError
-from style_match.evaluation.files import metrics_sections, ranks_table, write_ranks
+from style_match.evaluation.files import answers_table, metrics_sections, ranks_table, write_table
 
 COUPLES = [(f"f{i}", f"m{i}") for i in range(30)]
 IDS = [profile for couple in COUPLES for profile in couple]  # sides mixed, as in a profiles table
@@ -43,10 +43,10 @@ def test_ranks_parquet_holds_every_query_and_its_metrics(evaluator, tmp_path):
 
     evaluate = evaluator()
     results = {name: evaluate.couples(embeddings(n), IDS, COUPLES) for name, n in (("frozen", 2.0), ("trained", 0.7))}
-    write_ranks(tmp_path / "ranks.parquet", results)
+    write_table(tmp_path / "ranks.parquet", ranks_table(results))
     assert [file.name for file in tmp_path.iterdir()] == ["ranks.parquet"]
     table = pq.read_table(tmp_path / "ranks.parquet")
-    assert table.column_names == ["model", "query", "partner", "direction", "rank", "gallery", "similarity"]
+    assert table.column_names == ["model", "query", "partner", "direction", "rank", "gallery", "similarity", "cluster"]
     rows = [row for row in table.to_pylist() if row["model"] == "trained"]
     assert {(row["query"], row["partner"]) for row in rows} == {*COUPLES, *((m, f) for f, m in COUPLES)}
     assert all((row["direction"] == "left_to_right") == (row["query"][0] == "f") for row in rows)
@@ -58,10 +58,29 @@ def test_ranks_parquet_holds_every_query_and_its_metrics(evaluator, tmp_path):
         assert row["similarity"] == pytest.approx(float(rows_of[row["query"]] @ rows_of[row["partner"]]), abs=1e-6)
 
 
+def test_the_first_answers_are_those_of_the_ranking(evaluator):
+    evaluate, known = evaluator(num_answers=4), [*COUPLES, ("f0", "m1")]
+    result = evaluate.couples(embeddings(1.0), IDS, COUPLES, known=known)
+    rows = answers_table({"trained": result}).to_pylist()
+    vector = dict(zip(IDS, embeddings(1.0).double(), strict=True))
+    sides = {side: [profile for profile in IDS if profile[0] == side] for side in "fm"}
+    for query, partner, rank in zip(result.query_ids, result.partner_ids, result.ranks.rank.tolist(), strict=True):
+        answers = [row for row in rows if row["query"] == query]
+        assert [row["place"] for row in answers] == [1, 2, 3, 4]
+        others = {a for pair in known if query in pair for a in pair} - {query, partner}
+        gallery = [profile for profile in sides["m" if query[0] == "f" else "f"] if profile not in others]
+        best = sorted(gallery, key=lambda profile: -float(vector[query] @ vector[profile]))[:4]
+        assert [row["answer"] for row in answers] == best
+        assert (partner in best) == (rank <= 4) and (partner not in best or best.index(partner) == rank - 1)
+    everyone = evaluator(num_answers=99).styles(embeddings(1.0), IDS, {i: i[0] for i in IDS})
+    assert {len(answers) for answers in everyone.answer_ids} == {59}
+    assert all(query not in answers for query, answers in zip(everyone.query_ids, everyone.answer_ids, strict=True))
+
+
 def test_ranks_that_cannot_be_written_are_the_users_to_mend(evaluator, tmp_path):
     result = evaluator().couples(embeddings(1.0), IDS, COUPLES)
     with pytest.raises(UserError, match=r"Cannot write .*ranks\.parquet"):
-        write_ranks(tmp_path / "missing" / "ranks.parquet", {"frozen": result})
+        write_table(tmp_path / "missing" / "ranks.parquet", ranks_table({"frozen": result}))
 
 
 def test_the_order_of_profiles_and_couples_changes_no_metric(evaluator):
@@ -99,6 +118,16 @@ def test_profiles_of_one_person_are_one_cluster_and_no_rivals(evaluator):
     result = evaluator(ks=[1]).couples(rows, ["a1", "a2", "b", "x", "y", "z"], couples, people=people)
     assert result.clusters.tolist() == [0, 0, 1] * 2
     assert result.ranks.gallery.tolist() == [2, 2, 3, 2, 2, 3]
+
+
+def test_a_person_on_both_sides_is_no_rival_of_itself(evaluator):
+    couples = [("a1", "x"), ("y", "a2"), ("b", "z")]
+    rows = normalize(torch.tensor([[1, 0.0], [0, 1.0], [-1, 1.0], [1, 0.1], [1, 0.0], [-1, 0.0]]), dim=1)
+    ids, people = ["a1", "y", "b", "x", "a2", "z"], {"a1": 0, "a2": 0}
+    result = evaluator(ks=[1]).couples(rows, ids, couples, people=people)
+    asked = dict(zip(result.query_ids, result.ranks.rank.tolist(), strict=True))
+    assert (asked["a1"], asked["a2"]) == (1, 1), "behind neither the own photo nor a partner"
+    assert result.clusters.tolist() == [0, 0, 1] * 2
 
 
 def test_styles(evaluator):
@@ -158,9 +187,9 @@ def test_a_k_asked_for_above_the_gallery(evaluator):
 
 def test_settings_that_make_no_sense_are_named_together(evaluator):
     with pytest.raises(UserError) as caught:
-        evaluator(ks=[0, 5], default_ks=[5, 5], confidence=95, num_resamples=1, block=0)
+        evaluator(ks=[0, 5], default_ks=[5, 5], confidence=95, num_resamples=1, block=0, num_answers=-1)
     lines = str(caught.value).splitlines()
-    options = ("ks=[0, 5]", "default_ks=[5, 5]", "confidence=95", "num_resamples=1", "block=0")
+    options = ("ks=[0, 5]", "default_ks=[5, 5]", "confidence=95", "num_resamples=1", "block=0", "num_answers=-1")
     assert [line.split(":")[0] for line in lines] == [f"evaluation.{option}" for option in options]
 
 

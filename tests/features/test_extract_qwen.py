@@ -13,7 +13,7 @@ from style_match.backbone.qwen3_vl import Qwen3VL
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.image import DECODE_POLICY, decode
 from style_match.features.extract import Row, extract
-from style_match.features.identity import identity, resolve_checkpoint, row_address
+from style_match.features.identity import identity, resolve_checkpoint, row_address, source_of
 from style_match.features.store import FeatureStore
 from style_match.prompt import render
 
@@ -68,7 +68,8 @@ def photo_rows(tmp_path_factory):
 
 
 def open_store(root, checkpoint, fingerprints, **options):
-    key = identity(checkpoint, {**OPTIONS, **options}, tuple(POOLINGS), "cpu", fingerprints)
+    sources = {name: source_of(function) for name, function in POOLINGS.items()}
+    key = identity(checkpoint, {**OPTIONS, **options}, sources, "cpu", fingerprints)
     return FeatureStore(root, key, shard_rows=4)
 
 

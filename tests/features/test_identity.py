@@ -1,8 +1,12 @@
 """The identity of features: every global that changes a vector is in it, and nothing else."""
 
 import hashlib
+import importlib
 import json
+import linecache
 import struct
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +14,10 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from style_match import pooling
 from style_match.errors import UserError
 from style_match.features import identity as identity_module
-from style_match.features.identity import Checkpoint, identity, row_address
+from style_match.features.identity import Checkpoint, identity, row_address, source_of
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -67,7 +72,10 @@ def checkpoint(tmp_path) -> Checkpoint:
     return Checkpoint(write_checkpoint(tmp_path / "checkpoint"), "somewhere", None)
 
 
-def of(checkpoint, *, poolings=("eos", "mean"), device="cpu", **changes):
+POOLINGS = {name: source_of(getattr(pooling, name)) for name in ("eos", "mean")}
+
+
+def of(checkpoint, *, poolings=POOLINGS, device="cpu", **changes):
     return identity(checkpoint, OPTIONS | changes, poolings, device, Hashes())
 
 
@@ -80,7 +88,8 @@ def of(checkpoint, *, poolings=("eos", "mean"), device="cpu", **changes):
         {"min_pixels": 4096},
         {"max_pixels": 65536},
         {"layer": 2},
-        {"poolings": ("eos",)},
+        {"poolings": {"eos": POOLINGS["eos"]}},
+        {"poolings": {**POOLINGS, "mean": POOLINGS["eos"]}},
         {"device": "mps"},
         {"device": "cuda"},
         {"an_option_of_the_future": 1},
@@ -98,7 +107,7 @@ def test_every_option_that_changes_a_vector_changes_the_identity(changes, checkp
         {"revision": "v2"},
         {"token_budget": 1},
         {"num_workers": 0},
-        {"poolings": ("mean", "eos")},
+        {"poolings": dict(reversed(POOLINGS.items()))},
         {"dtype": "fp32"},
     ],
 )
@@ -179,7 +188,7 @@ def test_the_precision_that_auto_stands_for_is_written(checkpoint):
 
 def test_it_is_plain_json_and_hashes_come_from_the_memory(checkpoint):
     hashes = Hashes()
-    found = identity(checkpoint, OPTIONS, ["mean"], "cpu", hashes)
+    found = identity(checkpoint, OPTIONS, POOLINGS, "cpu", hashes)
     assert json.loads(json.dumps(found)) == found
     assert [path.name for path in hashes.asked] == list(found["files"])
     assert "README.md" not in found["files"]
@@ -189,7 +198,7 @@ def test_links_of_the_hubs_cache_are_followed(checkpoint, tmp_path):
     blob = (checkpoint.folder / "model.safetensors").rename(tmp_path / "blob")
     (checkpoint.folder / "model.safetensors").symlink_to(blob)
     hashes = Hashes()
-    found = identity(checkpoint, OPTIONS, ["mean"], "cpu", hashes)
+    found = identity(checkpoint, OPTIONS, POOLINGS, "cpu", hashes)
     assert blob in hashes.asked
     assert "model.safetensors" in found["files"]
 
@@ -206,7 +215,7 @@ def test_every_yaml_names_itself_and_gives_all_options(name, checkpoint):
         cfg = compose(overrides=[f"+backbone={name}"]).backbone
     assert cfg.name == name
     assert set(cfg) == set(OPTIONS)
-    assert identity(checkpoint, cfg, ["mean"], "cpu", Hashes())["options"]["dtype"] == "fp32"
+    assert identity(checkpoint, cfg, POOLINGS, "cpu", Hashes())["options"]["dtype"] == "fp32"
     assert cfg.path == "package:backbone/tiny" or cfg.path.startswith("Qwen/Qwen3-VL-")
 
 
@@ -228,3 +237,23 @@ def test_an_address_stays_the_same_from_run_to_run():
     assert row_address("ab" * 32, "v1", "깔끔한 <|im_end|>") == (
         hashlib.sha256(json.dumps(["ab" * 32, "v1", "깔끔한 <|im_end|>"]).encode()).hexdigest()
     )
+
+
+def test_a_pooling_of_ones_own_is_known_by_its_file_and_options(tmp_path, monkeypatch):
+    def first(text, **options):
+        (tmp_path / "my_poolings.py").write_text(text)
+        linecache.clearcache()
+        monkeypatch.delitem(sys.modules, "my_poolings", raising=False)
+        importlib.invalidate_caches()
+        return source_of(importlib.import_module("my_poolings").first, **options)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    text = "WEIGHT = 1\ndef first(h, attention, image):\n    return WEIGHT * h[:, 0]\n"
+    before = first(text)
+    assert first(text) == before
+    assert first(text.replace("h[:, 0]", "h[:, 1]")) != before
+    assert first(text.replace("WEIGHT = 1", "WEIGHT = 2")) != before
+    assert first(text, options={"k": 3}) != before
+    with pytest.raises(UserError, match="must be a function that is written in a Python file"):
+        source_of(partial(max))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from style_match.errors import UserError
+from style_match.head.closed_form import TrainSet
 from style_match.head.identity import Identity
 from style_match.head.mlp import MLP
 
@@ -60,7 +61,7 @@ def test_standardize_is_applied_before_the_first_layer(training):
     features = torch.randn(40, 7, dtype=torch.float64) * torch.arange(1, 8) + 10
     features[:, 3] = 5.0  # never changes
     plain, standard = mlp().train(training), mlp(standardize=True).train(training)
-    standard.fit_input(features)
+    standard.fit_closed(TrainSet(photos=features))
     std = features.std(dim=0, correction=0)
     std[3] = 1
     expected = plain((features[:5] - features.mean(dim=0)) / std)
@@ -71,9 +72,9 @@ def test_standardize_travels_in_the_state_dict():
     features = torch.randn(40, 7, dtype=torch.float64) + 3
     fitted, loaded = mlp(standardize=True).eval(), mlp(standardize=True).eval()
     assert not fitted.is_fitted()
-    with pytest.raises(RuntimeError, match="fit_input"):
+    with pytest.raises(RuntimeError, match="fit_closed"):
         fitted(features)
-    fitted.fit_input(features)
+    fitted.fit_closed(TrainSet(photos=features))
     loaded.load_state_dict(fitted.state_dict())
     assert loaded.is_fitted()
     assert torch.equal(loaded(features), fitted(features))

@@ -2,12 +2,13 @@
 
 from functools import partial
 
-import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from omegaconf import OmegaConf
 
+from style_match import cli
 from style_match.datamodule import MatchData
+from style_match.fit import make_trainer
 from style_match.head.mlp import MLP
 from style_match.loss.infonce import InfoNCE
 from style_match.module import Matcher
@@ -103,32 +104,13 @@ def matcher():
 
 @pytest.fixture
 def trainer(tmp_path):
-    """Maker of a quiet CPU Trainer with the checkpoints of a run: the best by val/mrr, and the last."""
+    """Maker of the Trainer of a run on the CPU, with the checkpoints that a run keeps."""
+    default = OmegaConf.to_container(OmegaConf.load(cli.conf_dir() / "trainer" / "default.yaml"))
 
-    def make(max_epochs=2, folder="run", **options):
-        checkpoints = tmp_path / folder
-        given = {
-            "accelerator": "cpu",
-            "devices": 1,
-            "max_epochs": max_epochs,
-            "deterministic": True,
-            "gradient_clip_val": 1.0,
-            "logger": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "log_every_n_steps": 1,
-            "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,
-            "callbacks": [
-                ModelCheckpoint(
-                    checkpoints, monitor="val/mrr", mode="max", filename="best", enable_version_counter=False
-                ),
-                ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False),
-                EarlyStopping("val/mrr", mode="max", patience=20),
-            ],
-        }
-        made = lightning.Trainer(**{**given, **options})
-        made.checkpoints = checkpoints
+    def make(max_epochs=2, folder="run", logger=False, **options):
+        given = {**default, "accelerator": "cpu", "max_epochs": max_epochs, **options}
+        made = make_trainer(given, tmp_path / folder, logger, show=False)
+        made.checkpoints = tmp_path / folder / "checkpoints"
         return made
 
     return make

@@ -149,16 +149,29 @@ def test_a_large_validation_split_is_compared_in_parts(couple_data, style_data):
     assert all(len(gallery.items[part].unique()) == 3 for part in gallery.loss_batches)
 
 
-def test_online_batches_carry_paths_and_prompts(couple_data, style_data):
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"max_loss_items": 3}, r"no class with two profiles.*raise trainer\.max_loss_items=3"),
+        ({"split": {"train": range(50), "val": [50, 51, 52], "test": []}}, "no class with two profiles.*add profiles"),
+        ({"split": {"train": range(50), "val": [51, 54, 57], "test": []}}, "profiles of one class alone.*add profiles"),
+    ],
+)
+def test_a_validation_split_that_a_loss_cannot_compare_is_an_error(style_data, options, remedy):
+    with pytest.raises(UserError, match=remedy):
+        style_data(**options).gallery("val")
+
+
+def test_online_batches_carry_rows(couple_data, style_data):
     rows = [Row(Path(f"{i}.jpg"), f"prompt {i}") for i in range(40)]
     data = couple_data(num=20, batch_size=4, features=None, rows=rows)
     for batch in epoch_of(data, 0):
         labels = batch["labels"].tolist()
-        assert batch["prompts"] == [f"prompt {i}" for i in labels[:4]] + [f"prompt {i + 20}" for i in labels[4:]]
+        assert [row.prompt for row in batch["rows"]] == [f"prompt {i + 20 * (n > 3)}" for n, i in enumerate(labels)]
         assert "features" not in batch
     gallery = data.gallery_batch(data.gallery("test"))
-    assert gallery["paths"] == [Path(f"{i}.jpg") for i in [*range(16, 20), *range(36, 40)]]
-    assert len(data.train_photos()["paths"]) == 24
+    assert [row.path for row in gallery["rows"]] == [Path(f"{i}.jpg") for i in [*range(16, 20), *range(36, 40)]]
+    assert len(data.train_photos()["rows"]) == 24
 
 
 def test_a_sampler_of_the_other_task_is_named(couple_data, style_data):

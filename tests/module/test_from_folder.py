@@ -1,5 +1,7 @@
 """MatchData from a dataset folder and its split, as the steps build it."""
 
+import hashlib
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -76,6 +78,16 @@ def test_profiles_of_one_user_are_one_person(built):
     assert len(set(data.people)) == 39
 
 
+def test_one_photo_under_two_profiles_is_one_person(built, root):
+    (root / "images" / "m7_1.png").write_bytes((root / "images" / "m5_0.png").read_bytes())
+    folder, split, _ = built("couple", partial(PairSampler, batch_size=2, drop_last=True))
+    hashes = {photo.image: hashlib.sha256(photo.path.read_bytes()).hexdigest() for photo in folder.photos}
+    hashed = replace(folder, photo_sha256=hashes)
+    data = MatchData.from_folder(hashed, split, features=None, rows=(), sampler=None, seed=0, max_loss_items=None)
+    person = dict(zip(data.profile_ids, data.people, strict=True))
+    assert person["m5"] == person["m7"]
+
+
 def test_styles_have_their_classes(built):
     folder, split, data = built("style", None)
     for name in ("train", "val", "test"):
@@ -90,5 +102,4 @@ def test_online_rows_follow_the_photos(built):
     data.features = None
     gallery = data.gallery("val")
     batch = data.gallery_batch(gallery)
-    assert batch["prompts"] == [folder.photos[photo].image for photo in gallery.photos.tolist()]
-    assert batch["paths"] == [folder.photos[photo].path for photo in gallery.photos.tolist()]
+    assert [row.prompt for row in batch["rows"]] == [folder.photos[photo].image for photo in gallery.photos.tolist()]

@@ -1,8 +1,11 @@
 """Training that is broken off and resumed ends where uninterrupted training ends, bit for bit."""
 
+import csv
+
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.loggers import CSVLogger
 
 
 def same(one, other):
@@ -74,10 +77,28 @@ def test_each_epoch_has_its_own_batches_also_after_resuming(couple_data, matcher
     fit.fit(matcher(), couple_data())
     for epochs, options in (
         (2, {}),
-        (4, {"ckpt_path": fit.checkpoints.parent / "run" / "last.ckpt", "weights_only": True}),
+        (4, {"ckpt_path": fit.checkpoints.parents[1] / "run" / "checkpoints" / "last.ckpt", "weights_only": True}),
     ):
         fit = trainer(max_epochs=epochs)
         fit.callbacks.insert(0, parts)
         fit.fit(matcher(), couple_data(), **options)
     assert whole.seen == parts.seen
     assert len({str(batches) for batches in whole.seen.values()}) == 4
+
+
+def test_the_logs_hold_every_epoch_that_a_checkpoint_knows(couple_data, matcher, trainer, tmp_path):
+    class KillAfterCheckpoint(Checkpoint):
+        def on_train_epoch_end(self, trainer, module):
+            if trainer.current_epoch == 1:
+                raise SystemExit("killed")
+
+    fit = trainer(max_epochs=6, logger=CSVLogger(tmp_path, flush_logs_every_n_steps=1))
+    fit.callbacks.append(KillAfterCheckpoint())
+    with pytest.raises(SystemExit, match="killed"):
+        fit.fit(matcher(), couple_data())
+    assert torch.load(fit.checkpoints / "last.ckpt", weights_only=True)["epoch"] == 1
+    (path,) = tmp_path.rglob("metrics.csv")
+    with open(path, newline="") as file:
+        logged = {row["epoch"]: row for row in csv.DictReader(file)}
+    assert logged.keys() == {"0", "1"}
+    assert all(float(row["train/loss"]) > 0 and float(row["val/mrr"]) > 0 for row in logged.values())

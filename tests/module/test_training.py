@@ -9,6 +9,7 @@ from torch.nn import functional
 
 import style_match.module
 from style_match.errors import UserError
+from style_match.head.closed_form import TrainSet
 from style_match.head.identity import Identity
 from style_match.head.mlp import MLP
 from style_match.loss.infonce import InfoNCE
@@ -97,7 +98,7 @@ def test_val_mrr_holds_no_true_partner_against_the_model(couple_data, matcher, t
     people = list(range(120))
     people[96:106] = [96] * 10
     data, model, fit = couple_data(people=people), matcher(), trainer()
-    model.head.fit_input(data.features)
+    model.head.fit_closed(TrainSet(photos=data.features))
     fit.validate(model, data, verbose=False)
     with torch.no_grad():
         e = model.eval().head(data.features)
@@ -115,7 +116,7 @@ def test_val_mrr_of_styles_asks_for_other_people(style_data, matcher, trainer):
     people = [i - 3 if i % 6 > 2 else i for i in range(90)]  # every person has two profiles, of one class
     data, model, fit = style_data(people=people), matcher(), trainer()
     data.features = data.features[people]  # and two equal photos, so that the other would always be found first
-    model.head.fit_input(data.features)
+    model.head.fit_closed(TrainSet(photos=data.features))
     fit.validate(model, data, verbose=False)
     with torch.no_grad():
         e = model.eval().head(data.features)[54:72]
@@ -175,8 +176,7 @@ class Backbone(torch.nn.Module):
         self.register_buffer("table", features)
 
     def forward(self, batch):
-        assert len(batch["paths"]) == len(batch["prompts"])
-        return self.table[[int(prompt) for prompt in batch["prompts"]]]
+        return self.table[[int(row.prompt) for row in batch["rows"]]]
 
 
 class Row:
@@ -277,6 +277,6 @@ def test_fitting_warns_of_nothing(couple_data, matcher, trainer, num_photos, tmp
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        trainer(logger=CSVLogger(tmp_path), enable_progress_bar=True).fit(matcher(), couple_data(num_photos=num_photos))
+        trainer(logger=CSVLogger(tmp_path)).fit(matcher(), couple_data(num_photos=num_photos))
     # one of torch about Lightning's use of its internals
     assert [str(w.message) for w in caught if "LeafSpec" not in str(w.message)] == []

@@ -46,7 +46,16 @@ def run(tmp_path_factory):
     ids = [profile for couple in couples for profile in couple]
     generator = torch.Generator().manual_seed(0)
     taste = torch.randn(25, 6, generator=generator).repeat_interleave(2, dim=0)
-    evaluator = Evaluator(ks=None, default_ks=[5, 20, 30], confidence=0.95, num_resamples=200, seed=0, block=64)
+    evaluator = Evaluator(
+        ks=None,
+        default_ks=[5, 20, 30],
+        confidence=0.95,
+        num_resamples=200,
+        seed=0,
+        block=64,
+        num_answers=5,
+        csls_k=None,
+    )
     frozen, trained = (
         evaluator.couples(normalize(taste + noise * torch.randn(50, 6, generator=generator), dim=1), ids, couples)
         for noise in (2.0, 0.8)

@@ -1,5 +1,6 @@
 """PKSampler: P classes of K items, evenly covered, repeats only where a class is too small, exact over ranks."""
 
+import logging
 import math
 from collections import Counter
 
@@ -46,6 +47,15 @@ def test_each_batch_is_p_classes_of_k_items(sizes, num_classes, num_samples, see
             assert max(of_class) == math.ceil(num_samples / size)
             assert len(of_class) == min(size, num_samples)
     assert max(appearances.values()) - min(appearances.values()) <= 1
+
+
+def test_classes_of_one_item_are_named(caplog):
+    with caplog.at_level(logging.WARNING):
+        pk_sampler(["chic", "chic", "rare", "street", "street", "odd"])
+    assert "its own positive in a batch: rare, odd." in caplog.text
+    caplog.clear()
+    pk_sampler(["chic", "chic", "street", "street"])
+    assert caplog.text == ""
 
 
 @given(st.integers(2, 5), st.integers(2, 6), st.integers(0, 99))

@@ -138,7 +138,7 @@ def test_styles_and_the_question_whether_style_predicts_couples(step, tmp_path: 
 def test_a_sweep_names_its_failing_cells_and_runs_the_others(step, tmp_path: Path):
     words = (*SMALL, "sampler.batch_size=16,1000", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     done = step("train", "-m", *words, code=2)
-    assert (tmp_path / "sweep" / "0" / "metrics.json").exists()
+    assert (tmp_path / "sweep" / "sampler.batch_size=16" / "metrics.json").exists()
     assert "1 cell of the sweep failed" in done.stderr and "1000" in done.stderr
 
 
@@ -174,6 +174,22 @@ def own_photos(root: Path, *, num_couples: int) -> Path:
     (root / "profiles.csv").write_text("\n".join(lines) + "\n")
     (root / "couples.csv").write_text("\n".join(couples) + "\n")
     return root
+
+
+def test_a_run_does_not_go_on_with_data_that_was_changed(step, tmp_path: Path):
+    data, run = own_photos(tmp_path / "data", num_couples=40), tmp_path / "run"
+    words = ["data=couples", f"data.root={data}", "sampler.batch_size=8", "trainer.max_epochs=1"]
+    step("train", *words, f"hydra.run.dir={run}")
+    with open(data / "couples.csv", "a") as file:
+        file.write("a0,b1\n")
+    changed = step("train", f"run={run}", "ckpt_path=last", code=2)
+    assert f"{data} was changed since the run {run} began" in changed.stderr
+
+
+def test_a_run_does_not_go_on_from_an_evaluation(step, tmp_path: Path):
+    step("evaluate", "data.num_couples=80", f"hydra.run.dir={tmp_path / 'evaluation'}")
+    done = step("train", f"run={tmp_path / 'evaluation'}", code=2)
+    assert "is no run of style_match.train" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "a checkpoint folder"])

@@ -1,0 +1,118 @@
+"""The measured tables of this repository: `python experiments/tables/tables.py record TABLE SWEEP [report words]`.
+
+`record` writes the report's table into TABLE/, appends a line a run to TABLE/results.csv (runs that stand there are not
+repeated), and puts the tables into the README files; `write` only does the last. A test holds them to what is recorded.
+"""
+
+import csv
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from style_match.cli import conf_dir
+from style_match.comparison.match import match
+from style_match.comparison.runs import Run, read_runs
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent.parent / "README.md"
+NAMES = ("table1", "table2", "table3", "style", "recipes")
+ABOUT = ("row", "model", "seed", "data", "world_seed", "split_seed", "fold", "commit", "dirty", "code", "config")
+ABOUT += ("features", "device", "seconds", "synthetic", "folder")
+
+
+def record(name: str, sweep: Path, words: Sequence[str]) -> None:
+    """Report `sweep` into the folder of a table and note its runs."""
+    folder = HERE / name
+    folder.mkdir(exist_ok=True)
+    report = [sys.executable, "-m", "style_match.report", f"table={name}", f"sweep={sweep}", f"out={sweep}/report"]
+    subprocess.run([*report, *words], check=True)
+    (folder / "table.md").write_text((sweep / "report" / f"{name}.md").read_text(encoding="utf-8"), encoding="utf-8")
+    _append(folder / "results.csv", spec_of(name), read_runs(sweep)[0])
+    write()
+
+
+def spec_of(name: str) -> dict[str, Any]:
+    """The table as conf/table defines it."""
+    return OmegaConf.to_container(OmegaConf.load(conf_dir() / "table" / f"{name}.yaml")[name])
+
+
+def _append(path: Path, spec: Mapping[str, Any], runs: Sequence[Run]) -> None:
+    metrics = spec["metrics"]
+    there = set()
+    if path.exists():
+        with open(path, newline="", encoding="utf-8") as file:
+            there = {
+                (line["row"], line["seed"], line["data"], line["split_seed"], line["fold"], line["code"])
+                for line in csv.DictReader(file)
+            }
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*ABOUT, *metrics], lineterminator="\n")
+        if not there:
+            writer.writeheader()
+        for line in _lines(spec, runs):
+            key = tuple(str(line[column]) for column in ("row", "seed", "data", "split_seed", "fold", "code"))
+            if key not in there:
+                writer.writerow(line)
+
+
+def _lines(spec: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    for row in match(spec, runs):
+        for (test_set, seed), run in row.runs.items():
+            provenance = run.provenance
+            git = provenance["git"] or {}
+            config = OmegaConf.to_yaml(run.config, sort_keys=True)
+            values = {metric: f"{run.metrics[row.model][metric]['value']:.6f}" for metric in spec["metrics"]}
+            yield {
+                "row": row.name,
+                "model": row.model,
+                "seed": "" if seed is None else seed,
+                "data": test_set.data[:16],
+                "world_seed": provenance["seeds"]["data.world_seed"],
+                "split_seed": test_set.split_seed,
+                "fold": "" if test_set.fold is None else test_set.fold,
+                "commit": git.get("commit"),
+                "dirty": git.get("dirty"),
+                "code": provenance["code"][:16],
+                "config": hashlib.sha256(config.encode()).hexdigest()[:16],
+                "features": provenance["features"]["key"][:16],
+                "device": provenance["device"],
+                "seconds": provenance["wall_time_s"],
+                "synthetic": provenance["synthetic"],
+                "folder": run.folder.name,
+                **values,
+            }
+
+
+def write() -> None:
+    """Put the recorded tables between their marks in the README files."""
+    for path in readmes():
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def readmes() -> list[Path]:
+    return [README, *sorted(HERE.glob("*/README.md"))]
+
+
+def with_tables(text: str) -> str:
+    """The text with what stands between `<!-- table NAME -->` and `<!-- end -->` replaced by the recorded table."""
+    for name in NAMES:
+        begin, end = f"<!-- table {name} -->", "<!-- end -->"
+        if begin in text:
+            before, rest = text.split(begin, 1)
+            table = (HERE / name / "table.md").read_text(encoding="utf-8")
+            text = f"{before}{begin}\n{table}{end}{rest.split(end, 1)[1]}"
+    return text
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["record"] and len(sys.argv) > 3 and sys.argv[2] in NAMES:
+        record(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
+    elif sys.argv[1:] == ["write"]:
+        write()
+    else:
+        sys.exit(f"{__doc__}\nTables: {', '.join(NAMES)}")

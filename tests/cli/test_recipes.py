@@ -1,0 +1,78 @@
+"""Recipes and heads for couples as words of a command line, judged before the work."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from style_match import check, cli
+from style_match.errors import UserError
+from style_match.plan import merge_run_config
+
+CONF = cli.conf_dir()
+RECIPES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
+
+
+def config(*words: str, step: str = "train"):
+    with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
+        return compose(step, list(words), return_hydra_config=True)
+
+
+def faults(*words: str, step: str = "train") -> list[str]:
+    made = config(*words, step=step)
+    return check.faults(made, made, step=step)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_sound_and_its_head_can_be_made(recipe):
+    made = config(f"recipe={recipe}")
+    assert check.faults(made, made) == []
+    assert isinstance(instantiate(made.head)(in_dim=320), nn.Module)
+
+
+def test_the_papers_recipe_is_what_is_trained_without_a_word():
+    plain, paper = (OmegaConf.to_container(config(*words), resolve=False) for words in ((), ("recipe=paper",)))
+    assert {k: v for k, v in plain.items() if k != "hydra"} == {k: v for k, v in paper.items() if k != "hydra"}
+
+
+def test_the_experiment_compares_all_recipes():
+    swept = OmegaConf.load(CONF / "experiment" / "recipes.yaml").hydra.sweeper.params
+    assert sorted(swept.recipe.split(",")) == RECIPES
+
+
+@pytest.mark.parametrize("head", ["cca", "ridge", "two_heads", "pair_lda", "lda_linear", "lda_mlp"])
+def test_a_head_for_couples_is_refused_on_styles(head):
+    (found,) = faults("data=demo_styles", f"head={head}")
+    assert "needs couples, but data=demo_styles holds classes: write head=mlp" in found
+
+
+@pytest.mark.parametrize("head", ["mlp", "linear", "whitened", "centred", "ensemble"])
+def test_other_heads_serve_styles_too(head):
+    assert faults("data=demo_styles", f"head={head}") == []
+
+
+def test_a_part_deep_in_a_head_is_found():
+    (found,) = faults("data=demo_styles", "head=ensemble", "head.each._target_=style_match.head.two_heads.TwoHeads")
+    assert "style_match.head.two_heads.TwoHeads needs couples" in found
+
+
+def test_csls_is_for_couples():
+    (found,) = faults("data=demo_styles", "evaluation.csls_k=10")
+    assert "evaluation.csls_k is for couples" in found
+
+
+def test_the_parts_of_a_pooling_are_judged():
+    for parts in ("[mean,eso]", "[]", "[mean,mean]"):
+        (found,) = faults("pooling=both", f"pooling.parts={parts}")
+        assert "pooling.parts" in found and "such as [mean,eos]" in found
+    (found,) = faults("pooling=both", "pooling.parts=[mean,mean_image]", "prompt=metadata")
+    assert "pooling=both has no image to look at" in found
+
+
+def test_a_run_has_its_own_recipe(tmp_path: Path):
+    made = config()
+    with pytest.raises(UserError, match="leave recipe out"):
+        merge_run_config(made, made, ["recipe=paper"])

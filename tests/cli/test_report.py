@@ -1,0 +1,125 @@
+"""`python -m style_match.report` through its command line, over runs written by hand."""
+
+import pytest
+
+from style_match import report
+from tests.comparison.run_folders import table3, write_run
+
+
+@pytest.fixture
+def ask(step):
+    """The command, with its real work and little resampling."""
+
+    def run(*words: str) -> int:
+        return step(*words, "report.num_resamples=200", "report.num_flips=999", step="report", work=report.run)
+
+    return run
+
+
+def said(step):
+    return step.err.strip()
+
+
+def test_help(step):
+    assert step("--help", step="report") == 0
+    for part in ("*all", " table1 table2 table3", "table=table3 sweep=runs/train/FOLDER", "uncertainty"):
+        assert part in step.out
+    assert not list(step.configs)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ((), "sweep is needed: write sweep=FOLDER"),
+        (("sweep=null",), "sweep=null: Write a text."),
+        (("sweep=nothing",), "sweep=nothing: there is no such folder. Sweeps are listed under runs/train/."),
+        (("sweep=empty",), "sweep=empty holds no run: give the folder of a sweep, or of one run."),
+        (("sweep=empty", "table=tabel3"), "table=tabel3: no such choice. Did you mean table=table3?"),
+        (("sweep=empty", "report.leave_out=[forein]"), "report.leave_out=[forein]: Did you mean"),
+        (("sweep=empty", "report.leave_out=foreign"), "Write a list of unfinished, failed, foreign, lacking"),
+        (("sweep=empty", "report.by=age", "report.bands=[30,20]"), "report.bands=[30,20]: Write a list of rising"),
+        (("sweep=empty", "report.by=age", "report.bands=[]"), "report.bands=[]: Write a list of rising"),
+        (("sweep=empty", "report.by=age", "report.bands=18"), "report.bands=18: Write a list of rising"),
+        (("sweep=empty", "report.bands=[18]"), "report.bands: of which column? Write report.by=COLUMN too."),
+        (("sweep=empty", "report.confidence=95"), "report.confidence=95: Write a number above 0 and below 1."),
+        (("sweep=empty", "report.alpha=0"), "report.alpha=0"),
+        (("sweep=empty", "report.min_seeds=0"), "report.min_seeds=0: Write a whole number of at least 1."),
+        (("sweep=empty", "report.gallery=1"), "report.gallery=1: Write a whole number of at least 2, or null."),
+        (("sweep=empty", "report.min_group=0"), "report.min_group=0"),
+        (("sweep=empty", "report.hub_k=0"), "report.hub_k=0"),
+        (("sweep=empty", "report.num_queries=-1"), "report.num_queries=-1"),
+        (("sweep=empty", "report.thumbnails=maybe"), "report.thumbnails=maybe: Write true or false."),
+        (("sweep=empty", "report.thumbnail_px=1"), "report.thumbnail_px=1"),
+        (("sweep=empty", "report.num_resamples=0"), "report.num_resamples=0"),
+        (("sweep=empty", "report.num_flips=0"), "report.num_flips=0"),
+        (("sweep=empty", "report.seed=-1"), "report.seed=-1"),
+        (("sweep=empty", "head.dim=3"), "no option or group is called head.dim"),
+    ],
+)
+def test_mistakes_are_answered_in_a_line_and_leave_nothing_behind(step, tmp_path, words, answer):
+    (tmp_path / "empty").mkdir()
+    assert step(*words, step="report", work=report.run) == 2
+    assert answer in said(step) and "Traceback" not in step.err
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_a_sweep_becomes_tables(ask, step, tmp_path):
+    table3(tmp_path / "sweep, new = 1")
+    assert ask("sweep=sweep, new = 1", "table=all") == 0, step.err
+    written = tmp_path / "sweep, new = 1" / "report"
+    files = ["report.html", "table1.md", "table1.tex", "table3.md", "table3.tex", "tables.csv"]
+    assert sorted(path.name for path in written.iterdir()) == files
+    assert "Table 1: main result (synthetic data)" in step.out and "Table 3" in step.out
+    assert all(f"report/{name}" in step.out.replace("\n", "") for name in files)
+    assert "24 queries in one test set, gallery 12, 3 seeds." in step.out
+    assert "synthetic data, not comparable" in " ".join(step.out.split())
+    again = {path.name: path.read_bytes() for path in written.iterdir()}
+    assert ask("sweep=sweep, new = 1", "table=all", f"out={tmp_path / 'else'}") == 0, step.err
+    assert {p.name: p.read_bytes() for p in (tmp_path / "else").iterdir()} == again, "the same runs give the same bytes"
+
+
+def test_one_run_by_its_folder_whatever_its_name(ask, step, tmp_path):
+    cells = table3(tmp_path / "sweep", seeds=(0,))
+    cell = cells["dim512_tau0.2", 0]
+    assert ask(f"sweep={cell}", "table=table1", "report.min_seeds=1") == 0, step.err
+    assert (cell / "report" / "table1.md").is_file()
+    assert "One seed: intervals hold for this training alone." in step.out
+    assert ask(f"sweep={cell}", "table=table1") == 2 and "report.min_seeds=1" in step.err
+
+
+def test_runs_that_no_table_can_use_are_named_together(ask, step, tmp_path):
+    table3(tmp_path / "sweep")
+    write_run(tmp_path / "sweep" / "stranger", head__dim=64)
+    (write_run(tmp_path / "sweep" / "begun", seed=9) / "metrics.json").unlink()
+    assert ask("sweep=sweep", "table=table3") == 2
+    assert "1 foreign and 1 unfinished runs:" in step.err
+    assert "stranger: it fits no row" in step.err and "begun: it has no metrics.json" in step.err
+    assert "report.leave_out=[foreign,unfinished]" in step.err
+    assert not (tmp_path / "sweep" / "report").exists()
+    assert ask("sweep=sweep", "table=table3", "report.leave_out=[foreign,unfinished]") == 0, step.err
+    assert "left out, foreign: sweep/stranger" in step.err
+    assert "stranger" in (tmp_path / "sweep" / "report" / "report.html").read_text()
+
+
+def test_an_unfinished_cell_is_said_before_what_it_makes_lack(ask, step, tmp_path):
+    cells = table3(tmp_path / "sweep")
+    (cells["dim512_tau0.1", 2] / "metrics.json").unlink()
+    assert ask("sweep=sweep", "table=table3") == 2
+    assert "1 unfinished run:" in step.err and "Lacking" not in step.err
+    assert ask("sweep=sweep", "table=table3", "report.leave_out=[unfinished]") == 2
+    assert "Lacking" in step.err and "report.leave_out=[lacking]" in step.err
+    words = ("report.leave_out=[unfinished,lacking]", "report.min_seeds=2")
+    assert ask("sweep=sweep", "table=table3", *words) == 0, step.err
+    assert "Left out: dim256_tau0.1" in (tmp_path / "sweep" / "report" / "table3.md").read_text()
+
+
+def test_an_old_report_in_the_sweep_is_no_run(ask, step, tmp_path):
+    table3(tmp_path / "sweep")
+    assert ask("sweep=sweep", "table=table3") == 0 and ask("sweep=sweep", "table=table3") == 0, step.err
+
+
+def test_a_place_that_cannot_be_written(ask, step, tmp_path):
+    table3(tmp_path / "sweep")
+    (tmp_path / "file").write_text("")
+    assert ask("sweep=sweep", "table=table3", "out=file") == 2
+    assert "Cannot make file" in step.err

@@ -1,0 +1,131 @@
+"""The cells of a sweep: how many there are, what their folders are called, what is said of them."""
+
+import json
+import string
+from pathlib import Path
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from style_match.plan import folds_without_fold
+from style_match.sweep import MAX_NAME, cell_name
+
+
+def folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+@pytest.mark.parametrize(
+    ("swept", "name"),
+    [
+        ("", "7"),
+        ("seed=0", "seed=0"),
+        ("head.dim=256,row=dim512_tau0.1,seed=3", "head.dim=256,row=dim512_tau0.1,seed=3"),
+        ("optimizer.lr=1e-05", "optimizer.lr=1e-05"),
+    ],
+)
+def test_a_cell_is_called_after_what_is_swept(swept, name):
+    assert cell_name(swept, 7) == name
+
+
+@given(
+    st.text(string.printable + "ßé한", min_size=1, max_size=300), st.text(string.printable, min_size=1, max_size=300)
+)
+def test_a_cell_name_is_one_folder_that_any_disk_takes_and_no_other_cells(one, other):
+    name = cell_name(one, 0)
+    assert Path(name).name == name and name not in (".", "..") and len(name.encode()) <= 255
+    assert not set(name) & set("/\\:*?\"<>|' \n\t$;&")
+    assert (name == cell_name(other, 1)) == (one == other)
+
+
+def test_a_long_name_is_cut_and_stays_its_own():
+    names = {cell_name("x" * 200 + end, 0) for end in "ab"}
+    assert len(names) == 2 and all(len(name) < MAX_NAME + 10 for name in names)
+
+
+def test_only_what_is_swept_is_in_the_name(step):
+    seen = []
+    words = ("-m", "seed=0,1", "head.dim=64", "loss=infonce", "+head.more=1", "hydra.sweep.dir=some where")
+    assert step(*words, work=lambda cfg: seen.append(folder())) == 0, step.err
+    assert [(path.parent.name, path.name) for path in seen] == [("some where", "seed=0"), ("some where", "seed=1")]
+
+
+def test_a_row_and_its_seeds_name_the_cells_of_a_table(step):
+    seen = []
+    assert step("experiment=table3", "seed=0,1", work=lambda cfg: seen.append(folder().name)) == 0, step.err
+    rows = ("dim256_tau0.1", "dim512_tau0.1", "dim512_tau0.2")
+    assert seen == [f"row={row},seed={seed}" for row in rows for seed in (0, 1)]
+
+
+def test_folds_alone_are_a_sweep_over_each(step):
+    seen = []
+    assert step("split.folds=5", work=lambda cfg: seen.append((cfg.split.folds, cfg.split.fold, folder().name))) == 0
+    assert seen == [(5, fold, f"split.fold={fold}") for fold in range(5)]
+    assert "cell 5 of 5, split.fold=4:" in step.err
+
+
+def test_folds_times_seeds(step):
+    seen = []
+    assert step("split.folds=2", "seed=0,1", "-m", work=lambda cfg: seen.append(folder().name)) == 0, step.err
+    assert sorted(seen) == [f"seed={seed},split.fold={fold}" for seed in (0, 1) for fold in (0, 1)]
+
+
+@pytest.mark.parametrize("words", [("split.folds=5", "split.fold=2"), ("split.folds=null",)])
+def test_one_fold_is_one_run(step, words):
+    seen = []
+    assert step(*words, work=lambda cfg: seen.append((cfg.split.fold, folder()))) == 0, step.err
+    ((fold, path),) = seen
+    assert fold == (2 if len(words) == 2 else None) and path.parent == Path.cwd() / "runs" / "train"
+
+
+@pytest.mark.parametrize(
+    ("words", "folds"),
+    [
+        (["split.folds=5"], 5),
+        (["split.folds=5", "split.fold=0"], None),
+        (["split.folds=5", "split.fold=0,1"], None),
+        (["split.folds=1"], None),
+        (["split.folds=null"], None),
+        (["split.folds=2,5"], None),
+        (["seed=5"], None),
+    ],
+)
+def test_when_folds_make_a_sweep(words, folds):
+    assert folds_without_fold(OverridesParser.create().parse_overrides(words)) == folds
+
+
+def test_each_cell_has_a_line_with_its_place_value_and_time(step):
+    assert step("-m", "seed=0,1,2", work=lambda cfg: 0.25 + cfg.seed / 100) == 0
+    lines = [line for line in step.err.splitlines() if line.startswith("cell ")]
+    assert [line.rpartition(",")[0] for line in lines] == [
+        f"cell {seed + 1} of 3, seed={seed}: val/mrr {25 + seed}.0 %" for seed in range(3)
+    ]
+
+
+def test_the_end_says_how_many_are_finished_and_how_to_go_on(step):
+    def work(cfg):
+        if cfg.seed == 1:
+            raise ZeroDivisionError("no seed")
+        (folder() / "metrics.json").write_text("{}")
+
+    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 1
+    assert "Sweep: 1 cell finished, 1 failed, in here. The same command with hydra.sweep.dir=here goes on" in step.err
+    assert json.loads(Path("here/seed=1/failed.json").read_text())["error"] == "ZeroDivisionError: no seed"
+
+
+def test_a_sweep_that_is_stopped_says_how_to_go_on(step):
+    def work(cfg):
+        if cfg.seed == 1:
+            raise KeyboardInterrupt
+        (folder() / "metrics.json").write_text("{}")
+
+    assert step("-m", "seed=0,1,2", "hydra.sweep.dir=here", work=work) == 130
+    assert "1 cell finished, 0 failed" in step.err and "hydra.sweep.dir=here goes on" in step.err
+
+
+def test_a_sweep_of_evaluations_does_not_promise_to_go_on(step):
+    assert step("-m", "pooling=eos,mean", step="evaluate") == 0, step.err
+    assert "Sweep: " in step.err and "goes on" not in step.err

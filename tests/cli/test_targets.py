@@ -1,0 +1,33 @@
+"""A run folder may be somebody else's: what code it may name."""
+
+import pytest
+
+from .run_folder import write_run
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"head": {"_target_": "torch.load", "f": "evil.pt", "weights_only": False}}, "head._target_=torch.load"),
+        ({"picture": {"tsne": [{"_target_": "os.system"}]}}, "picture.tsne.0._target_=os.system"),
+        ({"seed": {"_target_": "${loss._target_}"}}, "seed._target_=${loss._target_}"),
+        (
+            {"pooling": {"function": {"_target_": "hydra.utils.get_method", "path": "torch.load"}}},
+            "pooling.function.path=torch.load",
+        ),
+    ],
+)
+def test_a_run_folder_names_no_code_that_the_configs_do_not(step, tmp_path, changes, named):
+    run = write_run(tmp_path / "sent", **changes)
+    assert step(f"run={run}", step="evaluate") == 2
+    assert step.configs == []
+    assert f"{run / 'config.yaml'}: {named} is named by none of the configs" in step.err
+
+
+def test_a_run_may_name_code_of_ones_own_configs(step, tmp_path):
+    (tmp_path / "extra" / "loss").mkdir(parents=True)
+    (tmp_path / "extra" / "loss" / "mine.yaml").write_text("_target_: mine.Mine\n")
+    run = write_run(tmp_path / "old", loss={"_target_": "mine.Mine"})
+    assert step("--config-dir", "extra", f"run={run}", step="evaluate") == 0, step.err
+    assert step(f"run={run}", step="evaluate") == 2
+    assert "add --config-dir FOLDER" in step.err

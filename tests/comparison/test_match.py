@@ -1,0 +1,179 @@
+"""Which runs stand in which row, and which rows are not compared."""
+
+import pytest
+
+from style_match.comparison.match import keep_common, match, refuse_unlike
+from style_match.comparison.runs import read_runs
+from style_match.errors import UserError
+from tests.comparison.run_folders import rewrite_json, spec, table3, write_run
+
+
+def rows_of(folder, table="table3"):
+    return match(spec(table), read_runs(folder)[0])
+
+
+def test_rows_take_the_runs_that_fit(tmp_path):
+    table3(tmp_path, seeds=(0, 1))
+    rows = rows_of(tmp_path)
+    assert [(row.name, row.seeds, len(row.runs)) for row in rows] == [
+        ("dim256_tau0.1", [0, 1], 2),
+        ("dim512_tau0.1", [0, 1], 2),
+        ("dim512_tau0.2", [0, 1], 2),
+    ]
+    assert {run.config.head.dim for run in rows[0].runs.values()} == {256}
+    refuse_unlike("table3", rows)
+
+
+def test_a_frozen_model_is_one_run_whatever_the_seeds(tmp_path):
+    table3(tmp_path, seeds=(0, 1, 2))
+    random, frozen, ours = rows_of(tmp_path, "table1")
+    assert (random.seeds, frozen.seeds, ours.seeds) == ([None], [None], [0, 1, 2])
+    assert len(frozen.runs) == 1 and len(frozen.folders) == 3
+
+
+def test_a_recipe_is_not_the_papers_row(tmp_path):
+    write_run(tmp_path / "a", choices={"recipe": "pair_lda"})
+    assert rows_of(tmp_path) == [] and rows_of(tmp_path, "table1") == []
+
+
+def test_a_run_without_the_groups_of_training_fits_as_well(tmp_path):
+    """As `evaluate` leaves it."""
+    run = write_run(tmp_path / "a", head___target_="style_match.head.identity.Identity", models=("frozen",))
+    rewrite_json(run / "provenance.json", choices={"head": "identity"})
+    assert [row.name for row in rows_of(tmp_path, "table2")] == ["mean"]
+
+
+def test_runs_that_say_different_things_are_refused(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b")
+    assert len(rows_of(tmp_path)) == 1, "the same twice is once"
+    write_run(tmp_path / "c", ranks={"trained": [1] * 24}, optimizer__lr=1.0)
+    with pytest.raises(UserError, match=r"different things about the row dim512_tau0\.2 .*seed 0.*in optimizer\.lr"):
+        rows_of(tmp_path)
+
+
+def test_a_row_does_not_mix_options(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", seed=1, head__hidden_dim=32, backbone__name="big")
+    with pytest.raises(UserError, match=r"would mix runs that differ in backbone\.name, head\.hidden_dim"):
+        rows_of(tmp_path)
+
+
+def test_a_row_does_not_mix_features(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", seed=1, key="other")
+    with pytest.raises(UserError, match=r"would mix runs that differ in features\.key"):
+        rows_of(tmp_path)
+
+
+def test_a_row_may_differ_in_what_changes_no_result(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", seed=1, logger__csv=None, backbone__device="cpu", split__store="/elsewhere")
+    assert [row.seeds for row in rows_of(tmp_path)] == [[0, 1]]
+
+
+DIMS = {"head__dim": 256, "loss__temperature": 0.1}
+NARROW = {"seed": 0, **DIMS}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"key": "other"}, "features.key"),
+        ({"head__hidden_dim": 32}, "head.hidden_dim"),
+        ({"sampler__batch_size": 8, "optimizer__lr": 1.0}, "sampler.batch_size, optimizer.lr"),
+        ({"evaluation__confidence": 0.9}, "evaluation.confidence"),
+        ({"names": [f"x{i}" for i in range(12)]}, "test queries"),
+        ({"gallery": 20}, "gallery"),
+    ],
+)
+def test_rows_that_answer_other_questions_are_refused(tmp_path, other, said):
+    write_run(tmp_path / "narrow", **NARROW)
+    write_run(tmp_path / "wide", **other)
+    rows = rows_of(tmp_path)
+    assert [row.name for row in rows] == ["dim256_tau0.1", "dim512_tau0.2"]
+    with pytest.raises(UserError) as refused:
+        refuse_unlike("table3", rows)
+    assert f"they differ in {said} (" in str(refused.value)
+    assert "narrow" in str(refused.value) and "wide" in str(refused.value)
+
+
+def test_seeds_of_one_row_with_other_queries_are_refused(tmp_path):
+    """As when the split was drawn by other code: arrays of one length that do not belong together."""
+    write_run(tmp_path / "a", **NARROW)
+    write_run(tmp_path / "b", **DIMS, seed=1, names=[f"x{i}" for i in range(12)])
+    with pytest.raises(UserError, match=r"dim256_tau0\.1 cannot be compared on data dddddddd.*test queries"):
+        refuse_unlike("table3", rows_of(tmp_path))
+
+
+def test_poolings_are_told_apart_by_their_group(tmp_path):
+    identity = {"head___target_": "style_match.head.identity.Identity", "models": ("frozen",)}
+    write_run(tmp_path / "mean", **identity)
+    write_run(tmp_path / "eos", **identity, pooling={"name": "eos", "function": {"path": "style_match.pooling.eos"}})
+    rows = rows_of(tmp_path, "table2")
+    refuse_unlike("table2", rows)
+    assert [row.name for row in rows] == ["eos", "mean"]
+
+
+def test_recipes_may_differ_in_everything_but_the_questions(tmp_path):
+    table = spec("table3") | {
+        "where": {},
+        "rows": {name: {"label": name, "model": "trained", "where": {"choices.recipe": name}} for name in "ab"},
+    }
+    write_run(tmp_path / "a", choices={"recipe": "a"})
+    write_run(tmp_path / "b", choices={"recipe": "b"}, key="layer 12", optimizer__lr=1.0, head={"dim": 3})
+    refuse_unlike("recipes", match(table, read_runs(tmp_path)[0]))
+    write_run(tmp_path / "c" / "a", seed=1, choices={"recipe": "a"})
+    write_run(tmp_path / "c" / "b", seed=1, choices={"recipe": "b"}, gallery=20)
+    with pytest.raises(UserError, match="they differ in gallery"):
+        refuse_unlike("recipes", match(table, read_runs(tmp_path / "c")[0]))
+
+
+def test_what_lacks_is_listed_and_left_out_on_request(tmp_path):
+    cells = table3(tmp_path, seeds=(0, 1, 2))
+    (cells["dim512_tau0.2", 2] / "metrics.json").unlink()
+    with pytest.raises(
+        UserError, match=r"dim512_tau0\.2: data dddddddd, split\.seed=0, seed 2\n.*leave_out=\[lacking\]"
+    ):
+        refuse_unlike("table3", rows_of(tmp_path))
+    rows = rows_of(tmp_path)
+    gone = keep_common("table3", rows)
+    assert [text.partition(" (")[0] for text in gone] == [
+        f"{name}: data dddddddd, split.seed=0, seed 2" for name in ("dim256_tau0.1", "dim512_tau0.1")
+    ]
+    refuse_unlike("table3", rows)
+    assert [row.seeds for row in rows] == [[0, 1]] * 3
+
+
+def test_what_is_common_is_a_full_grid_of_test_sets_and_seeds(tmp_path):
+    for world, seeds in (("a", (0, 1, 2)), ("b", (1, 2, 3)), ("c", (1, 2))):
+        table3(tmp_path / world, seeds=seeds, data=world * 64)
+    write_run(tmp_path / "more", data="e" * 64)
+    rows = rows_of(tmp_path)
+    keep_common("table3", rows)
+    refuse_unlike("table3", rows)
+    assert [(row.seeds, [test_set.data[0] for test_set in row.test_sets]) for row in rows] == [
+        ([1, 2], list("abc"))
+    ] * 3
+
+
+@pytest.mark.parametrize(("other", "lacks"), [({"data": "e" * 64}, "test set"), ({"seed": 1}, "seed")])
+def test_nothing_in_common_is_a_mistake(tmp_path, other, lacks):
+    write_run(tmp_path / "narrow", **NARROW)
+    write_run(tmp_path / "wide", **other)
+    with pytest.raises(UserError, match=f"table3: there is no {lacks} that all rows have"):
+        keep_common("table3", rows_of(tmp_path))
+
+
+def test_a_row_against_one_that_is_not_in_the_table_is_a_mistake(tmp_path):
+    write_run(tmp_path / "a")
+    table = spec("table3")
+    table["rows"]["dim512_tau0.2"]["against"] = "dim1024"
+    with pytest.raises(UserError, match="compared with dim1024"):
+        match(table, read_runs(tmp_path)[0])
+
+
+def test_a_row_of_a_model_that_a_run_has_not_is_a_mistake(tmp_path):
+    write_run(tmp_path / "a", models=("frozen",))
+    with pytest.raises(UserError, match="has no results of a trained model"):
+        rows_of(tmp_path)

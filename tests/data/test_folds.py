@@ -1,0 +1,321 @@
+"""Folds: everybody in one test part, connected people together, each fold its own validation part, only added to."""
+
+import fcntl
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from style_match.data.folder import DatasetFolder
+from style_match.data.folds import make_fold
+from style_match.data.split import Split
+from style_match.errors import UserError
+
+from .memory_folder import FRACTIONS, counts, folder_of, singles, split_of
+from .test_split import brute_force_groups, couple_graphs
+
+
+def folds_of(
+    folder: DatasetFolder, store: Path, folds: int = 5, seed: int = 0, fractions: tuple = FRACTIONS
+) -> list[Split]:
+    return [
+        make_fold(folder, folds=folds, fold=fold, seed=seed, fractions=fractions, store=store) for fold in range(folds)
+    ]
+
+
+def places(splits: list[Split]) -> dict[str, tuple[str, ...]]:
+    """Item -> its split in each fold; every item is in one test part."""
+    assert len({tuple(split.name_of) for split in splits}) == 1, "the folds hold the same items"
+    found = {item: tuple(split.name_of[item] for split in splits) for item in splits[0].name_of}
+    assert all(words.count("test") == 1 for words in found.values())
+    return found
+
+
+def test_495_couples(tmp_path: Path) -> None:
+    splits = folds_of(folder_of(singles(495)), tmp_path)
+    assert [counts(split) for split in splits] == [(327, 69, 99)] * 5, "val is 0.15 / 0.85 of 396"
+    assert [split.notes for split in splits] == [()] * 5
+    assert list(places(splits)) == [f"f{i}\tm{i}" for i in range(495)]
+    vals = [set(split.items("val")) for split in splits]
+    overlap = sum(len(one & other) for one in vals for other in vals if one is not other) / 20
+    assert 4 < overlap < 16, "each is drawn by itself: by chance two share 69 * 69 / 495 = 9.6"
+
+
+def test_what_is_stored(tmp_path: Path) -> None:
+    (split, *_) = folds_of(folder_of(singles(20)), tmp_path, folds=3)
+    assert split.path == tmp_path / "couple-seed0-folds3-0.7-0.15-0.15.csv"
+    header, first, *rest = split.path.read_text().splitlines()
+    assert header == "female_id,male_id,fold0,fold1,fold2"
+    assert first.startswith("f0,m0,") and len(rest) == 19
+    assert set(os.listdir(tmp_path)) == {split.path.name, ".lock"}, "no temporary file stays"
+
+
+def test_each_seed_number_of_folds_and_task_has_its_file(tmp_path: Path) -> None:
+    folder = folder_of(singles(40))
+    in_test = [folds_of(folder, tmp_path, folds, seed)[0].items("test") for folds, seed in [(5, 0), (5, 1), (4, 0)]]
+    split_of(folder, tmp_path)
+    folds_of(folder_of(labels={f"p{i}": "xy"[i % 2] for i in range(40)}), tmp_path)
+    assert len(set(in_test)) == 3
+    assert len(list(tmp_path.glob("*.csv"))) == 5
+
+
+def test_other_fractions_have_the_same_test_parts(tmp_path: Path) -> None:
+    folder = folder_of(singles(60))
+    for one, other in zip(
+        folds_of(folder, tmp_path), folds_of(folder, tmp_path, fractions=(0.4, 0.4, 0.2)), strict=True
+    ):
+        assert one.items("test") == other.items("test")
+        assert (len(one.items("val")), len(other.items("val"))) == (8, 24)
+
+
+def test_the_draw_itself_is_pinned(tmp_path: Path) -> None:
+    """A later version that draws otherwise would quietly change everyone's test sets."""
+    split, *_ = folds_of(folder_of(singles(12)), tmp_path, folds=3)
+    assert split.items("test") == ("f2\tm2", "f3\tm3", "f7\tm7", "f10\tm10")
+    assert split.items("val") == ("f0\tm0",)
+
+
+@given(pairs=couple_graphs(), folds=st.integers(2, 5), shuffle=st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_couples(tmp_path_factory: pytest.TempPathFactory, pairs: list, folds: int, shuffle: random.Random) -> None:
+    items = {f"{left}\t{right}": {left, right} for left, right in pairs}
+    groups = brute_force_groups(items)
+    try:
+        splits = folds_of(folder_of(pairs), tmp_path_factory.mktemp("splits"), folds, 0, (0.5, 0.3, 0.2))
+    except UserError as error:
+        assert "test needs two" in str(error)
+        assert max(map(len, groups)) > max(1, len(items) / (2 * folds)), "there was room"
+        return
+    found = places(splits)
+    assert set(found) == set(items)
+    assert splits[0].excluded == ()
+    for group in groups:
+        assert len({found[item] for item in group}) == 1, "together in every fold"
+    shuffled = folder_of(shuffle.sample(pairs, len(pairs)))
+    again = folds_of(shuffled, tmp_path_factory.mktemp("splits"), folds, 0, (0.5, 0.3, 0.2))
+    assert places(again) == found
+
+
+def spreads(sizes: list[int], folds: int) -> set[tuple[int, ...]]:
+    """All sizes of folds that groups of these sizes can give, largest first."""
+    sums = {(0,) * folds}
+    for size in sizes:
+        sums = {
+            tuple(sorted((*each[:j], each[j] + size, *each[j + 1 :]), reverse=True))
+            for each in sums
+            for j in range(folds)
+        }
+    return sums
+
+
+@given(sizes=st.lists(st.integers(1, 6), min_size=6, max_size=10), folds=st.integers(2, 3), seed=st.integers(0, 5))
+@example(sizes=[4, 2, 6, 3, 4, 2, 2, 3], folds=4, seed=0)
+@example(sizes=[6, 1, 6, 6, 2, 3, 4, 1, 5], folds=5, seed=0)
+@settings(max_examples=30, deadline=None)
+def test_test_parts_are_equal_whenever_groups_allow_it(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], folds: int, seed: int
+) -> None:
+    pairs = [(f"f{i}", f"m{i}-{j}") for i, size in enumerate(sizes) for j in range(size)]
+    equal = tuple(len(pairs) // folds + (j < len(pairs) % folds) for j in range(folds))
+    try:
+        splits = folds_of(folder_of(pairs), tmp_path_factory.mktemp("splits"), folds, seed, (0.5, 0.3, 0.2))
+    except UserError as error:
+        assert "needs two" in str(error)
+        return
+    have = tuple(sorted((len(split.items("test")) for split in splits), reverse=True))
+    told = any("the test parts of the folds are" in note for note in splits[0].notes)
+    assert (have == equal) == (equal in spreads(sizes, folds))
+    assert told == (have != equal)
+
+
+def test_a_group_above_its_share_leaves_the_others_equal(tmp_path: Path) -> None:
+    pairs = [("f", f"n{i}") for i in range(40)] + singles(60)
+    splits = folds_of(folder_of(pairs), tmp_path)
+    assert sorted(len(split.items("test")) for split in splits) == [15, 15, 15, 15, 40]
+    for split in splits:
+        assert "/15 couples where 20/20/20/20/20 were asked for: 40 couples of connected people" in split.notes[0]
+
+
+@given(per_class=st.lists(st.integers(6, 40), min_size=2, max_size=5), folds=st.integers(2, 6), seed=st.integers(0, 5))
+@settings(max_examples=15, deadline=None)
+def test_styles_are_spread_by_class(
+    tmp_path_factory: pytest.TempPathFactory, per_class: list[int], folds: int, seed: int
+) -> None:
+    labels = {f"p{number}-{i}": f"class{number}" for number, size in enumerate(per_class) for i in range(size)}
+    splits = folds_of(folder_of(labels=labels), tmp_path_factory.mktemp("s"), folds, seed, (0.5, 0.3, 0.2))
+    for split in splits:
+        tests, vals = (Counter(labels[item] for item in split.items(name)) for name in ("test", "val"))
+        for number, size in enumerate(per_class):
+            name = f"class{number}"
+            assert abs(tests[name] - size / folds) < 2
+            assert abs(vals[name] - 0.375 * (size - tests[name])) < 2
+
+
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_folds_are_only_added_to(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Rows between anybody, added in three steps: nobody moves, nobody stands in two places of any fold."""
+    store, pairs = tmp_path_factory.mktemp("splits"), singles(24)
+    splits = folds_of(folder_of(pairs), store, 4)
+    for _ in range(3):
+        before, lines = places(splits), splits[0].path.read_text().splitlines()
+        people = st.integers(0, 40)
+        new = data.draw(st.sets(st.tuples(people, people), max_size=8))
+        pairs += [pair for pair in ((f"f{a}", f"m{b}") for a, b in sorted(new)) if pair not in pairs]
+        splits = folds_of(folder_of(pairs), store, 4)
+        found = places(splits)
+        assert {item: found[item] for item in before} == before
+        assert splits[0].path.read_text().splitlines()[: len(lines)] == lines, "the file only grows"
+        where: dict[str, tuple[str, ...]] = {}
+        for item, words in found.items():
+            assert all(where.setdefault(person, words) == words for person in item.split("\t"))
+        excluded = {each.id.replace(" + ", "\t") for each in splits[0].excluded}
+        assert excluded.isdisjoint(found)
+        assert len(excluded) + len(found) == len(pairs)
+
+
+def test_more_rows_fill_the_smallest_test_parts(tmp_path: Path) -> None:
+    folds_of(folder_of(singles(26)), tmp_path)
+    splits = folds_of(folder_of(singles(40)), tmp_path)
+    assert [counts(split) for split in splits] == [(27, 5, 8)] * 5
+    assert [split.notes for split in splits] == [()] * 5
+
+
+def test_a_new_row_joins_the_fold_of_its_person(tmp_path: Path) -> None:
+    before = places(folds_of(folder_of(singles(30)), tmp_path))
+    after = places(folds_of(folder_of([("f3", "new"), ("newer", "new"), *singles(30)]), tmp_path))
+    assert after["f3\tnew"] == after["newer\tnew"] == before["f3\tm3"]
+
+
+def test_a_row_between_two_folds_is_left_out_of_all_and_named(tmp_path: Path) -> None:
+    splits = folds_of(folder_of(singles(20)), tmp_path, folds=2)
+    one, other = (split.items("test")[0].split("\t") for split in splits)
+    again = folds_of(folder_of([*singles(20), (one[0], other[1])]), tmp_path, folds=2)
+    assert places(again) == places(splits)
+    for split in again:
+        (left_out,) = split.excluded
+        assert (left_out.id, left_out.row) == (f"{one[0]} + {other[1]}", 22)
+        assert left_out.reason.startswith("connects the splits test of fold 0")
+        assert f"(by profile {one[0]}, as {one[0]} + {one[1]}) and test of fold 1" in left_out.reason
+
+
+def test_the_users_own_split_column(tmp_path: Path) -> None:
+    pairs = singles(20)
+    given_splits = {f"{left}\t{right}": "train" for left, right in pairs}
+    with pytest.raises(UserError, match=r"split column divides /data: remove the column, or leave split\.folds out"):
+        folds_of(replace(folder_of(pairs), given_splits=given_splits), tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "options", "message"),
+    [
+        (20, {"folds": 5, "fold": 5}, r"split\.fold=5: of 5 folds, write one from 0 to 4"),
+        (20, {"folds": 5, "fold": -1}, r"split\.fold=-1"),
+        (20, {"folds": 1, "fold": 0}, r"split\.folds=1: write 2 or more"),
+        (9, {"folds": 5, "fold": 0}, r"split\.folds=5: /data has 9 couples and each test part needs two: write fewer"),
+        (4, {"folds": 5, "fold": 0}, r"has 4 couples"),
+        (6, {"folds": 3, "fold": 0}, r"6 couples give fold 0 train/val/test 4/0/2; .*lower split\.folds=3 or change"),
+        (20, {"folds": 2, "fold": 0, "fractions": (0.0, 0.5, 0.5)}, r"split\.fractions=.* a share for train and one"),
+        (20, {"folds": 2, "fold": 0, "fractions": (0.7, 0.2, 0.2)}, r"add up to 1"),
+    ],
+)
+def test_what_cannot_be_folded(tmp_path: Path, number: int, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_fold(folder_of(singles(number)), **{"seed": 0, "fractions": FRACTIONS, "store": tmp_path, **options})
+    assert os.listdir(tmp_path) == [], "nothing is stored for folds that cannot be"
+
+
+def test_one_person_in_nearly_all_couples(tmp_path: Path) -> None:
+    pairs = [("f", f"n{i}") for i in range(30)] + singles(2)
+    with pytest.raises(UserError, match=r"give fold \d .* \(30 couples of connected people stay together, most .* f\)"):
+        folds_of(folder_of(pairs), tmp_path)
+
+
+def test_old_rows_that_turn_out_to_be_one_person(tmp_path: Path) -> None:
+    splits = folds_of(folder_of(singles(20)), tmp_path, folds=2)
+    one, other = (split.items("test")[0].split("\t")[0] for split in splits)
+    with pytest.raises(UserError) as caught:
+        folds_of(folder_of(singles(20), users={one: "u", other: "u"}), tmp_path, folds=2)
+    assert f"delete {splits[0].path} to draw a new split" in str(caught.value)
+    assert "user_id u connects" in str(caught.value) and "(test of fold 1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("f0,m0,test,test", "line 2: is in the test part of one fold, no more and no less"),
+        ("f0,m0,val,train", "line 2: is in the test part of one fold, no more and no less"),
+        ("f0,m0,test,vl", "line 2, column fold1: 'vl' is none of train, val, test"),
+        ("f0,m0,test", "line 2: the cells of fold1 are missing"),
+        ("f0,m0,test,val\nf0,m0,val,test", "line 3: stands there twice"),
+    ],
+)
+def test_a_broken_file(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "couple-seed0-folds2-0.7-0.15-0.15.csv"
+    path.write_text(f"female_id,male_id,fold0,fold1\n{row}\n")
+    with pytest.raises(UserError) as caught:
+        folds_of(folder_of(singles(20)), tmp_path, folds=2)
+    assert message in str(caught.value)
+    assert path.read_text().endswith(f"{row}\n")
+
+
+def test_two_that_begin_at_once_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have found nothing stored; one of them knows fewer couples, so it would draw otherwise."""
+    both, lock = threading.Barrier(2), fcntl.flock
+
+    def wait(file: object, how: int) -> None:
+        both.wait(timeout=20)
+        lock(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", wait)
+    made: dict[int, Split] = {}
+
+    def run(number: int) -> None:
+        folder = folder_of(singles(number))
+        made[number] = make_fold(folder, folds=3, fold=1, seed=0, fractions=FRACTIONS, store=tmp_path)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in (40, 46)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {item: made[46].name_of[item] for item in made[40].name_of} == made[40].name_of
+    monkeypatch.undo()
+    lines = made[46].path.read_text().splitlines()
+    assert len(lines) == 1 + 46
+    assert folds_of(folder_of(singles(46)), tmp_path, 3)[1].name_of == made[46].name_of
+    assert made[46].path.read_text().splitlines() == lines
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from style_match.data.folds import make_fold
+from tests.data.memory_folder import FRACTIONS, folder_of, singles
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+make_fold(folder_of(singles(26)), folds=3, fold=0, seed=0, fractions=FRACTIONS, store=Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("stored", [0, 20])
+def test_killed_before_the_file_is_in_its_place(tmp_path: Path, stored: int) -> None:
+    before = folds_of(folder_of(singles(stored)), tmp_path, 3)[0].path.read_text() if stored else None
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [path.read_text() for path in tmp_path.glob("*.csv")] == ([before] if stored else [])
+    assert len(list(tmp_path.glob("*.tmp")) + list(tmp_path.glob(".*.tmp"))) > 0
+    splits = folds_of(folder_of(singles(26)), tmp_path, 3)
+    assert set(os.listdir(tmp_path)) == {splits[0].path.name, ".lock"}, "what the killed process left is removed"
+    if not stored:
+        assert places(splits) == places(folds_of(folder_of(singles(26)), tmp_path / "fresh", 3))

@@ -1,0 +1,50 @@
+"""A run goes on with the data and the split it began with, or not at all."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from style_match.cell import facts_of, refuse_other_data
+from style_match.errors import UserError
+from style_match.run import RunFolder
+from style_match.seen import refuse_other_split, write_seen
+
+
+def inputs(data: str) -> Any:
+    folder = SimpleNamespace(root=Path("/data"), fingerprint=lambda _: data)
+    return SimpleNamespace(folder=folder, fingerprints=None, store=SimpleNamespace(key="k"))
+
+
+def scorer(*train: int) -> Any:
+    photos = [SimpleNamespace(profile_id=f"p{i}", image=f"{i}.png") for i in range(5)]
+    galleries = {"train": list(train), "val": [4]}
+    return SimpleNamespace(
+        folder=SimpleNamespace(photos=photos, photo_sha256={}),
+        data=SimpleNamespace(gallery=lambda name: SimpleNamespace(photos=torch.tensor(galleries[name]))),
+        split=SimpleNamespace(path=Path("/data/splits/s.csv")),
+    )
+
+
+def test_data_that_was_changed_is_refused(tmp_path: Path):
+    folder = RunFolder(tmp_path, resume=False)
+    folder.write_provenance(**facts_of(inputs("as it was")))
+    refuse_other_data(folder, inputs("as it was"))
+    with pytest.raises(UserError, match=rf"/data was changed since the run {tmp_path} began"):
+        refuse_other_data(folder, inputs("with a row more"))
+
+
+def test_a_run_that_does_not_tell_its_data_goes_on_with_a_word(tmp_path: Path, capsys: pytest.CaptureFixture):
+    refuse_other_data(RunFolder(tmp_path, resume=False), inputs("any"))
+    assert "is not known" in capsys.readouterr().err
+
+
+def test_a_split_that_was_drawn_anew_is_refused(tmp_path: Path):
+    folder = RunFolder(tmp_path, resume=False)
+    refuse_other_split(folder, scorer(0, 1))
+    write_seen(folder, scorer(0, 1))
+    refuse_other_split(folder, scorer(1, 0))
+    with pytest.raises(UserError, match=r"/data/splits/s\.csv no longer divides the data"):
+        refuse_other_split(folder, scorer(0, 2))
