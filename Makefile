@@ -39,10 +39,10 @@ demo: $(INSTALLED) ## set up, then train on the synthetic couples with the tiny 
 	$(PY) -m style_match.train
 
 test: test-fast ## set up, then run the fast tests and the slow ones
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m slow --numprocesses 2 --dist loadfile
 
 test-fast: $(INSTALLED) ## set up, then run the tests that take little time
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses 2
 
 lint: $(INSTALLED) ## set up, then ruff (rules and format) and mypy
 	$(PY) -m ruff check

@@ -12,11 +12,8 @@ from omegaconf import DictConfig
 from style_match import progress
 from style_match.errors import UserError
 from style_match.inputs import Inputs
-from style_match.run import RunFolder, leaves, read_config
+from style_match.run import PACE, RunFolder, is_below, leaves, read_config
 from style_match.sweep import REPLACED
-
-# what may differ between the two times: it changes the pace of a run, or what it shows, and not its result
-PACE = ("progress", "debug", "data.num_workers", "backbone.num_workers", "backbone.device", "logger", "features.root")
 
 
 @dataclass(frozen=True)
@@ -31,24 +28,28 @@ def settle(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> Earlier:
     """See what the cell's folder holds, and make it ready to run in.
 
     A run with the same config that was made with other code, data or features is moved to `replaced` in the sweep's
-    folder; nothing is deleted.
+    folder, and so is one with another config that had not come to its first checkpoint; nothing is deleted.
 
     Raises:
         UserError: the folder holds a run with another config.
     """
     facts = facts_of(inputs)
     last = folder.checkpoints / "last.ckpt"
-    if last.exists() or folder.file("metrics.json").exists():
-        _refuse_other_config(cfg, folder.path)
-        was = folder.provenance() if folder.file("provenance.json").exists() else {}
-        changed = [
-            name for name, value in _identity(folder.environment | facts).items() if _identity(was)[name] != value
-        ]
-        if was and changed:
-            place = _move_away(folder.path)
-            folder.spent_s = 0.0
-            other = " and ".join(changed)
-            progress.say(f"{folder.path.name} was run with other {other}: run anew, the old one is in {place}")
+    was = folder.provenance() if folder.file("provenance.json").exists() else {}
+    changed = [name for name, value in _identity(folder.environment | facts).items() if _identity(was)[name] != value]
+    has_begun = last.exists() or folder.file("metrics.json").exists()
+    if has_begun or folder.file("config.yaml").exists():
+        other = _other_options(cfg, folder.path, same_code=not was or "code" not in changed)
+        if other and has_begun:
+            raise UserError(
+                f"{folder.path} holds a run with another {', '.join(other)}: give another hydra.sweep.dir, or the "
+                "options that the sweep was begun with."
+            )
+        if other or (was and changed):
+            place = folder.path.parent / REPLACED / f"{folder.path.name}-{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+            folder.move_to(place)
+            what = " and ".join(other or changed)
+            progress.say(f"{folder.path.name} was run with other {what}: run anew, the old one is in {place}")
         elif folder.file("metrics.json").exists():
             progress.say(f"{folder.path.name} is finished already ({folder.path})")
             return Earlier(val_mrr=json.loads(folder.file("metrics.json").read_text())["val"]["mrr"]["value"])
@@ -88,20 +89,8 @@ def _identity(provenance: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refuse_other_config(cfg: DictConfig, folder: Path) -> None:
+def _other_options(cfg: DictConfig, folder: Path, *, same_code: bool) -> list[str]:
+    """The options that differ from those of the run in `folder`; of other code only those that both versions have."""
     was, now = (leaves(config) for config in (read_config(folder), cfg))
-    other = [path for path in {**was, **now} if was.get(path) != now.get(path) and not path.startswith(PACE)]
-    if other:
-        raise UserError(
-            f"{folder} holds a run with another {', '.join(sorted(other))}: give another hydra.sweep.dir, or the "
-            "options that the sweep was begun with."
-        )
-
-
-def _move_away(folder: Path) -> Path:
-    place = folder.parent / REPLACED / f"{folder.name}-{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    place.mkdir(parents=True)
-    for path in list(folder.iterdir()):
-        if path.name != ".lock":
-            path.rename(place / path.name)
-    return place
+    paths = was.keys() | now.keys() if same_code else was.keys() & now.keys()
+    return sorted(path for path in paths if was.get(path) != now.get(path) and not is_below(path, PACE))

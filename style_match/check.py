@@ -125,6 +125,9 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
             "logger.log_images=true: CSV takes no pictures: write logger=wandb, logger=tensorboard, or both with "
             "logger=[csv,wandb,tensorboard]."
         )
+    shown, kept = get("logger.images.num_answers"), get("evaluation.num_answers")
+    if get("logger.log_images") and shown > kept:
+        yield f"logger.images.num_answers={shown} is above evaluation.num_answers={kept}: raise that one too."
     yield from for_couples.faults(config, step)
     if step == "train" and (task := get("data.task")):
         draws = {"style_match.sampler.pair.PairSampler": "couple", "style_match.sampler.pk.PKSampler": "style"}

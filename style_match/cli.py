@@ -11,6 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from hydra import main as hydra_main
 from hydra import version
@@ -115,6 +116,7 @@ class Job:
     def __init__(self, run: Callable[[DictConfig], object], *, is_sweep: bool, num_cells: int | None = None):
         self.run = run
         self.is_sweep = is_sweep
+        self.command = uuid4().hex  # tells the failures of this command from those of others in the same folder
         self.num_cells = num_cells  # None where a sweeper decides it on the way
         self.has_begun = False
 
@@ -139,7 +141,8 @@ class Job:
                 print(
                     f"Failed: {error}" if mistake and not cfg.get("debug") else traceback.format_exc(), file=sys.stderr
                 )
-                sweep.record_failure(Path(HydraConfig.get().runtime.output_dir), overrides, error, mistake=mistake)
+                folder = Path(HydraConfig.get().runtime.output_dir)
+                sweep.record_failure(self.command, folder, overrides, error, mistake=mistake)
             elif mistake:
                 return error
             if error is raised:
@@ -176,20 +179,18 @@ def _run_once(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) -> 
 
 def _run_sweep(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) -> int:
     sweep_dir = Path(plan.config.hydra.sweep.dir)
-    sweep.forget_failures(sweep_dir)
+    job = Job(run, is_sweep=True, num_cells=plan.num_cells())
+    raised: Exception | None = None
     try:
-        hydra.multirun(
-            config_name=plan.words.config_name,
-            task_function=Job(run, is_sweep=True, num_cells=plan.num_cells()),
-            overrides=plan.for_hydra(),
-        )
-    except Exception:
-        if sweep.failures(sweep_dir) is None:
-            raise
+        hydra.multirun(config_name=plan.words.config_name, task_function=job, overrides=plan.for_hydra())
+    except Exception as error:
+        raised = error
     finally:
         progress.say(sweep.summary(sweep_dir, plan.words.step))
-    failed = sweep.failures(sweep_dir)
+        failed = sweep.take_failures(job.command, sweep_dir)
     if failed is None:
+        if raised:
+            raise raised
         return 0
     report, all_mistakes = failed
     return _say(report, 2 if all_mistakes else 1)

@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     # what imports torch and Lightning, several seconds
     from style_match.fit import build_head, checkpoint_path, load_head
     from style_match.head.identity import Identity
-    from style_match.outcome import write_outcome
+    from style_match.outcome import finish, write_outcome
     from style_match.score import Scorer, score
     from style_match.seen import refuse_seen
     from style_match.threads import pinned
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> None:
     folder.write_config(cfg)
     if cfg.run:
         folder.take_choices(Path(cfg.run).expanduser())
-    write_outcome(cfg, folder, inputs, scorer, scores, selected=None, run=cfg.run)
+    finish(folder, write_outcome(cfg, folder, inputs, scorer, scores, selected=None, run=cfg.run), show=True)
     if scores.trained and read_config(cfg.run).data.task != cfg.data.task:
         print(hypothesis(scores.trained.metrics["mrr"], scores.trained.chance["mrr"]["value"]))
 

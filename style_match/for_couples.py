@@ -21,7 +21,10 @@ def faults(config: DictConfig, step: str) -> Iterator[str]:
             "whitened or centred."
         )
     if OmegaConf.select(config, "evaluation.csls_k") is not None:
-        yield f"evaluation.csls_k is for couples, but data={config.data.name} holds classes: leave it out."
+        yield (
+            f"evaluation.csls_k is for couples, but data={config.data.name} holds classes: write "
+            "evaluation.csls_k=null."
+        )
 
 
 def _targets(node: Any) -> set[str]:

@@ -23,8 +23,8 @@ class Matcher(lightning.LightningModule):
     see the whole batch. Every rank computes the same loss and the same gradient, which DDP's average leaves as it is.
 
     Logged: train/loss and the loss's own logs as means over the epoch; val/loss, val/mrr, val/recall@k and the other
-    retrieval metrics over the whole validation gallery, and val/effective_rank, which falls to 1 when all embeddings
-    become one.
+    retrieval metrics over the whole validation gallery, by the cosine also where the run is scored by CSLS, and
+    val/effective_rank, which falls to 1 when all embeddings become one.
 
     Args:
         head: features (B, D) and, for couples, sides (B,) to embeddings (B, E) of unit length.
@@ -93,7 +93,8 @@ class Matcher(lightning.LightningModule):
                 value = value / len(outputs)
                 self.train_logs[name] = self.train_logs[name] + value if name in self.train_logs else value
         self.num_logged += 1
-        # a sum: each member of an ensemble gets the gradient that it would get alone
+        # a sum: each member of an ensemble gets the gradient that it would get alone, as long as it is not clipped: the
+        # norm of trainer.gradient_clip_val is over all members together
         return torch.stack([output.loss for output in outputs]).sum()
 
     def joined(self, rows: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What a run ends with: its files, its pictures, the table and where everything is."""
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,25 @@ from style_match.evaluation.files import answers_table, metrics_sections, ranks_
 from style_match.evaluation.table import print_results
 from style_match.fit import Selected
 from style_match.inputs import Inputs
+from style_match.logged import logged_rows
 from style_match.run import RunFolder
 from style_match.score import Scorer, Scores, write_embeddings
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `finish` still has to write and to print.
+
+    Attributes:
+        sections: the content of metrics.json.
+        gain: `Evaluator.difference(trained, frozen)`; None without a trained head.
+        csls_k: evaluation.csls_k.
+    """
+
+    sections: dict[str, Any]
+    gain: Mapping[str, Any] | None
+    synthetic: bool
+    csls_k: int | None
 
 
 def write_outcome(
@@ -28,12 +45,11 @@ def write_outcome(
     scores: Scores,
     *,
     selected: Selected | None,
-    show: bool = True,
     **facts: Any,
-) -> dict[str, Any]:
-    """Write every file of the run folder and, with `show`, print table and paths; returns the content of metrics.json.
+) -> Written:
+    """Write every file of the run folder but metrics.json, which `finish` writes last: a folder that has it is whole.
 
-    `facts` are further lines of provenance.json. metrics.json is written last, so a folder that has it is whole.
+    `facts` are further lines of provenance.json.
     """
     folder.file("metrics.json").unlink(missing_ok=True)
     synthetic = bool(cfg.data.get("synthetic"))
@@ -74,7 +90,7 @@ def write_outcome(
         results=scores.results,
         gain=gain,
         tsne=folder.file("tsne.png"),
-        logged=_logged(folder.path),
+        logged=logged_rows(folder.path),
         provenance=folder.provenance(),
         config=OmegaConf.to_yaml(cfg, resolve=True),
         synthetic=synthetic,
@@ -82,12 +98,16 @@ def write_outcome(
     write_table(folder.file("ranks.parquet"), ranks_table(scores.results))
     write_table(folder.file("answers.parquet"), answers_table(scores.results))
     write_embeddings(folder.file("embeddings.safetensors"), scorer, scores.embedded)
-    folder.write_json("metrics.json", sections)
+    return Written(sections, gain, synthetic, scorer.evaluator.csls_k)
+
+
+def finish(folder: RunFolder, written: Written, *, show: bool) -> None:
+    """Write metrics.json and, with `show`, print table and paths."""
+    folder.write_json("metrics.json", written.sections)
     if show:
-        print_results(sections, gain=gain, synthetic=synthetic)
+        print_results(written.sections, gain=written.gain, synthetic=written.synthetic, csls_k=written.csls_k)
         for name in ("", "tsne.png", "report.html"):
             print(f"{folder.file(name) if name else folder.path}")
-    return sections
 
 
 def _draw(cfg: DictConfig, path: Path, scorer: Scorer, scores: Scores, *, synthetic: bool) -> Any:
@@ -122,10 +142,3 @@ def _draw(cfg: DictConfig, path: Path, scorer: Scorer, scores: Scores, *, synthe
         for model, xy in places.items()
     ]
     return pa.concat_tables(tables)
-
-
-def _logged(folder: Path) -> Iterator[dict[str, str]]:
-    """The rows of metrics.csv, those of a run that went on after those before."""
-    for path in sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
-        with open(path, newline="", encoding="utf-8") as file:
-            yield from csv.DictReader(file)

@@ -54,6 +54,7 @@ class Plan:
         Raises:
             UserError: with the faults of all cells, each once.
         """
+        self._refuse_sweep_without_m()
         swept = [*self._of_experiment(), *self.overrides] if self.is_sweep else self.overrides
         unknown: list[str] = []
         values: list[str] = []
@@ -69,6 +70,14 @@ class Plan:
         if faults:
             raise UserError("\n".join(faults))
 
+    def _refuse_sweep_without_m(self) -> None:
+        swept = lines(o for o in self.overrides if o.is_sweep_override()) if not self.is_sweep else []
+        if swept and self.words.step == "report":
+            remedy = "name the one folder that holds all runs; several tables are table=[table1,table3]."
+            raise UserError(f"{' '.join(swept)}: one report takes one value of each: {remedy}")
+        if swept:
+            raise UserError(f"{' '.join(swept)}: several values are a sweep: add -m, or write one value.")
+
     def for_hydra(self) -> list[str]:
         """The overrides to run with, once checked."""
         given = [_forced(o) if o.key_or_group in self._only_in_run else str(o.input_line) for o in self.overrides]
@@ -77,7 +86,8 @@ class Plan:
         # the folder is pinned, so that the cells are found whatever launcher and machine runs them
         pinned = f"hydra.sweep.dir={quoted(str(self.config.hydra.sweep.dir))}"
         # cells are named after what is swept alone
-        fixed = [quoted(o.key_or_group) for o in self.overrides if not o.is_sweep_override()]
+        swept = {o.key_or_group for o in self.overrides if o.is_sweep_override()}
+        fixed = [quoted(o.key_or_group) for o in self.overrides if o.key_or_group not in swept]
         named = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"
         return [*given, "hydra.mode=MULTIRUN", pinned, named]
 
@@ -118,6 +128,7 @@ class Plan:
     def _over_run(run: str, composed: DictConfig, chosen: list[str]) -> DictConfig:
         was = read_config(run)
         refuse_unknown_targets(was, run, composed.hydra.runtime.config_sources)
+        OmegaConf.update(composed := deepcopy(composed), "run", run)
         merged = merge_run_config(was, composed, chosen)
         choices = merged.hydra.runtime.choices
         asked = {line.partition("=")[0] for line in chosen}

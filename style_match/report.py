@@ -12,8 +12,8 @@ def run(cfg: DictConfig) -> None:
     """Write the tables that the runs below `sweep` fill, and print them.
 
     Raises:
-        UserError: runs that are unfinished, failed or fit no row and are not left out on request; rows that cannot be
-            compared; too few seeds. Nothing is written then.
+        UserError: runs that are unfinished, failed or fit no row and are not left out on request, or nothing but such
+            runs; rows that cannot be compared; too few seeds. Nothing is written then.
     """
     from rich.console import Console
 
@@ -31,6 +31,8 @@ def run(cfg: DictConfig) -> None:
     runs, left_out = read_runs(sweep)
     left_out += foreign_runs(specs, runs)
     refuse_left_out(left_out, cfg.report.leave_out)
+    if not runs:
+        raise UserError(f"sweep={sweep}: nothing is left to report, no run in it is finished. Finish one.")
     for one in left_out:
         say(f"left out, {one.kind}: {one.folder}: {one.why}")
     tables = make_tables(specs, runs, Options.from_config(cfg.report))

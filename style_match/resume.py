@@ -7,10 +7,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match.errors import UserError
 from style_match.fit import checkpoint_path
-from style_match.run import read_config
+from style_match.run import PACE, is_below, leaves, read_config
 
 DECIDES_TRAINING = (
     "seed",
+    "threads",
+    "encode",
     "split",
     "data",
     "backbone",
@@ -25,6 +27,7 @@ DECIDES_TRAINING = (
     "trainer.precision",
     "trainer.early_stopping",
 )
+ABSENT = object()
 
 
 def resume_from(cfg: DictConfig, folder: Path) -> Path | None:
@@ -38,9 +41,11 @@ def resume_from(cfg: DictConfig, folder: Path) -> Path | None:
     was = read_config(cfg.run)
     if "trainer" not in was:
         raise UserError(f"run={cfg.run} is no run of style_match.train: name the folder of one, or leave run out.")
-    for part in DECIDES_TRAINING:  # one that a run of an older version lacks is taken from the configs
-        found = OmegaConf.select(was, part)
-        if found is not None and _without_pace(found) != _without_pace(OmegaConf.select(cfg, part)):
+    before, now = leaves(was), leaves(cfg)
+    for part in DECIDES_TRAINING:
+        if OmegaConf.select(was, part, default=ABSENT) is ABSENT:
+            continue  # a run of an older version lacks it, and takes it from the configs
+        if _options_of(part, before) != _options_of(part, now):
             raise UserError(
                 f"run={cfg.run} was begun with another {part}: start a new run for that, or leave {part} out."
             )
@@ -75,9 +80,6 @@ def _refuse_other_length(was: DictConfig, cfg: DictConfig) -> None:
         )
 
 
-def _without_pace(part: Any) -> Any:
-    """Without what changes the speed of a run and not its result."""
-    if not OmegaConf.is_dict(part):
-        return part
-    pace = ("num_workers", "device", "token_budget")
-    return {name: value for name, value in dict(part).items() if name not in pace}
+def _options_of(part: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Those options of a part that decide the result."""
+    return {path: value for path, value in options.items() if is_below(path, [part]) and not is_below(path, PACE)}

@@ -8,10 +8,10 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -35,6 +35,24 @@ CORE_PACKAGES = (
     "scipy",
     "pyarrow",
 )
+# Options of mere pace and place: they change how fast a run is, or what it shows meanwhile, and not its result.
+PACE = (
+    "run",
+    "ckpt_path",
+    "progress",
+    "debug",
+    "logger",
+    "features",
+    "data.num_workers",
+    "backbone.num_workers",
+    "backbone.device",
+    "backbone.token_budget",
+)
+FAILED = "failed.json"  # in the folder of a cell that failed, whichever process or machine ran it
+
+
+class FolderInUse(UserError):
+    """Another process is writing the run folder."""
 
 
 class RunFolder:
@@ -48,6 +66,7 @@ class RunFolder:
         self.path = path
         self.began = time.time()
         self.spent_s = 0.0  # by earlier processes of this run
+        self._locks: list[IO[str]] = []
         self.environment = environment()  # at the start: code that is edited meanwhile is not what ran
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -62,9 +81,9 @@ class RunFolder:
                 f"{path} already holds a run (config.yaml is there). Go on with it by run={path}{last}, "
                 "or give another hydra.run.dir."
             )
-        if resume and self.file("provenance.json").exists():  # `run=` names no groups; those of the beginning hold
-            self.environment["choices"] = self.provenance().get("choices", {})
+        if resume and self.file("provenance.json").exists():
             self.spent_s = self._spent()
+        self.file(FAILED).unlink(missing_ok=True)  # word of an earlier process
         for part in (path, self.checkpoints):
             remove_unfinished(part)
 
@@ -75,22 +94,31 @@ class RunFolder:
         return self.provenance().get("wall_time_s", 0.0) + max(since, 0.0)
 
     def take_choices(self, run: Path) -> None:
-        """Note the choices of the run that is scored, this command line's own over them."""
+        """Note the choices of the run that `run=` names, this command line's own over them."""
         if not (run / "provenance.json").is_file():
             return
         own, was = self.environment["choices"], json.loads((run / "provenance.json").read_text(encoding="utf-8"))
         asked = {line.partition("=")[0] for line in HydraConfig.get().overrides.task}
         self.environment["choices"] = was.get("choices", {}) | {group: own[group] for group in own if group in asked}
 
+    def move_to(self, place: Path) -> None:
+        """Move what the folder holds to `place`, in one step that a kill cannot halve, and go on in an empty one."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.path.rename(place)
+        self.path.mkdir()
+        self._lock()
+        self.spent_s = 0.0
+
     def _lock(self) -> None:
         """Held until the process ends, however it ends; the operating system releases it then."""
         import fcntl
 
         try:
-            self._lock_file = open(self.path / ".lock", "w")  # noqa: SIM115 - open as long as the process lives
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = open(self.path / ".lock", "w")  # noqa: SIM115 - open as long as the process lives
+            self._locks.append(lock)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
+            raise FolderInUse(
                 f"Another process is writing the run folder {self.path}: wait for it or give another hydra.run.dir."
             ) from None
         except OSError as error:
@@ -160,6 +188,11 @@ def leaves(config: DictConfig) -> dict[str, Any]:
                 yield f"{prefix}{name}", value
 
     return dict(below(OmegaConf.to_container(config, resolve=True), ""))
+
+
+def is_below(path: str, parts: Iterable[str]) -> bool:
+    """Whether a dotted path is one of `parts` or an option of one."""
+    return any(path == part or path.startswith(f"{part}.") for part in parts)
 
 
 def environment() -> dict[str, Any]:

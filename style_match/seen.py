@@ -1,8 +1,11 @@
 """What a head was trained and selected on, so that it is not scored on it later."""
 
+import hashlib
+import json
 from pathlib import Path
 
 from style_match import progress
+from style_match.data.folder import Photo
 from style_match.errors import UserError
 from style_match.run import RunFolder
 from style_match.score import Scorer
@@ -11,7 +14,11 @@ FILE = "seen.txt"
 
 
 def write_seen(folder: RunFolder, scorer: Scorer) -> None:
-    """Write seen.txt: a line a photo of the train and val splits (SHA-256 of the file; without photos, profile ids)."""
+    """Write seen.txt: a line a photo of the train and val splits, its SHA-256.
+
+    Of a photo that was not read (prompt=metadata) it is that of profile id and metadata: ids alone say nothing about
+    other data.
+    """
     folder.write_text(FILE, _lines(scorer))
 
 
@@ -52,4 +59,9 @@ def _lines(scorer: Scorer) -> str:
 
 def _names(scorer: Scorer, split: str) -> set[str]:
     photos = [scorer.folder.photos[row] for row in scorer.data.gallery(split).photos.tolist()]
-    return {scorer.folder.photo_sha256.get(photo.image) or photo.profile_id for photo in photos}
+    return {scorer.folder.photo_sha256.get(photo.image) or _of_metadata(scorer, photo) for photo in photos}
+
+
+def _of_metadata(scorer: Scorer, photo: Photo) -> str:
+    about = [photo.profile_id, scorer.folder.metadata.get(photo.image)]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

@@ -5,15 +5,19 @@ import itertools
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
+from style_match.files import write_whole
 from style_match.options import has_place
+from style_match.run import FAILED, FolderInUse
 
-FAILED = "failed.json"  # in the folder of a cell that failed, whichever process or machine ran it
+FAILURES = ".failures"  # folder of what failed in a sweep that is running: a folder a command, a file a cell
 REPLACED = "replaced"  # folder of what was moved away when a cell ran anew with other code or data
 MAX_NAME = 120  # characters of a cell's folder; file systems allow 255 bytes
 
@@ -69,25 +73,38 @@ def as_commands(command: str, overrides: Sequence[Override], tree_of: Callable[[
     return []
 
 
-def record_failure(folder: Path, overrides: Sequence[str], error: Exception, *, mistake: bool) -> None:
-    """Leave word of a failed cell in its folder (`mistake`: the user's to mend)."""
+def record_failure(command: str, folder: Path, overrides: Sequence[str], error: Exception, *, mistake: bool) -> None:
+    """Leave word of a failed cell (`mistake`: the user's to mend) for the end of the sweep.
+
+    In the cell's own folder too, unless that holds a finished run or another process is at work there.
+
+    Args:
+        command: the name of the sweep's own process, whichever process or machine runs the cell.
+    """
     what = str(error) if mistake else f"{type(error).__name__}: {error}"
-    fact = {"overrides": list(overrides), "mistake": mistake, "error": what}
-    (folder / FAILED).write_text(json.dumps(fact, ensure_ascii=False), encoding="utf-8")
+    fact = json.dumps({"overrides": list(overrides), "mistake": mistake, "error": what}, ensure_ascii=False)
+    own = folder.parent / FAILURES / command
+    own.mkdir(parents=True, exist_ok=True)
+    write_whole(own / f"{folder.name}.json", fact)
+    if not isinstance(error, FolderInUse) and not (folder / "metrics.json").exists():
+        write_whole(folder / FAILED, fact)
 
 
-def forget_failures(sweep_dir: Path) -> None:
-    """Take away what an earlier sweep in the same folder left."""
-    for path in sweep_dir.glob(f"*/{FAILED}"):
-        path.unlink()
+def take_failures(command: str, sweep_dir: Path) -> tuple[str, bool] | None:
+    """What to print at the end of a sweep, and whether all its failures are the user's mistakes; None without any.
 
-
-def failures(sweep_dir: Path) -> tuple[str, bool] | None:
-    """What to print at the end of a sweep, and whether all its failures are the user's mistakes; None without any."""
-    paths = sorted(sweep_dir.glob(f"*/{FAILED}"))
-    facts = [json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent} for path in paths]
+    What `record_failure` left for it is removed; the word in the cells' folders stays.
+    """
+    own = sweep_dir / FAILURES / command
+    facts = [
+        json.loads(path.read_text(encoding="utf-8")) | {"folder": sweep_dir / path.stem}
+        for path in sorted(own.glob("*.json"))
+    ]
     if not facts:
         return None
+    shutil.rmtree(own)
+    with suppress(OSError):  # another command's are still there
+        own.parent.rmdir()
     head = "1 cell of the sweep failed:" if len(facts) == 1 else f"{len(facts)} cells of the sweep failed:"
     lines = [f"  {' '.join(fact['overrides'])}: {fact['error']}  ({fact['folder']})" for fact in facts]
     return "\n".join([head, *lines]), all(fact["mistake"] for fact in facts)
@@ -95,9 +112,10 @@ def failures(sweep_dir: Path) -> tuple[str, bool] | None:
 
 def summary(sweep_dir: Path, step: str) -> str:
     """How many cells the folder holds, and what to do with them."""
-    finished = len(list(sweep_dir.glob("*/metrics.json")))
-    failed = len(list(sweep_dir.glob(f"*/{FAILED}")))
-    told = f"Sweep: {finished} {'cell' if finished == 1 else 'cells'} finished, {failed} failed, in {sweep_dir}."
+    finished = {path.parent for path in sweep_dir.glob("*/metrics.json")}
+    failed = {path.parent for path in sweep_dir.glob(f"*/{FAILED}")} - finished
+    what = "cell" if len(finished) == 1 else "cells"
+    told = f"Sweep: {len(finished)} {what} finished, {len(failed)} failed, in {sweep_dir}."
     if step != "train":
         return told
     return f"{told} The same command with hydra.sweep.dir={sweep_dir} goes on and does not repeat what is finished."

@@ -19,17 +19,19 @@ def run(cfg: DictConfig) -> float:
 
     is_cell = sweep_group() is not None and cfg.run is None
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=is_cell or cfg.run is not None)
+    if cfg.run is not None:
+        folder.take_choices(Path(cfg.run).expanduser())
     inputs = Inputs(cfg)
     inputs.check()
 
     # what imports torch and Lightning, several seconds
     from style_match.cell import Earlier, facts_of, refuse_other_data, settle
-    from style_match.fit import build_data, build_matcher, fit
+    from style_match.fit import build_data, build_head, build_matcher, fit
     from style_match.head.identity import Identity
     from style_match.logger import loggers
     from style_match.logger.neighbours import photos
     from style_match.logger.outcome import Outcome
-    from style_match.outcome import write_outcome
+    from style_match.outcome import finish, write_outcome
     from style_match.resume import resume_from
     from style_match.score import Scorer, score
     from style_match.seen import refuse_other_split, write_seen
@@ -45,8 +47,9 @@ def run(cfg: DictConfig) -> float:
     scorer = Scorer(cfg, inputs)
     if earlier.checkpoint:
         refuse_other_split(folder, scorer)
-    # batches that cannot be made, before anything is computed
+    # batches that cannot be made and heads that cannot be, before anything is computed
     build_data(cfg, inputs, features=None).train_dataloader()
+    build_head(cfg, inputs)
     if not is_cell:  # only now: the folder of a command that was answered with a mistake stays free
         folder.write_config(cfg)
         folder.write_provenance(**facts_of(inputs))
@@ -61,9 +64,9 @@ def run(cfg: DictConfig) -> float:
         inputs.features  # noqa: B018 - the backbone computes with all threads
         with pinned(cfg.threads):
             scores = score(scorer, trained)
-        sections = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected, show=not is_cell)
+        written = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected)
         outcome = Outcome(
-            sections,
+            written.sections,
             scores.results,
             folder.file("tsne.png"),
             photos(cfg, scorer, scores),
@@ -71,6 +74,7 @@ def run(cfg: DictConfig) -> float:
         )
         for log in logs:
             log.log_outcome(outcome)
+    finish(folder, written, show=not is_cell)  # with the loggers closed: whatever a kill cuts short is done again
     return scores.val.metrics["mrr"]["value"]
 
 

@@ -10,7 +10,7 @@ import torch
 from style_match.cell import facts_of, refuse_other_data
 from style_match.errors import UserError
 from style_match.run import RunFolder
-from style_match.seen import refuse_other_split, write_seen
+from style_match.seen import refuse_other_split, refuse_seen, write_seen
 
 
 def inputs(data: str) -> Any:
@@ -18,11 +18,11 @@ def inputs(data: str) -> Any:
     return SimpleNamespace(folder=folder, fingerprints=None, store=SimpleNamespace(key="k"))
 
 
-def scorer(*train: int) -> Any:
+def scorer(*train: int, test: tuple[int, ...] = (), metadata: dict | None = None) -> Any:
     photos = [SimpleNamespace(profile_id=f"p{i}", image=f"{i}.png") for i in range(5)]
-    galleries = {"train": list(train), "val": [4]}
+    galleries = {"train": list(train), "val": [4], "test": list(test)}
     return SimpleNamespace(
-        folder=SimpleNamespace(photos=photos, photo_sha256={}),
+        folder=SimpleNamespace(photos=photos, photo_sha256={}, metadata=metadata or {}),
         data=SimpleNamespace(gallery=lambda name: SimpleNamespace(photos=torch.tensor(galleries[name]))),
         split=SimpleNamespace(path=Path("/data/splits/s.csv")),
     )
@@ -48,3 +48,13 @@ def test_a_split_that_was_drawn_anew_is_refused(tmp_path: Path):
     refuse_other_split(folder, scorer(1, 0))
     with pytest.raises(UserError, match=r"/data/splits/s\.csv no longer divides the data"):
         refuse_other_split(folder, scorer(0, 2))
+
+
+def test_without_photos_other_data_with_the_same_profile_ids_was_not_seen(tmp_path: Path):
+    looks = {f"{i}.png": {"style_vibe": f"look {i}", "personality_impression": "calm"} for i in range(5)}
+    write_seen(RunFolder(tmp_path, resume=False), scorer(0, 1, metadata=looks))
+    others = {image: {"style_vibe": "another look"} for image in looks}
+    refuse_seen(tmp_path, scorer(2, 3, test=(0, 1), metadata=others))
+    more = looks | {"9.png": {"style_vibe": "one that came later"}}
+    with pytest.raises(UserError, match="on 1 of the 2 photos of this test split"):
+        refuse_seen(tmp_path, scorer(0, 3, test=(1, 2), metadata=more))

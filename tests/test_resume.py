@@ -87,3 +87,28 @@ def test_a_run_of_a_version_without_a_part_goes_on(tmp_path: Path):
     del was["sampler"], was.trainer["precision"]
     OmegaConf.save(was, tmp_path / "config.yaml")
     assert resume_from(cfg, tmp_path) is None
+
+
+@pytest.mark.parametrize("part", ["threads", "encode"])
+def test_what_decides_bits_is_as_it_was_begun(tmp_path: Path, part: str):
+    cfg = begun(tmp_path, threads=1, encode="cached")
+    cfg[part] = {"threads": None, "encode": "online"}[part]
+    with pytest.raises(UserError, match=f"begun with another {part}"):
+        resume_from(cfg, tmp_path)
+
+
+def test_nothing_is_a_value_too(tmp_path: Path):
+    trainer = {"max_epochs": 30, "precision": "auto", "gradient_clip_val": None, "early_stopping": {}}
+    cfg = begun(tmp_path, trainer=trainer)
+    cfg.trainer.gradient_clip_val = 0.5
+    with pytest.raises(UserError, match=r"another trainer\.gradient_clip_val"):
+        resume_from(cfg, tmp_path)
+
+
+def test_a_run_goes_on_at_another_pace(tmp_path: Path):
+    cfg = begun(tmp_path, backbone={"token_budget": 100, "device": "cpu", "layer": None}, data={"num_workers": 0})
+    cfg.backbone.token_budget, cfg.backbone.device, cfg.data.num_workers = 7, "auto", 3
+    assert resume_from(cfg, tmp_path) is None
+    cfg.backbone.layer = 4
+    with pytest.raises(UserError, match="another backbone"):
+        resume_from(cfg, tmp_path)

@@ -95,8 +95,10 @@ def splits(datasets: int = 600) -> None:
                     one, other = (learner(view[rest], view[part]) for view in views)
                     differences.append(one - other)
                 share = len(parts[0]) / (count - len(parts[0]))
-                calls[0].append(corrected_t(differences, test_share=share, confidence=0.95)[1] <= ALPHA)
-                calls[1].append(paired_t(differences, confidence=0.95)[1] <= ALPHA)
+                corrected = corrected_t(differences, test_share=share, confidence=0.95)[1]
+                plain = paired_t(differences, confidence=0.95)[1]
+                for called, p in zip(calls, (corrected, plain), strict=True):
+                    called.append(p is not None and p <= ALPHA)  # none where all differences are equal
             print(f"| {name} | {count} | {kind} | {percent(calls[0])} | {percent(calls[1])} |", flush=True)
 
 

@@ -101,10 +101,10 @@ def readmes() -> list[Path]:
 def with_tables(text: str) -> str:
     """The text with what stands between `<!-- table NAME -->` and `<!-- end -->` replaced by the recorded table."""
     for name in NAMES:
-        begin, end = f"<!-- table {name} -->", "<!-- end -->"
-        if begin in text:
+        begin, end, path = f"<!-- table {name} -->", "<!-- end -->", HERE / name / "table.md"
+        if begin in text and path.exists():
             before, rest = text.split(begin, 1)
-            table = (HERE / name / "table.md").read_text(encoding="utf-8")
+            table = path.read_text(encoding="utf-8")
             text = f"{before}{begin}\n{table}{end}{rest.split(end, 1)[1]}"
     return text
 

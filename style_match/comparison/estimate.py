@@ -107,14 +107,14 @@ class Estimate:
             return seed_differences(parts[0], self.blocks[0].clusters, **self._bootstrap())
         return [self._t(column)[0] for column in self._by_unit(parts).T]
 
-    def p_value(self, parts: Sequence[NDArray]) -> float:
-        """Of differences (S, Q) in one metric."""
+    def p_value(self, parts: Sequence[NDArray]) -> float | None:
+        """Of differences (S, Q) in one metric; None where splits or worlds all differ alike."""
         if self.design == "couples":
             flips = {"num_resamples": self.options.num_flips, "seed": self.options.seed}
             return significance.sign_flip(parts[0].mean(0), self.blocks[0].clusters, **flips)
         return self._t(self._by_unit([part[:, :, None] for part in parts])[:, 0])[1]
 
-    def _t(self, values: NDArray) -> tuple[Interval, float]:
+    def _t(self, values: NDArray) -> tuple[Interval, float | None]:
         if self.design == "worlds":
             return significance.paired_t(values, confidence=self.options.confidence)
         return significance.corrected_t(values, test_share=self.test_share, confidence=self.options.confidence)

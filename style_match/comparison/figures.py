@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from plotly.subplots import make_subplots
 from style_match.comparison.match import Row
 from style_match.comparison.table import ResultTable
 from style_match.evaluation.table import heading
+from style_match.logged import logged_rows
 
 # Okabe and Ito's colours, told apart also by the colour-blind
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A949E", "#000000")
@@ -68,7 +67,7 @@ def training_curves(rows: Sequence[Row]) -> go.Figure | None:
     figure = make_subplots(rows=1, cols=2, subplot_titles=("val/mrr", "train/loss"))
     for number, row in enumerate(row for row in rows if row.model == "trained"):
         for place, run in enumerate(row.runs.values()):
-            logged = _logged(run.folder)
+            logged = list(logged_rows(run.folder))
             for column, name in enumerate(("val/mrr", "train/loss"), start=1):
                 points = [(int(line["epoch"]), float(line[name])) for line in logged if line.get(name)]
                 if points:
@@ -87,15 +86,6 @@ def training_curves(rows: Sequence[Row]) -> go.Figure | None:
                         col=column,
                     )
     return _tidy(figure, x="epoch") if figure.data else None
-
-
-def _logged(folder: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv; where a run that went on logged an epoch twice, the later one counts last."""
-    rows = []
-    for path in sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
-        with open(path, newline="", encoding="utf-8") as file:
-            rows += list(csv.DictReader(file))
-    return rows
 
 
 def tsne(points: Sequence[Mapping[str, Any]]) -> go.Figure:

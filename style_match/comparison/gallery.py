@@ -8,25 +8,8 @@ the same means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from style_match.errors import UserError
-
-
-def common_gallery(ranks: ArrayLike, gallery: ArrayLike, *, size: int, ks: Sequence[int]) -> dict[str, NDArray]:
-    """Expected recall@k for each of `ks` and mrr (Q,), each in [0, 1], named and ordered as `metrics.scores` does.
-
-    `ranks` (Q,) from 1 to `gallery` (Q,), the candidates of each query. Chance is k / size and H(size) / size.
-    Raises UserError when a gallery is smaller than `size` or a k is above it.
-    """
-    above = [k for k in ks if k > size]
-    if above:
-        raise UserError(f"recall@{above[0]} says nothing in a common gallery of {size}: ask for k up to {size}")
-    columns = {f"recall@{k}": expected_recall(ranks, gallery, size, k) for k in ks}
-    return columns | {"mrr": expected_reciprocal_rank(ranks, gallery, size)}
 
 
 def expected_recall(ranks: ArrayLike, gallery: ArrayLike, size: int, k: int) -> NDArray:
@@ -55,7 +38,5 @@ def _checked(ranks: ArrayLike, gallery: ArrayLike, size: int) -> tuple[NDArray, 
     if not ((ranks >= 1) & (ranks <= gallery)).all():
         raise ValueError("ranks must lie between 1 and the gallery")
     if size < 1 or (gallery < size).any():
-        raise UserError(
-            f"galleries cannot be cut to {size} candidates: the smallest holds {gallery.min()}; ask for at most that"
-        )
+        raise ValueError(f"a gallery of {gallery.min()} cannot be cut to {size} candidates")
     return ranks, gallery

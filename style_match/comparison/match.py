@@ -9,8 +9,9 @@ from typing import Any
 
 from style_match.comparison.runs import Queries, Run, TestSet
 from style_match.errors import UserError
+from style_match.run import PACE
 
-# what may differ between runs that are reported together: seeds, and what changes the speed or the place of a run
+# what may differ between runs that are reported together: seeds, where the data is, pace
 VARIES: tuple[str, ...] = (
     "seed",
     "split.seed",
@@ -19,11 +20,14 @@ VARIES: tuple[str, ...] = (
     "data.world_seed",
     "data.root",
     "data.image_root",
+    "picture",
+    *PACE,
 )
-VARIES += ("data.num_workers", "backbone.num_workers", "backbone.token_budget", "backbone.device", "features", "logger")
-VARIES += ("picture", "run", "ckpt_path", "progress", "debug")
 TRAINING: tuple[str, ...] = ("head", "loss", "sampler", "optimizer", "scheduler", "trainer", "encode")
-ANY_RECIPE = "choices.recipe"  # a row that is chosen by its recipe may differ from the others in everything
+FEATURES = "features.key"
+ANY_RECIPE = "choices.recipe"
+# what conf/recipe sets: rows that are chosen by their recipe may differ in it
+OF_RECIPE: tuple[str, ...] = ("pooling", "head", "loss", "optimizer", "backbone.layer", "evaluation.csls_k", FEATURES)
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,24 @@ def _refuse_mixed(row: Row) -> None:
             )
 
 
+def refuse_changed_data(table: str, rows: Sequence[Row]) -> None:
+    """Refuses one dataset before and after a change: its runs are no independent datasets.
+
+    Raises:
+        UserError: runs of one dataset folder with different fingerprints, by name.
+    """
+    first: dict[tuple[str, Any], Run] = {}
+    for run in (run for row in rows for run in row.runs.values()):
+        folder = run.provenance["data"]["folder"]
+        other = first.setdefault((folder, run.value("data.world_seed")), run)  # worlds may be drawn in one folder
+        if other.test_set.data != run.test_set.data:
+            raise UserError(
+                f"{table}: the dataset {folder} changed between the runs {other.folder} "
+                f"({other.test_set.data[:8]}) and {run.folder} ({run.test_set.data[:8]}), so they cannot stand in one "
+                "table. Run the older ones again, or report the folders one at a time."
+            )
+
+
 def refuse_unlike(table: str, rows: Sequence[Row]) -> None:
     """Refuses rows that do not answer the same questions.
 
@@ -122,10 +144,9 @@ def refuse_unlike(table: str, rows: Sequence[Row]) -> None:
             for other in {id(one): one for one in (first, named.get(row.against or "", first))}.values():
                 one, two = other.on(test_set)[0], row.on(test_set)[0]
                 apart = _told_apart(other, row)
-                if ANY_RECIPE not in apart:
-                    passed_over = (*_passed_over(other), *_passed_over(row), *apart)
-                    if found := _differences(one, two, passed_over):
-                        raise _unlike(table, (other, row), test_set, found, (one, two))
+                apart = (*apart, *OF_RECIPE) if ANY_RECIPE in apart else apart
+                if found := _differences(one, two, (*_passed_over(other), *_passed_over(row), *apart)):
+                    raise _unlike(table, (other, row), test_set, found, (one, two))
 
 
 def _unlike(
@@ -203,7 +224,7 @@ def _differences(one: Run, other: Run, passed_over: Sequence[str]) -> list[str]:
         if mine.get(path) != its.get(path) and not any(path == p or path.startswith(f"{p}.") for p in passed_over)
     ]
     same = one.provenance["features"]["key"] == other.provenance["features"]["key"]
-    return found if same else [*found, "features.key"]
+    return found if same or FEATURES in passed_over else [*found, FEATURES]
 
 
 def _named(paths: Iterable[str]) -> str:

@@ -20,8 +20,6 @@ from style_match.comparison.table import ResultTable
 from style_match.errors import UserError
 from style_match.evaluation.table import heading
 
-NUM_HUBS = 5
-
 
 def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], *, left_out: Sequence[LeftOut]) -> str:
     """The page; `report` is the node of the step's config.
@@ -43,11 +41,12 @@ def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], 
         left_out=left_out,
         by=report["by"],
         min_group=report["min_group"],
+        num_answers=report["num_answers"],
         plotly=get_plotlyjs(),
         heading=heading,
         percent=lambda value: f"{100 * value:.1f}",
         is_exact=is_exact,
-        difference=lambda interval: difference_text(interval, " "),
+        difference=lambda interval: difference_text(interval, "\n").partition("\n")[::2],
         p=p_text,
         paper_note=paper_note,
         notes=notes,
@@ -62,7 +61,7 @@ def _show(table: ResultTable, report: Mapping[str, Any]) -> dict[str, Any]:
     last = next((row for row in reversed(rows) if row.model == "trained"), rows[-1])
     run = next(iter(last.runs.values()))
     model = "trained" if "trained" in run.metrics else "frozen"
-    best, worst = queries(run, model, report["num_queries"])
+    best, worst = queries(run, model, report["num_queries"], report["num_answers"])
     points = run.table("tsne.parquet").to_pylist()
     listed = [(row["query"], row["partner"], *row["answers"]) for row in (*best, *worst)]
     names = {point["profile_id"] for point in points}.union(*listed)
@@ -79,7 +78,7 @@ def _show(table: ResultTable, report: Mapping[str, Any]) -> dict[str, Any]:
         "model": model,
         "queries": (("Best queries", best), ("Worst queries", worst)),
         "thumbnails": thumbnails(run, names, report["thumbnail_px"]) if report["thumbnails"] else {},
-        "hubs": [(row.label, hubs(row, report["hub_k"])) for row in shown],
+        "hubs": [(row.label, hubs(row, report["hub_k"], report["num_hubs"])) for row in shown],
         "groups": [(row.label, groups(row, block, table.metrics, report)) for row in shown] if report["by"] else [],
         "grouped": ", ".join(map(str, block.test_sets)),
         "runs": [
@@ -90,11 +89,11 @@ def _show(table: ResultTable, report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def queries(run: Run, model: str, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The best and the worst queries of a model, with their first five answers and the partner's rank."""
+def queries(run: Run, model: str, count: int, num_answers: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The best and the worst queries of a model, with their first answers and the partner's rank."""
     answers: dict[tuple[str, str, str], list[str]] = {}
     for row in run.table("answers.parquet").to_pylist():
-        if row["model"] == model and row["place"] <= 5:
+        if row["model"] == model and row["place"] <= num_answers:
             answers.setdefault((row["query"], row["direction"], row["partner"]), []).append(row["answer"])
     columns = run.queries(model).columns
     names = ("query", "direction", "partner", "rank", "gallery", "similarity")
@@ -105,14 +104,16 @@ def queries(run: Run, model: str, count: int) -> tuple[list[dict[str, Any]], lis
     return rows[:count], rows[::-1][:count]
 
 
-def hubs(row: Row, k: int) -> Hubness:
-    """Hubness of a row's first run."""
+def hubs(row: Row, k: int, num_top: int) -> Hubness | None:
+    """Hubness of a row's first run; None where it kept no answers."""
     run = next(iter(row.runs.values()))
     first: dict[str, dict[tuple[str, str], list[str]]] = {}
     for line in run.table("answers.parquet").to_pylist():
         if line["model"] == row.model:
             of_query = first.setdefault(line["direction"], {})
             of_query.setdefault((line["query"], line["partner"]), []).append(line["answer"])
+    if not first:
+        return None
     columns = run.queries(row.model).columns
     galleries = {
         direction: run.gallery_ids
@@ -122,7 +123,7 @@ def hubs(row: Row, k: int) -> Hubness:
     }
     answers = {direction: list(of_query.values()) for direction, of_query in first.items()}
     shortest = min(len(names) for lists in answers.values() for names in lists)
-    return hubness(answers, galleries, k=min(k, shortest), num_top=NUM_HUBS)
+    return hubness(answers, galleries, k=min(k, shortest), num_top=num_top)
 
 
 def groups(row: Row, block: Block, metrics: Sequence[str], report: Mapping[str, Any]) -> list[Group]:

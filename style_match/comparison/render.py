@@ -66,7 +66,7 @@ def markdown(table: ResultTable) -> str:
         lines += ["", _line(head), _line(["---", "---", *["---:"] * len(table.metrics), "---:", "---:", "---"])]
         for row, difference in _compared(compared):
             cells = [difference_text(difference.metrics[metric], "<br>") for metric in table.metrics]
-            verdict = f"**{difference.verdict}**"
+            verdict = f"**{difference.verdict}**" if difference.verdict else ""
             label = label_of(table, difference.against)
             lines.append(
                 _line([row.row.label, label, *cells, p_text(difference.p), p_text(difference.p_adjusted), verdict])
@@ -146,10 +146,14 @@ def _told(table: ResultTable) -> list[str]:
     """Each comparison in one line."""
     return [
         f"{row.row.label} minus {label_of(table, difference.against)}: {heading(PRIMARY)} "
-        f"{difference_text(difference.metrics[PRIMARY], ' ')}, p = {p_text(difference.p_adjusted)} after Holm: "
-        f"{difference.verdict}."
+        f"{difference_text(difference.metrics[PRIMARY], ' ')}{_tested(difference)}."
         for row, difference in _compared(table.rows)
     ]
+
+
+def _tested(difference: Difference) -> str:
+    """Nothing where there is no test; a note says why."""
+    return f", p = {p_text(difference.p_adjusted)} after Holm: {difference.verdict}" if difference.verdict else ""
 
 
 def _compared(rows: Sequence[ResultRow]) -> list[tuple[ResultRow, Difference]]:
@@ -178,7 +182,7 @@ def _with_interval(interval: Interval, gap: str) -> str:
 
 
 def is_exact(interval: Interval) -> bool:
-    """Known and not measured: no interval is shown."""
+    """Known and not measured, or the same on every split or world: no interval is shown."""
     return interval.low == interval.high
 
 
@@ -191,7 +195,8 @@ def _latex_bounds(interval: Interval) -> str:
 
 
 def difference_text(interval: Interval, gap: str) -> str:
-    return f"{100 * interval.value:+.1f}{gap}[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+    bounds = "" if is_exact(interval) else f"{gap}[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+    return f"{100 * interval.value:+.1f}{bounds}"
 
 
 def _paper(row: ResultRow, table: ResultTable) -> list[str]:
@@ -203,7 +208,10 @@ def _sd(row: ResultRow) -> str:
     return "" if math.isnan(spread) else f"{100 * spread:.1f}"
 
 
-def p_text(p: float) -> str:
+def p_text(p: float | None) -> str:
+    """Empty where nothing was tested."""
+    if p is None:
+        return ""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
@@ -215,8 +223,8 @@ def _numbers(row: ResultRow, metric: str) -> list[Any]:
     if difference is None:
         return [*numbers, *[""] * 7]
     gap = difference.metrics[metric]
-    tested = [difference.p, difference.p_adjusted, difference.verdict] if metric == PRIMARY else [""] * 3
-    return [*numbers, difference.against, gap.value, gap.low, gap.high, *tested]
+    tested = [difference.p, difference.p_adjusted, difference.verdict] if metric == PRIMARY else [None] * 3
+    return [*numbers, difference.against, gap.value, gap.low, gap.high, *tested]  # None is written as nothing
 
 
 def _line(cells: Sequence[str]) -> str:

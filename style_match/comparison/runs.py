@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,7 +125,7 @@ class LeftOut:
 
 
 def read_runs(sweep: Path) -> tuple[list[Run], list[LeftOut]]:
-    """All runs at or below `sweep`; what a newer run replaced is passed over.
+    """All runs at or below `sweep`, none inside of another; what a newer run replaced is passed over.
 
     Raises:
         UserError: no such folder, or nothing in it was ever begun.
@@ -168,8 +169,12 @@ def refuse_left_out(left_out: Sequence[LeftOut], on_request: Sequence[str]) -> N
 
 
 def _folders(sweep: Path) -> Iterator[Path]:
-    found = {path.parent for name in ("config.yaml", FAILED) for path in sweep.rglob(name)}
-    return (folder for folder in found if REPLACED not in folder.relative_to(sweep).parts)
+    for place, folders, files in os.walk(sweep):
+        if {"config.yaml", FAILED} & set(files):
+            yield Path(place)
+            folders.clear()  # what a run holds is its own: W&B keeps a config.yaml there, too
+        elif REPLACED in folders:
+            folders.remove(REPLACED)
 
 
 def _read(folder: Path) -> Run | LeftOut:

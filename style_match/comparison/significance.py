@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from style_match.errors import UserError
 from style_match.evaluation.intervals import Interval
 
 BETTER, WORSE, NOT_DISTINGUISHABLE = "better", "worse", "not distinguishable"
@@ -20,14 +19,12 @@ def sign_flip(differences: ArrayLike, clusters: ArrayLike, *, num_resamples: int
 
     Under the null hypothesis the two models may be exchanged within each cluster, so that each cluster's sum is as
     likely as its negative (Fisher 1935). All 2^C signs are enumerated where that is at most `num_resamples`, else
-    `num_resamples` are drawn, and p is at least 2 / (num_resamples + 1). Clusters whose sum is 0 do not count in C;
-    without any other p is 1.
+    `num_resamples` are drawn, and p is at least 1 / (num_resamples + 1) (Phipson and Smyth 2010). Clusters whose sum
+    is 0 do not count in C; without any other p is 1.
 
     Differences over S seeds are averaged over the seeds first: p then holds for these trainings alone and knows nothing
     of the spread over seeds, which `seeds.seed_differences` has in it. `verdict` asks for both.
     """
-    from scipy.stats import permutation_test
-
     differences = _finite(differences, "differences")
     clusters = np.asarray(clusters)
     if clusters.shape != differences.shape:
@@ -37,17 +34,24 @@ def sign_flip(differences: ArrayLike, clusters: ArrayLike, *, num_resamples: int
     sums = sums[np.abs(sums) > 10.0**-_DECIMALS]  # less is what rounding leaves of differences that cancel
     if len(sums) < 2:
         return 1.0  # nothing differs, or one cluster alone, whose two signs are as far from 0
-    test = permutation_test(
-        (sums,),
-        lambda x, axis: x.sum(axis=axis).round(_DECIMALS),  # sums that differ by their order alone are ties
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=num_resamples,
-        batch=max(1, _CELLS // len(sums)),
-        alternative="two-sided",
-        rng=np.random.default_rng(seed),
-    )
-    return float(test.pvalue)
+    least = abs(sums.sum()) - 10.0**-_DECIMALS  # sums that differ by their order alone are ties
+    exact = 2 ** len(sums) <= num_resamples
+    count = 2 ** len(sums) if exact else num_resamples
+    as_far = sum(int((np.abs(signs @ sums) >= least).sum()) for signs in _signs(len(sums), count, exact, seed))
+    return as_far / count if exact else (as_far + 1) / (count + 1)
+
+
+def _signs(num_clusters: int, count: int, exact: bool, seed: int) -> Iterator[NDArray]:
+    """`count` rows of signs (n, C), in chunks: all there are, or drawn."""
+    generator, bits = np.random.default_rng(seed), np.arange(num_clusters)
+    rows = max(1, _CELLS // num_clusters)
+    for begin in range(0, count, rows):
+        end = min(begin + rows, count)
+        if exact:
+            heads = np.arange(begin, end)[:, None] >> bits & 1
+        else:
+            heads = generator.integers(0, 2, (end - begin, num_clusters), dtype=np.int8)
+        yield 2.0 * heads - 1
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -61,22 +65,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def corrected_t(differences: ArrayLike, *, test_share: float, confidence: float) -> tuple[Interval, float]:
+def corrected_t(differences: ArrayLike, *, test_share: float, confidence: float) -> tuple[Interval, float | None]:
     """Mean of `differences` (J,) over J repeated splits of the same data, with interval and two-sided p value.
 
     The corrected resampled t-test (Nadeau and Bengio 2003, "Inference for the Generalization Error"): the variance over
     splits, times 1 / J + `test_share`, because the splits share training data. `test_share` is the number of
     test couples (or profiles) of a split over that of training ones; for K folds without validation part 1 / (K - 1).
-    Raises UserError for less than two splits.
+    Differences that are all equal say nothing of their spread: no p value, and an interval without width.
     """
     if not test_share > 0:
         raise ValueError(f"test_share must be above 0, not {test_share}")
-    return _t_test(differences, test_share, confidence, "splits (split.seed=0,1,... or split.folds=5)")
+    return _t_test(differences, test_share, confidence)
 
 
-def paired_t(differences: ArrayLike, *, confidence: float) -> tuple[Interval, float]:
+def paired_t(differences: ArrayLike, *, confidence: float) -> tuple[Interval, float | None]:
     """As `corrected_t` for `differences` (J,) of J independent units, such as demo worlds: Student's t, uncorrected."""
-    return _t_test(differences, 0.0, confidence, "worlds (data.world_seed=0,1,...)")
+    return _t_test(differences, 0.0, confidence)
 
 
 def verdict(interval: Interval, p_adjusted: float, alpha: float) -> str:
@@ -91,22 +95,20 @@ def verdict(interval: Interval, p_adjusted: float, alpha: float) -> str:
     return NOT_DISTINGUISHABLE
 
 
-def _t_test(differences: ArrayLike, shared: float, confidence: float, units: str) -> tuple[Interval, float]:
+def _t_test(differences: ArrayLike, shared: float, confidence: float) -> tuple[Interval, float | None]:
     from scipy.special import stdtr, stdtrit
 
-    differences = _finite(differences, "differences", least=0)
-    count = len(differences)
-    if count < 2:
-        raise UserError(f"an interval over {units} needs at least two of them, not {count}: run more")
-    value = float(differences.mean())
+    differences = _finite(differences, "differences", least=2)
+    count, value = len(differences), float(differences.mean())
+    if np.ptp(differences) < 10.0**-_DECIMALS:
+        return Interval(value, value, value), None
     error = float(np.sqrt((1 / count + shared) * differences.var(ddof=1)))
     half = error * float(stdtrit(count - 1, (1 + confidence) / 2))
-    t = -abs(value) / error if error > 0 else (-np.inf if value else 0.0)
-    return Interval(value, value - half, value + half), 2 * float(stdtr(count - 1, t))
+    return Interval(value, value - half, value + half), 2 * float(stdtr(count - 1, -abs(value) / error))
 
 
 def _finite(values: ArrayLike, what: str, least: int = 1) -> NDArray:
     array = np.asarray(values, dtype=float)
     if array.ndim != 1 or len(array) < least or not np.isfinite(array).all():
-        raise ValueError(f"{what} must be a row of finite numbers, not {array!r}")
+        raise ValueError(f"{what} must be a row of at least {least} finite numbers, not {array!r}")
     return array

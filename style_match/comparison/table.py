@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from style_match.comparison import significance
 from style_match.comparison.estimate import METHODS, Block, Estimate, blocks_of, design_of
-from style_match.comparison.match import Row, keep_common, match, refuse_unlike
+from style_match.comparison.match import Row, keep_common, match, refuse_changed_data, refuse_unlike
 from style_match.comparison.options import PRIMARY, Options
 from style_match.comparison.runs import LeftOut, Run
 from style_match.comparison.seeds import seed_spread
@@ -23,13 +22,16 @@ from style_match.evaluation.table import heading
 
 @dataclass(frozen=True)
 class Difference:
-    """A row minus another one: `metrics` in [-1, 1] with intervals; p and verdict are of the MRR."""
+    """A row minus another one: `metrics` in [-1, 1] with intervals; p and verdict are of the MRR.
+
+    Nothing is tested (p None, no verdict) against chance, and where splits or worlds all differ alike.
+    """
 
     against: str
     metrics: Mapping[str, Interval]
-    p: float
-    p_adjusted: float
-    verdict: str
+    p: float | None
+    p_adjusted: float | None = None
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,13 @@ def make_table(name: str, spec: Mapping[str, Any], runs: Sequence[Run], options:
     """The table `spec` (a node of `conf/table`) of those runs that fit its rows; None where none does.
 
     Raises:
-        UserError: rows that cannot be compared, too few seeds, a common gallery above a test set's or for styles.
+        UserError: rows that cannot be compared, data that changed, too few seeds, a common gallery above a test set's
+            or for styles.
     """
     rows = match(spec, runs)
     if not rows:
         return None
+    refuse_changed_data(name, rows)
     gone = keep_common(name, rows) if "lacking" in options.leave_out else []
     refuse_unlike(name, rows)
     metrics = _metrics(name, spec, rows, options.gallery)
@@ -99,7 +103,7 @@ def make_table(name: str, spec: Mapping[str, Any], runs: Sequence[Run], options:
     scores = {row.name: [block.scores(row, metrics, options.gallery) for block in blocks] for row in rows}
     items = next(iter(rows[0].runs.values())).provenance["data"]["items"]
     estimate = Estimate(design, blocks, items["test"] / items["train"], options)
-    judged = _judged([_result(row, scores, metrics, estimate) for row in rows], options.alpha)
+    judged = _judged([_result(row, rows, scores, metrics, estimate) for row in rows], options.alpha)
     return ResultTable(
         name=name,
         title=spec["title"],
@@ -120,19 +124,34 @@ def make_table(name: str, spec: Mapping[str, Any], runs: Sequence[Run], options:
     )
 
 
-def _result(row: Row, scores: Mapping[str, list[NDArray]], metrics: Sequence[str], estimate: Estimate) -> ResultRow:
+def _result(
+    row: Row, rows: Sequence[Row], scores: Mapping[str, list[NDArray]], metrics: Sequence[str], estimate: Estimate
+) -> ResultRow:
     """Without Holm's correction and verdict, for which all rows are needed."""
-    own = scores[row.name]
-    values = estimate.exact(own) if row.model == "chance" else estimate.means(own)
+    own, values = scores[row.name], _means(row, scores, estimate)
     spread = np.mean([seed_spread(part) for part in own], axis=0)
     difference = None
-    if row.against is not None and row.against in scores:
-        parts = [one - other for one, other in zip(own, scores[row.against], strict=True)]
+    rival = next((other for other in rows if other.name == row.against), None)
+    if rival and "chance" in (row.model, rival.model):
+        # chance is a constant and no second model: signs cannot be flipped, and ranks are skewed about it
+        intervals = [_minus(*pair) for pair in zip(values, _means(rival, scores, estimate), strict=True)]
+        difference = Difference(rival.name, dict(zip(metrics, intervals, strict=True)), None)
+    elif rival:
+        parts = [one - other for one, other in zip(own, scores[rival.name], strict=True)]
         intervals = estimate.differences(parts)
         p = estimate.p_value([part[:, :, metrics.index(PRIMARY)] for part in parts])
-        difference = Difference(row.against, dict(zip(metrics, intervals, strict=True)), p, math.nan, "")
+        difference = Difference(rival.name, dict(zip(metrics, intervals, strict=True)), p)
     cells, spreads = (dict(zip(metrics, column, strict=True)) for column in (values, spread.tolist()))
     return ResultRow(row, cells, spreads, difference)
+
+
+def _means(row: Row, scores: Mapping[str, list[NDArray]], estimate: Estimate) -> list[Interval]:
+    return (estimate.exact if row.model == "chance" else estimate.means)(scores[row.name])
+
+
+def _minus(one: Interval, other: Interval) -> Interval:
+    """Of two, one of which is exact."""
+    return Interval(one.value - other.value, one.low - other.high, one.high - other.low)
 
 
 def _metrics(table: str, spec: Mapping[str, Any], rows: Sequence[Row], gallery: int | None) -> list[str]:
@@ -165,10 +184,11 @@ def _refuse_few_seeds(table: str, rows: Sequence[Row], design: str, min_seeds: i
 
 
 def _judged(rows: Sequence[ResultRow], alpha: float) -> list[ResultRow]:
-    adjusted = iter(significance.holm([row.difference.p for row in rows if row.difference]))
+    tested = [row.difference.p for row in rows if row.difference]
+    adjusted = iter(significance.holm([p for p in tested if p is not None]))
     judged = []
     for row in rows:
-        if row.difference:
+        if row.difference and row.difference.p is not None:
             p = next(adjusted)
             verdict = significance.verdict(row.difference.metrics[PRIMARY], p, alpha)
             row = replace(row, difference=replace(row.difference, p_adjusted=p, verdict=verdict))
@@ -202,12 +222,27 @@ def _chance(row: Row, blocks: Sequence[Block], metrics: Sequence[str], gallery: 
 
 
 def _judgement(rows: Sequence[ResultRow], alpha: float) -> list[str]:
-    if not any(row.difference for row in rows):
-        return []
-    return [
-        f"Verdicts are of the {heading(PRIMARY)}: better or worse where p is at most {alpha:g} after Holm's correction "
-        "over the table and the interval leaves out 0; other differences are description."
-    ]
+    """What the verdicts mean, and what stands in their place where nothing is tested."""
+    label = {row.row.name: row.row.label for row in rows}
+    model = {row.row.name: row.row.model for row in rows}
+    notes = []
+    if any(row.difference and row.difference.verdict for row in rows):
+        notes.append(
+            f"Verdicts are of the {heading(PRIMARY)}: better or worse where p is at most {alpha:g} after Holm's "
+            "correction over the table and the interval leaves out 0; other differences are description."
+        )
+    for row, difference in ((row, row.difference) for row in rows if row.difference):
+        if difference.p is None:
+            name, gap = f"{row.row.label} minus {label[difference.against]}", difference.metrics[PRIMARY]
+            if "chance" in (row.row.model, model[difference.against]):
+                leaves = "leaves" if gap.low > 0 or gap.high < 0 else "does not leave"
+                notes.append(
+                    f"{name}: chance is exact and not tested; the interval is that of the mean, less chance; for the "
+                    f"{heading(PRIMARY)} it {leaves} out 0."
+                )
+            else:
+                notes.append(f"{name}: the same {heading(PRIMARY)} difference everywhere, so no interval and no test.")
+    return notes
 
 
 def _lacking(spec: Mapping[str, Any], rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:

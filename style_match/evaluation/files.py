@@ -15,6 +15,7 @@ def metrics_sections(*, frozen: Result, trained: Result | None = None, val: Resu
     """metrics.json: sections "chance" and "frozen", then "trained" and "val" where there are such results.
 
     `chance`, `frozen` and `trained` are the test split's; `val` is the validation split's under the model reported.
+    With evaluation.csls_k all but `chance` are ranked by CSLS, `val` too, unlike the val/mrr that training logs.
     """
     sections = {"chance": frozen.chance, "frozen": frozen.metrics}
     if trained is not None:
@@ -27,9 +28,10 @@ def metrics_sections(*, frozen: Result, trained: Result | None = None, val: Resu
 def ranks_table(results: Mapping[str, Result]) -> Any:
     """pyarrow table of the queries of each model ("frozen", "trained"), in the order given.
 
-    Columns: model, query, partner, direction, rank (1 is best), gallery (after masking), similarity. For styles the
-    partner is the best ranked profile of the query's class and direction is "among_profiles". Then cluster, the number
-    of the query's connected people, and the scores that do not follow from the rank: precision@k, map@r.
+    Columns: model, query, partner, direction, rank (1 is best), gallery (after masking), similarity (the cosine; with
+    evaluation.csls_k 2 cos - r(query) - r(partner), see `csls`). For styles the partner is the best ranked profile of
+    the query's class and direction is "among_profiles". Then cluster, the number of the query's connected people, and
+    the scores that do not follow from the rank: precision@k, map@r.
     """
     import pyarrow as pa
 
@@ -59,7 +61,8 @@ def ranks_table(results: Mapping[str, Result]) -> Any:
 def answers_table(results: Mapping[str, Result]) -> Any:
     """pyarrow table of each query's first answers: model, query, partner, direction, place, answer, similarity.
 
-    Places count from 1. Other true partners than the one asked for are left out, as in the ranking.
+    Places count from 1. Other true partners than the one asked for are left out, as in the ranking; similarity is that
+    of `ranks_table`.
     """
     import pyarrow as pa
 

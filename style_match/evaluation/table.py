@@ -11,16 +11,23 @@ from rich.table import Table
 from rich.text import Text
 
 ROWS = {"chance": "chance", "frozen": "frozen backbone", "trained": "trained head"}
+BY_CSLS = "the frozen backbone too; val/mrr, by which epochs are selected, is the cosine's."
 _SHORT = {"recall": "R", "precision": "P"}
 
 
 def results_table(
-    sections: Mapping[str, Any], *, width: int, gain: Mapping[str, Any] | None = None, synthetic: bool = False
+    sections: Mapping[str, Any],
+    *,
+    width: int,
+    gain: Mapping[str, Any] | None = None,
+    synthetic: bool = False,
+    csls_k: int | None = None,
 ) -> RenderableType:
     """The test split's rows of metrics.json in percent, with intervals; readable from 80 columns of `width` on.
 
     Where a cell with its interval does not fit on a line, the interval stands below; where the columns do not fit,
-    there are several tables. `gain` is `Evaluator.difference(trained, frozen)`, told in a line. Plain ASCII within.
+    there are several tables. `gain` is `Evaluator.difference(trained, frozen)`, told in a line, as is CSLS where the
+    ranks are by it. Plain ASCII within.
     """
     models = {name: sections[name] for name in ROWS if name in sections}
     frozen = models["frozen"]
@@ -33,7 +40,8 @@ def results_table(
     if not one_line:
         lines = _pack(columns, widest, width - len("backbone"))
     tables = [part for line in lines for part in (_table(models, line, one_line=one_line), Text())]
-    notes = [Text(note, style="dim") for note in _notes(frozen, columns, gain)]
+    by_csls = [] if csls_k is None else [f"Ranked by CSLS (k={csls_k}), {BY_CSLS}"]
+    notes = [Text(note, style="dim") for note in (*by_csls, *_notes(frozen, columns, gain))]
     return Group(Text(title(frozen, synthetic=synthetic) + "\n", style="bold"), *tables, *notes)
 
 
@@ -42,11 +50,12 @@ def print_results(
     *,
     gain: Mapping[str, Any] | None = None,
     synthetic: bool = False,
+    csls_k: int | None = None,
     console: Console | None = None,
 ) -> None:
     """Prints `results_table` to stdout; into a pipe without colour and 80 columns wide (COLUMNS changes that)."""
     console = console or Console()
-    console.print(results_table(sections, width=console.width, gain=gain, synthetic=synthetic))
+    console.print(results_table(sections, width=console.width, gain=gain, synthetic=synthetic, csls_k=csls_k))
 
 
 def title(section: Mapping[str, Any], *, synthetic: bool) -> str:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from style_match.errors import UserError
 from style_match.head.algebra import covariance, leading, shrunk, whitening
 from style_match.head.closed_form import ClosedForm, TrainSet, at_most
 
@@ -34,6 +35,11 @@ class PairLDA(ClosedForm):
         mean = both.mean(0)
         white = whitening(shrunk(covariance(left - right) / 2, self.shrinkage))
         values, vectors = leading(white.T @ covariance(both - mean) @ white, self.dim)
+        if not values[0] > 1:
+            raise UserError(
+                f"With shrinkage {self.shrinkage:g} this head finds no direction in which people differ more than "
+                "partners do: lower head.shrinkage (head.start.shrinkage, head.base.shrinkage), or take another head."
+            )
         self.mean.copy_(mean)
         self.map.copy_(white @ vectors * (values - 1).clamp(min=0).sqrt())
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from style_match.data.image import decode
-from style_match.evaluation.ranks import DIRECTIONS, LEFT_TO_RIGHT, RIGHT_TO_LEFT
+from style_match.evaluation.ranks import DIRECTIONS
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from style_match.gallery import Gallery
     from style_match.score import Scorer, Scores
 
 WRONG, RIGHT, INK, PAPER = "#d9d9d9", "#2a9d57", "#222222", "#ffffff"
@@ -47,7 +45,7 @@ def photos(cfg: DictConfig, scorer: Scorer, scores: Scores) -> list[Strip]:
         query, partner = result.query_ids[number], result.partner_ids[number]
         direction = int(result.ranks.direction[number])
         place = f"{int(result.ranks.rank[number])} of {int(result.ranks.gallery[number])}"
-        answers = _answers(gallery, scores.embedded.embeddings, query, partner, direction)[: options.num_answers]
+        answers = result.answer_ids[number][: options.num_answers]
         shown = [
             ("query", query, False),
             (f"partner: {place}" if gallery.num_left else f"class: {place}", partner, True),
@@ -72,24 +70,6 @@ def photos(cfg: DictConfig, scorer: Scorer, scores: Scores) -> list[Strip]:
 def _spread(count: int, most: int) -> list[int]:
     """At most `most` of the numbers below `count`, evenly spread."""
     return [i * count // most for i in range(most)] if most < count else list(range(count))
-
-
-def _answers(gallery: Gallery, embeddings: torch.Tensor, query: str, partner: str, direction: int) -> list[str]:
-    """The candidates of a query, best first; other true partners, and for styles its own person, are none."""
-    ids, split = gallery.profile_ids, gallery.num_left
-    lefts, rights = range(split), range(split, len(ids))
-    if direction == LEFT_TO_RIGHT:
-        row, candidates = ids.index(query, 0, split), rights
-        masked = {split + right for left, right in gallery.known.tolist() if left == row}
-    elif direction == RIGHT_TO_LEFT:
-        row, candidates = ids.index(query, split), lefts
-        masked = {left for left, right in gallery.known.tolist() if split + right == row}
-    else:
-        row, candidates = ids.index(query), rights
-        masked = {other for other in rights if gallery.known[other] == gallery.known[row]}
-    kept = [other for other in candidates if other not in masked or (split and ids[other] == partner)]
-    order = (embeddings[kept].double() @ embeddings[row].double()).argsort(descending=True, stable=True)
-    return [ids[kept[i]] for i in order.tolist()]
 
 
 def _draw(tiles: list[tuple[str, Image.Image, bool]], side_px: int) -> Image.Image:

@@ -140,3 +140,10 @@ def test_photos_are_one_word_beside_any_such_logger(step, chosen):
     assert config(f"logger={chosen}").logger.log_images is False
     assert step(f"logger={chosen}", "logger.log_images=true", "logger.images.num_queries=3") == 0
     assert step.configs[0].logger.log_images is True
+
+
+def test_no_more_answers_are_shown_than_are_kept(step):
+    words = ("logger=wandb", "logger.log_images=true", "logger.images.num_answers=20")
+    assert step(*words) == 2
+    assert step.err == "logger.images.num_answers=20 is above evaluation.num_answers=10: raise that one too.\n"
+    assert step(*words, "evaluation.num_answers=20") == 0, step.err

@@ -47,6 +47,8 @@ def test_help(step):
         (("sweep=empty", "report.gallery=1"), "report.gallery=1: Write a whole number of at least 2, or null."),
         (("sweep=empty", "report.min_group=0"), "report.min_group=0"),
         (("sweep=empty", "report.hub_k=0"), "report.hub_k=0"),
+        (("sweep=empty", "report.num_hubs=-1"), "report.num_hubs=-1"),
+        (("sweep=empty", "report.num_answers=0"), "report.num_answers=0"),
         (("sweep=empty", "report.num_queries=-1"), "report.num_queries=-1"),
         (("sweep=empty", "report.thumbnails=maybe"), "report.thumbnails=maybe: Write true or false."),
         (("sweep=empty", "report.thumbnail_px=1"), "report.thumbnail_px=1"),
@@ -111,6 +113,13 @@ def test_an_unfinished_cell_is_said_before_what_it_makes_lack(ask, step, tmp_pat
     words = ("report.leave_out=[unfinished,lacking]", "report.min_seeds=2")
     assert ask("sweep=sweep", "table=table3", *words) == 0, step.err
     assert "Left out: dim256_tau0.1" in (tmp_path / "sweep" / "report" / "table3.md").read_text()
+
+
+def test_nothing_that_is_finished_is_nothing_to_report(ask, step, tmp_path):
+    (write_run(tmp_path / "sweep" / "begun") / "metrics.json").unlink()
+    assert ask("sweep=sweep", "table=table3", "report.leave_out=[unfinished]") == 2
+    assert "sweep=sweep: nothing is left to report" in step.err
+    assert not (tmp_path / "sweep" / "report").exists()
 
 
 def test_an_old_report_in_the_sweep_is_no_run(ask, step, tmp_path):

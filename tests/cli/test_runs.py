@@ -265,3 +265,32 @@ def test_photos_of_ones_own_need_their_kind_of_data(step):
     assert "For your own write data=couples data.root=photos" in step.err
     assert step("data=demo_couples", "data.root=photos") == 0, step.err
     assert step("data=couples", "data.root=photos") == 0, step.err
+
+
+@pytest.mark.parametrize("words", [("seed=0,1",), ("split.folds=3,5",), ("recipe=paper,pair_lda",), ("seed=range(3)",)])
+def test_several_values_need_m(step, words):
+    assert step(*words) == 2
+    assert step.err == f"{words[0]}: several values are a sweep: add -m, or write one value.\n"
+
+
+@pytest.mark.parametrize("words", [("sweep=a,b",), ("sweep=a", "table=table1,table2")])
+def test_a_report_is_of_one_folder(step, words):
+    assert step(*words, step="report") == 2
+    assert step.err.startswith(f"{words[-1]}: ") and "the one folder that holds all runs" in step.err
+    assert len(step.err.splitlines()) == 1
+
+
+def test_a_recipe_over_a_run_is_answered_with_the_runs_name(step, tmp_path):
+    run = write_run(tmp_path / "old")
+    assert step(f"run={run}", "recipe=pair_lda") == 2
+    assert f"recipe=pair_lda: run={run} has its own config; leave recipe out." in step.err
+
+
+def test_csls_of_a_run_is_taken_back_by_a_word_that_can_be_written(step, tmp_path):
+    evaluation = OmegaConf.load(cli.conf_dir() / "evaluation" / "default.yaml")
+    evaluation.csls_k = 10
+    run = write_run(tmp_path / "old", evaluation=evaluation)
+    words = (f"run={run}", "data=demo_styles")
+    assert step(*words, step="evaluate") == 2
+    assert "write evaluation.csls_k=null" in step.err
+    assert step(*words, "evaluation.csls_k=null", step="evaluate") == 0, step.err

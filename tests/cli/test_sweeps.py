@@ -1,7 +1,10 @@
 """The cells of a sweep: how many there are, what their folders are called, what is said of them."""
 
 import json
+import os
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from style_match.errors import UserError
 from style_match.plan import folds_without_fold
+from style_match.run import RunFolder
 from style_match.sweep import MAX_NAME, cell_name
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def folder() -> Path:
@@ -48,7 +55,7 @@ def test_a_long_name_is_cut_and_stays_its_own():
 
 def test_only_what_is_swept_is_in_the_name(step):
     seen = []
-    words = ("-m", "seed=0,1", "head.dim=64", "loss=infonce", "+head.more=1", "hydra.sweep.dir=some where")
+    words = ("-m", "seed=5", "seed=0,1", "head.dim=64", "loss=infonce", "+head.more=1", "hydra.sweep.dir=some where")
     assert step(*words, work=lambda cfg: seen.append(folder())) == 0, step.err
     assert [(path.parent.name, path.name) for path in seen] == [("some where", "seed=0"), ("some where", "seed=1")]
 
@@ -129,3 +136,60 @@ def test_a_sweep_that_is_stopped_says_how_to_go_on(step):
 def test_a_sweep_of_evaluations_does_not_promise_to_go_on(step):
     assert step("-m", "pooling=eos,mean", step="evaluate") == 0, step.err
     assert "Sweep: " in step.err and "goes on" not in step.err
+
+
+def finish_or_refuse(cfg):
+    if (folder() / "metrics.json").exists():
+        raise UserError("holds a run with another head.dim")
+    (folder() / "metrics.json").write_text("{}")
+
+
+def test_a_refused_cell_stays_a_finished_one(step):
+    words = ("-m", "seed=0,1", "hydra.sweep.dir=here")
+    assert step(*words, work=finish_or_refuse) == 0
+    assert step(*words, work=finish_or_refuse) == 2
+    assert "2 cells finished, 0 failed" in step.err and "2 cells of the sweep failed:\n  seed=0: holds" in step.err
+    assert {path.name for path in Path("here").rglob("*")} == {"seed=0", "seed=1", "metrics.json", "multirun.yaml"}
+
+
+@pytest.mark.slow
+def test_another_command_in_the_same_folder_takes_no_failure_away(step):
+    """A second command begins and ends there while the first has failed a cell and is at its next."""
+
+    def work(cfg):
+        if cfg.seed == 0:
+            raise UserError("seed 0 is unlucky")
+        second = "from style_match import cli; cli.main('train', lambda cfg: None)"
+        words = [sys.executable, "-c", second, "-m", "seed=2,3", "hydra.sweep.dir=here"]
+        subprocess.run(words, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
+    assert "1 cell of the sweep failed:\n  seed=0: seed 0 is unlucky  (here/seed=0)" in step.err
+    assert Path("here/seed=0/failed.json").exists()
+
+
+def test_a_cell_that_another_process_runs_is_not_noted_as_failed(step):
+    held = []
+
+    def work(cfg):
+        held.append(RunFolder(Path("here/seed=0"), resume=True))
+
+    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
+    assert "1 cell of the sweep failed:\n  seed=1: Another process is writing" in step.err
+    assert not list(Path("here").glob("*/failed.json"))
+
+
+def test_word_of_a_failure_goes_when_its_cell_runs_again(step):
+    def work(cfg):
+        RunFolder(folder(), resume=True)
+        if not unlucky:
+            assert not (folder() / "failed.json").exists()
+        for seed in unlucky:
+            raise UserError(f"seed {seed} is unlucky")
+
+    unlucky = [0]
+    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
+    assert len(list(Path("here").glob("*/failed.json"))) == 2
+    unlucky = []
+    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 0, step.err
+    assert not list(Path("here").glob("*/failed.json"))

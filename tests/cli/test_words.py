@@ -64,9 +64,9 @@ def test_grammar_errors_stay_hydras(step):
     assert "Traceback" not in step.err
 
 
-def test_commas_without_m_stay_hydras(step):
-    assert step("loss=triplet,infonce") == 1
-    assert "--multirun" in step.err
+def test_commas_without_m_are_told_to_add_it(step):
+    assert step("loss=triplet,infonce") == 2
+    assert "-m" in step.err and "loss=triplet,infonce" in step.err
 
 
 def test_a_missing_launcher_names_its_extra(step, monkeypatch):

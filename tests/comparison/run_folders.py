@@ -44,7 +44,7 @@ def write_run(
     ranks: Mapping[str, Sequence[int]] | None = None,
     num_couples: int = 12,
     data: str = "d" * 64,
-    root: Path | str = "/gone",
+    root: Path | str | None = None,
     synthetic: bool = True,
     choices: Mapping[str, Any] | None = None,
     items: Mapping[str, int] | None = None,
@@ -59,7 +59,8 @@ def write_run(
     """A finished run; `config` are dotted paths with `__` for dots, such as `head__dim=256`.
 
     Couple i is `f<names[i]>` and `m<names[i]>`, a cluster of its own; queries are all left ones, then all right ones.
-    Frozen ranks depend on the test set alone, trained ones also on the seed, head and loss; `ranks` gives them.
+    The dataset folder is `root`, one that is not there by default. Frozen ranks depend on the test set alone, trained
+    ones also on the seed, head and loss; `ranks` gives them.
     """
     names = names or [f"{i:03d}" for i in range(num_couples)]
     size = gallery or len(names)
@@ -95,7 +96,11 @@ def write_run(
     provenance = {
         "synthetic": synthetic,
         "choices": {"row": None, "recipe": None, **(choices or {})},
-        "data": {"folder": str(root), "fingerprint": data, "items": {"train": 56, "test": 12, **(items or {})}},
+        "data": {
+            "folder": str(root or f"/gone/{data[:8]}"),
+            "fingerprint": data,
+            "items": {"train": 56, "test": 12, **(items or {})},
+        },
         "features": {"key": key},
         "code": code,
         "git": None,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from style_match.comparison.render import markdown
 from style_match.comparison.runs import read_runs
 from style_match.comparison.table import make_table
 from style_match.errors import UserError
@@ -101,6 +102,36 @@ def test_worlds_have_a_paired_t(tmp_path, options):
     assert (interval.low, interval.value, interval.high) == pytest.approx((low, gap.mean(), high))
 
 
+def test_worlds_that_differ_alike_have_no_verdict(tmp_path, options):
+    ranks = {"a": [2, 4] * 12, "b": [1, 3] * 12}
+    for world in "abc":
+        for name, how in (("a", WIDE), ("b", {})):
+            write_run(tmp_path / f"{world}{name}", data=world * 64, ranks={"trained": ranks[name]}, **how)
+    table = table_of(tmp_path, options)
+    difference = table.rows[1].difference
+    assert (difference.p, difference.p_adjusted, difference.verdict) == (None, None, "")
+    assert "tau 0.2 minus dim 512: the same MRR difference everywhere, so no interval and no test." in table.notes
+    assert not any("Verdicts" in note for note in table.notes)
+    row = markdown(table).split("| tau 0.2 | dim 512 |")[1].splitlines()[0]
+    assert row.endswith(f"| {100 * (2 / 3 - 3 / 8):+.1f} |  |  |  |"), "no bounds that look exact"
+
+
+def test_one_dataset_before_and_after_a_change_is_not_two(tmp_path, options):
+    for version in "de":
+        for name, how in (("a", WIDE), ("b", {})):
+            write_run(tmp_path / version / name, data=version * 64, root="/couples", **how)
+    with pytest.raises(UserError, match=r"the dataset /couples changed between the runs .*/d/. \(dddddddd\) and .*/e/"):
+        table_of(tmp_path, options)
+
+
+def test_worlds_may_be_drawn_in_one_folder_in_turn(tmp_path, options):
+    for world in range(2):
+        for name, how in (("a", WIDE), ("b", {})):
+            how = {**how, "data__world_seed": world, "root": "/drawn", "data": f"{world}" * 64}
+            write_run(tmp_path / f"{world}{name}", **how)
+    assert table_of(tmp_path, options).design == "worlds"
+
+
 def test_splits_that_are_one_and_the_same_are_no_repetition(tmp_path, options):
     """A split column of the user's holds for every split.seed."""
     for seed in range(2):
@@ -144,7 +175,7 @@ def test_test_share_is_that_of_the_runs(tmp_path, options):
     splits(tmp_path, range(3), items={"train": 12, "test": 12})
     wide = table_of(tmp_path, options).rows[1].difference
     for path in tmp_path.iterdir():
-        data = {"folder": "/gone", "fingerprint": "d" * 64, "items": {"train": 1200, "test": 12}}
+        data = {"folder": "/gone/dddddddd", "fingerprint": "d" * 64, "items": {"train": 1200, "test": 12}}
         rewrite_json(path / "provenance.json", data=data)
     narrow = table_of(tmp_path, options).rows[1].difference
     ratio = (wide.metrics["mrr"].high - wide.metrics["mrr"].value) / (

@@ -1,10 +1,14 @@
 """Which runs stand in which row, and which rows are not compared."""
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
-from style_match.comparison.match import keep_common, match, refuse_unlike
+from style_match import cli
+from style_match.comparison.match import OF_RECIPE, keep_common, match, refuse_unlike
 from style_match.comparison.runs import read_runs
 from style_match.errors import UserError
+from style_match.run import leaves
 from tests.comparison.run_folders import rewrite_json, spec, table3, write_run
 
 
@@ -115,18 +119,48 @@ def test_poolings_are_told_apart_by_their_group(tmp_path):
     assert [row.name for row in rows] == ["eos", "mean"]
 
 
-def test_recipes_may_differ_in_everything_but_the_questions(tmp_path):
-    table = spec("table3") | {
-        "where": {},
-        "rows": {name: {"label": name, "model": "trained", "where": {"choices.recipe": name}} for name in "ab"},
-    }
+def rows_of_recipes(names, folder):
+    rows = {name: {"label": name, "model": "trained", "where": {"choices.recipe": name}} for name in names}
+    return match(spec("table3") | {"where": {}, "rows": rows}, read_runs(folder)[0])
+
+
+def test_recipes_may_differ_in_what_recipes_set(tmp_path):
     write_run(tmp_path / "a", choices={"recipe": "a"})
     write_run(tmp_path / "b", choices={"recipe": "b"}, key="layer 12", optimizer__lr=1.0, head={"dim": 3})
-    refuse_unlike("recipes", match(table, read_runs(tmp_path)[0]))
+    refuse_unlike("recipes", rows_of_recipes("ab", tmp_path))
     write_run(tmp_path / "c" / "a", seed=1, choices={"recipe": "a"})
     write_run(tmp_path / "c" / "b", seed=1, choices={"recipe": "b"}, gallery=20)
     with pytest.raises(UserError, match="they differ in gallery"):
-        refuse_unlike("recipes", match(table, read_runs(tmp_path / "c")[0]))
+        refuse_unlike("recipes", rows_of_recipes("ab", tmp_path / "c"))
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"backbone__name": "qwen"}, "backbone.name"),
+        ({"split__fractions": [0.8, 0.1, 0.1]}, "split.fractions"),
+        ({"data__label_column": "x"}, "data.label_column"),
+        ({"evaluation__confidence": 0.9}, "evaluation.confidence"),
+        ({"prompt": {"name": "metadata"}}, "prompt.name"),
+        ({"sampler__batch_size": 8}, "sampler.batch_size"),
+    ],
+)
+def test_recipes_do_not_differ_in_what_no_recipe_sets(tmp_path, other, said):
+    write_run(tmp_path / "a", choices={"recipe": "a"}, evaluation__csls_k=10, backbone__layer=2)
+    write_run(tmp_path / "b", choices={"recipe": "b"}, key="other", head__dim=3)
+    write_run(tmp_path / "c", choices={"recipe": "c"}, **other)
+    made = rows_of_recipes("abc", tmp_path)
+    refuse_unlike("recipes", made[:2])
+    with pytest.raises(UserError, match=f"rows a and c cannot .* they differ in {said} \\("):
+        refuse_unlike("recipes", [made[0], made[2]])
+
+
+def test_what_recipes_set_is_what_recipe_rows_may_differ_in():
+    for path in (cli.conf_dir() / "recipe").glob("*.yaml"):
+        made = yaml.safe_load(path.read_text(encoding="utf-8"))
+        groups = [next(iter(one)).removeprefix("override /") for one in made.pop("defaults") if isinstance(one, dict)]
+        for option in [*groups, *leaves(OmegaConf.create(made))]:
+            assert any(option == one or option.startswith(f"{one}.") for one in OF_RECIPE), (path.name, option)
 
 
 def test_what_lacks_is_listed_and_left_out_on_request(tmp_path):

@@ -65,7 +65,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(dataset):
 def test_best_and_worst_queries_with_their_answers(tmp_path):
     write_run(tmp_path / "a", num_couples=8)
     (run,), _ = read_runs(tmp_path)
-    best, worst = queries(run, "trained", 3)
+    best, worst = queries(run, "trained", 3, 4)
     ranks = read_ranks(tmp_path / "a", "trained")
     ordered = sorted(ranks.values())
     assert [row["rank"] for row in best] == ordered[:3]
@@ -74,8 +74,8 @@ def test_best_and_worst_queries_with_their_answers(tmp_path):
     for row in best + worst:
         assert row["rank"] == ranks[row["query"], row["direction"]]
         own = [a for a in answers if (a["model"], a["query"]) == ("trained", row["query"])]
-        assert row["answers"] == [a["answer"] for a in sorted(own, key=lambda a: a["place"])][:5]
-        assert row["rank"] > 5 or row["answers"][row["rank"] - 1] == row["partner"]
+        assert row["answers"] == [a["answer"] for a in sorted(own, key=lambda a: a["place"])][:4]
+        assert row["rank"] > 4 or row["answers"][row["rank"] - 1] == row["partner"]
 
 
 def test_hubs_are_counted_over_the_first_answers(tmp_path):
@@ -83,18 +83,35 @@ def test_hubs_are_counted_over_the_first_answers(tmp_path):
         write_run(tmp_path / f"{seed}", seed=seed)
     rows, _ = rows_and_report(tmp_path)
     for row in rows:
-        found = hubs(row, 4)
+        found = hubs(row, 4, 5)
         times = dict.fromkeys([side + f"{i:03d}" for side in "fm" for i in range(12)], 0)
         for line in pq.read_table(tmp_path / "0" / "answers.parquet").to_pylist():
             if line["model"] == row.model and line["place"] <= 4:
                 times[line["answer"]] += 1
         assert (found.k, found.gallery) == (4, 24)
         assert found.never_count == list(times.values()).count(0)
+        assert len(found.top) == 5 and len(hubs(row, 4, 2).top) == 2
         assert found.top[0][1] == max(times.values()) and all(times[name] == count for name, count in found.top)
         mean = sum(times.values()) / 24
         moments = [sum((count - mean) ** power for count in times.values()) / 24 for power in (2, 3)]
         assert found.skewness == pytest.approx(moments[1] / moments[0] ** 1.5)
-    assert hubs(rows[0], 99).k == 10, "no more than were kept"
+    assert hubs(rows[0], 99, 5).k == 10, "no more than were kept"
+
+
+def test_runs_without_answers_have_a_page_that_says_so(tmp_path):
+    """As with evaluation.num_answers=0."""
+    for seed in range(3):
+        path = write_run(tmp_path / f"{seed}", seed=seed) / "answers.parquet"
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
+    rows, _ = rows_and_report(tmp_path)
+    assert hubs(rows[0], 10, 5) is None
+    seen = Tags(shown(tmp_path)).text
+    assert seen.count("no answers were kept: evaluation.num_answers=0") == 2 and "Best queries" in seen
+
+
+def test_as_many_answers_are_listed_as_are_asked_for(dataset):
+    seen = Tags(shown(dataset, num_answers=3)).text
+    assert seen.count("first 3 answers") == 2
 
 
 def test_a_style_page_counts_profiles_that_nobody_asks_for(tmp_path):
@@ -104,7 +121,7 @@ def test_a_style_page_counts_profiles_that_nobody_asks_for(tmp_path):
     runs, _ = read_runs(tmp_path)
     table = make_table("style", spec("style") | {"metrics": ["precision@5", "mrr"]}, runs, Options.from_config(report))
     frozen = table.rows[0].row
-    found = hubs(frozen, 3)
+    found = hubs(frozen, 3, 5)
     assert found.gallery == 9
     text = page([table], tmp_path, report, left_out=[])
     assert [trace["name"] for trace in figure(text, "recall-style")] == [row.row.label for row in table.rows]

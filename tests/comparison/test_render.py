@@ -63,6 +63,8 @@ def test_markdown_says_values_papers_numbers_and_that_they_are_not_comparable(ta
     assert paper == ["*paper (synthetic data, not comparable)*", "*6.7*", "*13.3*", "", ""]
     assert re.fullmatch(r"\d+\.\d<br>\d+\.\d-\d+\.\d", frozen[3])
     assert rows[4][0] == "Ours" and float(rows[4][4]) == pytest.approx(100 * table.rows[2].seed_sd["mrr"], abs=0.05)
+    assert differences[0][:2] == ["Qwen3-VL, frozen", "Random"] and differences[0][5:] == ["", "", ""]
+    assert "frozen minus Random: MRR" in render.latex(table) and "None" not in render.latex(table)
     assert differences[1][:2] == ["Ours", "Qwen3-VL, frozen"]
     assert differences[1][-1] == f"**{table.rows[2].difference.verdict}**"
     assert re.fullmatch(r"[+-]\d+\.\d<br>\[[+-]\d+\.\d, [+-]\d+\.\d\]", differences[1][4])
@@ -121,7 +123,7 @@ def test_csv_gives_every_number_back(table, sweep, options):
                 assert line["data"] == "synthetic" and "nan" not in line.values()
                 assert line["paper"] == str(row.row.paper.get(metric, ""))
                 assert (line["difference"] == "") == (row.difference is None)
-                assert (line["p"] != "") == (row.difference is not None and metric == "mrr")
+                assert (line["p"] != "") == (row.row.against not in (None, "random") and metric == "mrr")
     ours = found["table1", "ours", "mrr"]
     assert float(ours["p_holm"]) == table.rows[2].difference.p_adjusted
     assert (ours["against"], ours["paper"]) == ("frozen", "21.6")
@@ -156,4 +158,5 @@ def test_six_metrics_fit_into_eighty_columns(table):
 
 
 def test_p_values():
-    assert [render.p_text(p) for p in (1.0, 0.0494, 0.001, 0.0009)] == ["1.000", "0.049", "0.001", "< 0.001"]
+    shown = ["1.000", "0.049", "0.001", "< 0.001", ""]
+    assert [render.p_text(p) for p in (1.0, 0.0494, 0.001, 0.0009, None)] == shown

@@ -49,6 +49,16 @@ def test_what_a_newer_run_replaced_is_passed_over(tmp_path):
     assert len(read_runs(inside)[0]) == 1, "asked for by name it is read"
 
 
+def test_what_lies_inside_of_a_run_is_no_run(tmp_path):
+    """W&B online leaves a config.yaml of its own in the run's folder."""
+    run = write_run(tmp_path / "a")
+    (run / "wandb" / "run-1" / "files").mkdir(parents=True)
+    (run / "wandb" / "run-1" / "files" / "config.yaml").write_text("wandb_version: 1")
+    for folder in (tmp_path, run):
+        runs, left_out = read_runs(folder)
+        assert ([one.folder for one in runs], left_out) == ([run], [])
+
+
 def test_unfinished_and_failed_runs_are_counted_named_and_left_out_on_request(tmp_path):
     write_run(tmp_path / "good")
     (write_run(tmp_path / "begun") / "metrics.json").unlink()

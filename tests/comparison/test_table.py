@@ -73,6 +73,10 @@ def test_chance_is_exact_and_the_frozen_model_is_counted_once(tmp_path, options)
     assert frozen.metrics["mrr"].value == pytest.approx(mean([one], "mrr", "frozen"))
     assert frozen.difference.metrics["mrr"].value == pytest.approx(mean([one], "mrr", "frozen") - exact["mrr"]["value"])
     assert math.isnan(frozen.seed_sd["mrr"])
+    assert (frozen.difference.p, frozen.difference.p_adjusted, frozen.difference.verdict) == (None, None, "")
+    own, gap = frozen.metrics["mrr"], frozen.difference.metrics["mrr"]
+    assert (gap.low, gap.high) == pytest.approx((own.low - exact["mrr"]["value"], own.high - exact["mrr"]["value"]))
+    assert ours.difference.p_adjusted == ours.difference.p, "Holm's correction is over what is tested"
     trained = [cells["dim512_tau0.2", seed] for seed in (0, 1, 2)]
     by_couple = gaps(trained, [one] * 3, "mrr", ("trained", "frozen"))
     assert ours.difference.metrics["mrr"].value == pytest.approx(np.mean(list(by_couple.values())))
@@ -80,6 +84,16 @@ def test_chance_is_exact_and_the_frozen_model_is_counted_once(tmp_path, options)
         "24 queries in one test set, gallery 12, 3 seeds.",
         "Chance, exact: R@5 41.7, R@10 83.3, MRR 25.9 %.",
     )
+
+
+@pytest.mark.parametrize(("skill", "said"), [(9.0, "leaves"), (1 / 3, "does not leave")])
+def test_whether_the_interval_leaves_chance_out_is_said_in_words(tmp_path, options, skill, said):
+    write_run(tmp_path / "a", skill=skill, num_couples=40)
+    table = table_of(tmp_path, replace(options, min_seeds=1), "table1")
+    gap = table.rows[1].difference.metrics["mrr"]
+    assert (said == "leaves") == (gap.low > 0 or gap.high < 0)
+    (note,) = [note for note in table.notes if "chance is exact" in note]
+    assert note.startswith("Qwen3-VL, frozen minus Random: ") and note.endswith(f"for the MRR it {said} out 0.")
 
 
 def test_too_few_seeds_are_refused_or_said(tmp_path, options):

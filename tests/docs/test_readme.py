@@ -39,6 +39,8 @@ def smaller(line: str) -> list[str]:
     words = list(SMALLER.get(step, []))
     if step == "train":
         words += SMALLER_TRAINING[:1] if identity else SMALLER_TRAINING
+    if step not in SMALLER:
+        return words
     data = given.get("data", "demo_styles" if given.get("experiment") == "style" else "demo_couples")
     return words + ([SMALLER_DATA[data]] if data in SMALLER_DATA and ("run" not in given or "data" in given) else [])
 

@@ -74,3 +74,10 @@ def test_styles_tell_both_readings_of_recall(evaluator):
     text = printed(metrics_sections(frozen=evaluator().styles(rows, list(labels), labels)), width=80)
     assert all(name in text for name in ("R@5", "P@5", "MAP@R", "MRR", "P@k: share of the top k"))
     assert "alone in their class: 1" in text
+
+
+def test_csls_is_named_with_what_it_ranks(couples):
+    sections, gain = couples
+    told = "Ranked by CSLS (k=10), the frozen backbone too; val/mrr, by which epochs are selected, is the cosine's."
+    assert told in " ".join(printed(sections, gain, width=80, csls_k=10).split())
+    assert "CSLS" not in printed(sections, gain, width=80)

@@ -221,3 +221,9 @@ def test_a_column_that_never_changes_does_not_break_a_ridge():
 def test_a_ridge_goes_in_a_direction_that_there_is():
     with pytest.raises(UserError, match=r"head\.direction=up: write one of both"):
         Ridge(in_dim=D, strength=1.0, direction="up")
+
+
+def test_shrinkage_that_leaves_no_direction_is_named():
+    head = PairLDA(in_dim=D, dim=5, shrinkage=1e4)
+    with pytest.raises(UserError, match=r"shrinkage 10000 .*lower head\.shrinkage"):
+        head.fit_closed(couples())

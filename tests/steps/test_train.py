@@ -98,6 +98,29 @@ def test_a_killed_run_goes_on_to_the_same_result(first: Path, step, tmp_path: Pa
     assert metrics(folder) == metrics(first)
 
 
+BROKEN_LOGGER = """
+from style_match.logger.csv import CSV
+
+class Broken(CSV):
+    def log_outcome(self, outcome):
+        raise KeyboardInterrupt
+"""
+
+
+def test_a_run_is_whole_only_when_the_loggers_have_its_results(first: Path, step, tmp_path: Path):
+    """Stopped while it tells a logger what it ends with, a run goes on, and tells it."""
+    (tmp_path / "broken_logger.py").write_text(BROKEN_LOGGER)
+    folder, broken = tmp_path / "run", "logger.csv._target_=broken_logger.Broken"
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    step("train", *SMALL, broken, f"hydra.run.dir={folder}", code=130, PYTHONPATH=path)
+    assert (folder / "report.html").exists() and not (folder / "metrics.json").exists()
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("broken_logger.Broken", "style_match.logger.csv.CSV"))
+    step("train", f"run={folder}", "ckpt_path=last")
+    assert metrics(folder) == metrics(first)
+    assert "test/trained/mrr" in (folder / "csv" / "version_1" / "metrics.csv").read_text()
+
+
 def test_a_run_goes_on_as_it_began_or_not_at_all(first: Path, step, tmp_path: Path):
     moved = shutil.copytree(first, tmp_path / "moved")
     changed = step("train", f"run={moved}", "ckpt_path=last", "loss.temperature=0.3", code=2)
@@ -148,7 +171,11 @@ def test_mistakes_are_answered_before_anything_is_computed(step, tmp_path: Path)
     too_few = step("train", *words, "sampler.batch_size=64", code=2)
     too_deep = step("train", *words, "evaluation.ks=[50]", code=2)
     assert "sampler.batch_size" in too_few.stderr and "evaluation.ks" in too_deep.stderr
-    assert "features:" not in too_few.stderr + too_deep.stderr
+    wide = ("sampler.batch_size=8", "head=pair_lda", "head.dim=999", f"hydra.run.dir={tmp_path / 'run'}")
+    too_wide = step("train", *words, *wide, code=2)
+    assert "head.dim=999 must be from 1 to 160" in too_wide.stderr
+    assert not (tmp_path / "run" / "config.yaml").exists(), "the folder stays free"
+    assert "features:" not in too_few.stderr + too_deep.stderr + too_wide.stderr
     no_folder = step("train", f"hydra.run.dir={data / 'profiles.csv'}", code=2)
     assert "hydra.run.dir" in no_folder.stderr and "Traceback" not in no_folder.stderr
 
