@@ -25,7 +25,7 @@ MAX_NAME = 120  # characters of a cell's folder; file systems allow 255 bytes
 def cell_name(swept: str, number: int) -> str:
     """The folder of a cell: what is swept, such as "head.dim=256,seed=0"; the number where nothing is."""
     name = re.sub(r"[^-\w.,=+@]+", "_", swept)
-    if name != swept or len(name) > MAX_NAME:
+    if name != swept or len(name) > MAX_NAME or not name.strip("."):
         name = f"{name[:MAX_NAME]}-{hashlib.sha256(swept.encode()).hexdigest()[:8]}"
     return name if swept else str(number)
 

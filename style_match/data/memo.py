@@ -63,7 +63,7 @@ class Memo:
                 return []
             try:
                 return self._open().execute(statement, values).fetchall()
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: a damaged file's own words
                 self._given_up = True
                 self._warn(f"cannot be used ({error})")
                 return []

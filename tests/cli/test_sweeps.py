@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from style_match.errors import UserError
@@ -38,6 +38,7 @@ def test_a_cell_is_called_after_what_is_swept(swept, name):
     assert cell_name(swept, 7) == name
 
 
+@example(".", "..")
 @given(
     st.text(string.printable + "ßé한", min_size=1, max_size=300), st.text(string.printable, min_size=1, max_size=300)
 )
