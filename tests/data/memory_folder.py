@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from style_match.data.folder import Couple, DatasetFolder, Photo
+from style_match.data.folds import make_fold
 from style_match.data.split import Split, make_split
 
 FRACTIONS = (0.7, 0.15, 0.15)
@@ -47,3 +48,19 @@ def counts(split: Split) -> tuple[int, ...]:
 
 def singles(number: int, start: int = 0) -> list[tuple[str, str]]:
     return [(f"f{i}", f"m{i}") for i in range(start, start + number)]
+
+
+def folds_of(
+    folder: DatasetFolder, store: Path, folds: int = 5, seed: int = 0, fractions: tuple = FRACTIONS
+) -> list[Split]:
+    return [
+        make_fold(folder, folds=folds, fold=fold, seed=seed, fractions=fractions, store=store) for fold in range(folds)
+    ]
+
+
+def places(splits: list[Split]) -> dict[str, tuple[str, ...]]:
+    """Item -> its split in each fold; every item is in one test part."""
+    assert len({tuple(split.name_of) for split in splits}) == 1, "the folds hold the same items"
+    found = {item: tuple(split.name_of[item] for split in splits) for item in splits[0].name_of}
+    assert all(words.count("test") == 1 for words in found.values())
+    return found
