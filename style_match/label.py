@@ -1,0 +1,271 @@
+"""`python -m style_match.label`: asks a labeler what a schema wants to know of each photo, and writes metadata.jsonl.
+
+Every answer is kept in `labels.sqlite` in `out`, addressed by all that decides it (photo, prompt, schema, model,
+options), and is never asked for again. metadata.jsonl is made from it: of each photo and schema the last answer, and
+those of several schemas side by side, the last command winning where both have an attribute. An answer that is
+superseded stays in the ledger and counts again when its command is given again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from style_match import cli
+from style_match.data.synthetic import is_synthetic
+from style_match.errors import UserError
+from style_match.progress import bar, say
+
+if TYPE_CHECKING:
+    from style_match.labeler.answer import Labeler
+    from style_match.labeler.audit import HumanLabels
+    from style_match.labeler.ledger import Ledger
+    from style_match.labeler.request import Request
+    from style_match.labeler.written import Failure
+    from style_match.schema import Schema
+
+# options of `labeler` that are the step's, whoever labels; the others are the constructor's
+COMMON = ("language", "max_side_px", "jpeg_quality", "concurrency", "max_cost_usd", "dry_run", "audit")
+DRY_RUN = "dry_run.jpg"
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Those that may be asked about, by image: hash of the bytes, and file; the others with the reason."""
+
+    sha256: dict[str, str]
+    paths: dict[str, Path]
+    left_out: "list[Failure]"
+
+
+def run(cfg: DictConfig) -> None:
+    """Label the photos of `images` with `schema` by `labeler`, and write into `out`.
+
+    Raises:
+        UserError: bad photos, schema, profiles or audit; another's metadata.jsonl; too much money; the labeler says
+            stop; at the end, more than `max_failed_share` of the photos without an answer. What was answered is kept.
+    """
+    from style_match.labeler.audit import read_human_labels
+    from style_match.labeler.ledger import Ledger
+    from style_match.labeler.written import refuse_foreign
+    from style_match.schema import Schema
+
+    choices = HydraConfig.get().runtime.choices
+    schema = Schema.from_config(cfg.schema, file=f"schema/{choices['schema']}.yaml")
+    images = Path(cfg.images).expanduser()
+    out = Path(cfg.out).expanduser() if cfg.out else images
+    photos = _find(cfg, images, out)
+    audit = cfg.labeler.audit
+    human = read_human_labels(Path(audit).expanduser(), schema, photos.sha256) if audit else None
+    labeler = _make_labeler(cfg, schema, out)
+    requests = _make_requests(cfg, schema, photos, labeler)
+    is_drawn = choices["labeler"] == "demo" or is_synthetic(images)
+    title = "synthetic data" if is_drawn else f"labeler={choices['labeler']}"
+    with Ledger(out) as ledger:
+        if cfg.labeler.dry_run:
+            _show_one(labeler, requests[0], out)
+            return
+        gone = refuse_foreign(out, images, ledger) - set(photos.sha256)
+        lines, failed = _label(cfg, labeler, requests, ledger, photos, out)
+    if gone:
+        say(f"{len(gone)} photos of the former metadata.jsonl are not asked about any more; it has no line of them now")
+    _conclude(schema, lines, failed, len(photos.sha256), title)
+    print(f"\n{out / 'metadata.jsonl'}\n{out / 'failed.csv'}")
+    if human is not None:
+        _audit(cfg, human, lines, schema, out, title)
+    if len(failed) > cfg.max_failed_share * len(photos.sha256):
+        raise UserError(
+            f"{len(failed)} of {len(photos.sha256)} photos have no answer, more than max_failed_share="
+            f"{cfg.max_failed_share:g}: {out / 'failed.csv'} says why. The same command asks for them again."
+        )
+
+
+def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
+    """The photos, those left out that nobody may be asked about or that cannot be read."""
+    from style_match.data.fingerprint import Fingerprints
+    from style_match.drawing import cache_root
+    from style_match.labeler.audit import FOLDER, PAGE
+    from style_match.labeler.consent import without_consent
+    from style_match.labeler.photos import check_photos, find_photos
+    from style_match.labeler.summary import said_failures
+    from style_match.labeler.written import OWN_FILES, Failure
+
+    profiles = Path(cfg.profiles).expanduser() if cfg.profiles else None
+    own = [folder / name for folder in (images, out) for name in (DRY_RUN, *OWN_FILES)]
+    own += [folder / FOLDER for folder in (images, out) if (folder / FOLDER / PAGE).exists()]
+    found = find_photos(images, profiles, skip=own)
+    with bar("checking photos", "photos", show=cfg.progress) as advance:
+        checked = check_photos(
+            found.photos,
+            Fingerprints(cache_root() / "fingerprints.sqlite"),
+            max_source_pixels=cfg.max_source_pixels,
+            num_workers=cfg.num_workers,
+            progress=advance,
+        )
+    refused = without_consent(found.table, found.photos, checked.sha256)
+    bad = {image: fault for image, fault in checked.bad.items() if image not in refused}
+    if bad and cfg.on_bad_image == "error":
+        title = f"{len(bad)} of {len(found.photos)} photos cannot be used (mend or remove them, or leave them out with "
+        rows = [f"{found.photos[image]}: {fault}" for image, fault in bad.items()]
+        raise UserError("\n  ".join([f"{title}on_bad_image=exclude):", *rows]))
+    left_out = [Failure(image, "no consent", why, 0) for image, why in refused.items()]
+    left_out += [Failure(image, "unreadable", fault, 0) for image, fault in bad.items()]
+    kept = {image: photo for image, photo in checked.sha256.items() if image not in refused and image not in bad}
+    others = f"; {found.num_other} other files are passed over" if found.num_other else ""
+    say(f"photos: {len(found.photos)}, {len(set(checked.sha256.values()))} different{others}")
+    for line in said_failures(left_out):
+        say(f"left out, {line}")
+    if not kept:
+        raise UserError(f"images={images}: no photo is left to label, of {len(found.photos)}.")
+    return Photos(kept, {image: found.photos[image] for image in kept}, left_out)
+
+
+def _make_labeler(cfg: DictConfig, schema: "Schema", out: Path) -> "Labeler":
+    from style_match.labeler.answer import Task
+
+    options = OmegaConf.to_container(cfg.labeler, resolve=True)
+    assert isinstance(options, dict)
+    make = instantiate({name: value for name, value in options.items() if name not in COMMON}, _convert_="all")
+    common = cfg.labeler
+    task = Task(schema=schema, language=common.language, out=out, concurrency=common.concurrency, show=cfg.progress)
+    return make(task=task)
+
+
+def _make_requests(cfg: DictConfig, schema: "Schema", photos: Photos, labeler: "Labeler") -> "list[Request]":
+    """One for all photos of the same bytes, in the order of the photos."""
+    from style_match.labeler.encode import Encoding
+    from style_match.labeler.request import Request
+
+    common = cfg.labeler
+    encoding = Encoding(common.max_side_px, common.jpeg_quality, cfg.max_source_pixels)
+    instructions, text = schema.instructions(common.language), schema.text(common.language)
+    identity = labeler.identity()
+    images_of: dict[str, list[str]] = {}
+    for image, photo in photos.sha256.items():
+        images_of.setdefault(photo, []).append(image)
+    return [
+        Request(
+            images=tuple(images),
+            photo=photos.paths[images[0]],
+            sha256=photo,
+            instructions=instructions,
+            text=text,
+            schema=schema,
+            encoding=encoding,
+            labeler=identity,
+        )
+        for photo, images in images_of.items()
+    ]
+
+
+def _show_one(labeler: "Labeler", request: "Request", out: Path) -> None:
+    from style_match.files import write_whole
+
+    write_whole(out / DRY_RUN, request.jpeg())
+    print(json.dumps(labeler.preview(request), indent=2, ensure_ascii=False))
+    say(f"dry run: nothing was sent. {out / DRY_RUN} is what would be sent of {request.image}.")
+
+
+def _label(
+    cfg: DictConfig,
+    labeler: "Labeler",
+    requests: "Sequence[Request]",
+    ledger: "Ledger",
+    photos: Photos,
+    out: Path,
+) -> "tuple[dict[str, dict[str, Any]], list[Failure]]":
+    """Ask for what is not stored, and write the files, whatever ends it: the lines and the photos without an answer."""
+    from style_match.labeler.answer import Status
+    from style_match.labeler.record import LedgerRecord
+    from style_match.labeler.summary import said_after, said_before
+
+    stored = ledger.stored(request.key for request in requests)
+    answered = {key for key, one in stored.items() if one.answer.status is Status.ANSWERED}
+    to_ask = [request for request in requests if request.key not in answered]
+    say(f"answers: {len(answered)} of {len(requests)} stored already, {len(stored) - len(answered)} failed before")
+    if lost := ledger.take_in_flight():
+        say(f"{lost} requests were in flight when an earlier run ended: those unanswered are asked again")
+    estimate = labeler.estimate(to_ask) if to_ask else None
+    say(said_before(len(to_ask), estimate))
+    record = LedgerRecord(ledger, to_ask, estimate=estimate, max_cost_usd=cfg.labeler.max_cost_usd)
+    ledger.renew(answered)
+    try:
+        if to_ask:
+            with bar("labelling", "photos", show=cfg.progress) as advance:
+                labeler.label(to_ask, record, advance)
+    finally:
+        written = _write(requests, ledger, photos, out)
+        say(said_after(record, paid=estimate is not None))
+    return written
+
+
+def _write(
+    requests: "Sequence[Request]", ledger: "Ledger", photos: Photos, out: Path
+) -> "tuple[dict[str, dict[str, Any]], list[Failure]]":
+    from style_match.labeler.answer import Status
+    from style_match.labeler.written import Failure, write_failed, write_metadata
+
+    stored = ledger.stored(request.key for request in requests)
+    failed = []
+    for request in requests:
+        one = stored.get(request.key)
+        if one is None or one.answer.status is not Status.ANSWERED:
+            why = ("unanswered", "the run ended before", 0)
+            if one is not None:
+                why = (one.answer.status.value, one.answer.detail, one.attempts)
+            failed += [Failure(image, *why) for image in request.images]
+    lines = write_metadata(out, ledger, photos.sha256)
+    write_failed(out, [*photos.left_out, *failed])
+    return lines, failed
+
+
+def _conclude(
+    schema: "Schema",
+    lines: Mapping[str, Mapping[str, Any]],
+    failed: "Sequence[Failure]",
+    num_photos: int,
+    title: str,
+) -> None:
+    """Counts by class to stdout, what failed to stderr."""
+    from style_match.labeler.summary import MAX_NAMED, counts, said_failures, telling
+    from style_match.schema import shortened
+
+    print(counts(schema, lines, num_photos, title))
+    for line in said_failures(failed):
+        say(f"no answer, {line}")
+    if kept := [one.image for one in failed if one.image in lines]:
+        say(f"{len(kept)} of these keep what earlier commands were answered ({shortened(kept, most=MAX_NAMED)})")
+    if told := telling(schema, lines):
+        say(
+            f"{len(told)} photos have texts that tell their class, which prompt=image_metadata refuses "
+            f"({shortened(told, most=MAX_NAMED)}): reword them in a copy of metadata.jsonl, or use prompt=image"
+        )
+
+
+def _audit(
+    cfg: DictConfig,
+    human: "HumanLabels",
+    lines: Mapping[str, Mapping[str, Any]],
+    schema: "Schema",
+    out: Path,
+    title: str,
+) -> None:
+    from style_match.labeler.audit import compare, markdown, write_audit
+
+    options = cfg.audit
+    intervals = dict(confidence=options.confidence, num_resamples=options.num_resamples, seed=options.seed)
+    if human.passed_over:
+        say(f"audit: columns that are no attribute with classes are passed over: {', '.join(human.passed_over)}")
+    found = compare(human, lines, schema, **intervals)
+    paths = write_audit(out, found, title=title, confidence=options.confidence, dpi=options.dpi)
+    print("\n" + markdown(found, title, options.confidence))
+    print("\n".join(map(str, paths)))
+
+
+if __name__ == "__main__":
+    cli.main("label", run)

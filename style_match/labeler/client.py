@@ -1,0 +1,89 @@
+"""The connection to the server: where photos may go, with which key, and how both are named in messages."""
+
+import ipaddress
+import logging
+import os
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from style_match.errors import UserError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+# What the official client tells of the machine in each request; none of it is needed for an answer.
+_TELLING = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
+_KEY_LIKE = re.compile(r"\b(sk|sess|org|proj)-[\w*.-]{4,}")
+
+
+class Address:
+    """`labeler.base_url`.
+
+    Raises:
+        UserError: it is no address, or would send photos of people readable for everybody on the way.
+    """
+
+    def __init__(self, base_url: str, *, allow_http: bool) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"labeler.base_url={shown(base_url)} is no address; write https://HOST/v1")
+        self.url, self.host, self.shown = base_url, parts.hostname, shown(base_url)
+        if parts.scheme == "http" and not _is_here(parts.hostname) and not allow_http:
+            raise UserError(
+                f"labeler.base_url={self.shown}: photos would go over the network unencrypted. Write https, or, where "
+                "the network is yours, labeler.allow_http=true too."
+            )
+
+
+def shown(base_url: str) -> str:
+    """An address without what may be secret in it: user, password, query."""
+    parts = urlsplit(base_url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def read_key(variable: str | None) -> str:
+    """The key from the environment; a word where the server asks for none.
+
+    Raises:
+        UserError: the variable is not set, or holds what cannot be a key.
+    """
+    if variable is None:
+        return "none"
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise UserError(f"No key: set the environment variable {variable} (labeler.key_env names it).")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UserError(f"{variable} holds signs that no key has; set it again.")
+    return key
+
+
+def without_secrets(text: str, key: str) -> str:
+    """What a server said, fit for a message or a file."""
+    text = text.replace(key, "(key)") if key != "none" else text
+    return " ".join(_KEY_LIKE.sub("(key)", text).split())[:300]
+
+
+def connect(address: Address, key: str, *, timeout_s: float, connect_timeout_s: float) -> "AsyncOpenAI":
+    """The official client, which repeats nothing by itself and goes nowhere else when told to."""
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit, Timeout
+
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would print each address, with what is secret in it
+    silent: Any = {"User-Agent": "style_match"} | {f"X-Stainless-{name}": Omit() for name in _TELLING}
+    return AsyncOpenAI(
+        api_key=key,
+        base_url=address.url,
+        max_retries=0,
+        timeout=Timeout(timeout_s, connect=connect_timeout_s),
+        default_headers=silent,
+        http_client=DefaultAsyncHttpxClient(follow_redirects=False),
+    )
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

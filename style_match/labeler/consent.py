@@ -1,0 +1,70 @@
+"""Who allowed their photos to be labelled: the column `consent` of a profiles table."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from style_match.data.faults import Faults
+from style_match.data.table import Table
+from style_match.errors import UserError
+from style_match.labeler.photos import MAX_SHOWN
+
+COLUMN = "consent"
+_YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
+
+
+def without_consent(table: Table | None, photos: Mapping[str, Path], sha256: Mapping[str, str]) -> dict[str, str]:
+    """image -> why it may not be labelled; empty where there is no table or no such column.
+
+    A photo that several profiles use, also as copies with the same bytes, needs the consent of all of them; a photo
+    that no profile names has nobody's.
+
+    Args:
+        photos: image -> file.
+        sha256: image -> hash of its bytes.
+
+    Raises:
+        UserError: cells that are neither yes nor no, rows of one profile that disagree.
+    """
+    if table is None or COLUMN not in table.header:
+        return {}
+    consent = _read(table)
+    file_of = {os.path.realpath(path): image for image, path in photos.items()}
+    profiles_of: dict[str, list[str]] = {image: [] for image in photos}
+    for _, record in table.records():
+        # relative to the table's folder, as in every dataset folder, or else as the photos are called here
+        image = file_of.get(os.path.realpath(table.path.parent / record["image"]))
+        image = image if image is not None else record["image"]
+        if image in profiles_of:
+            profiles_of[image].append(record["profile_id"])
+    refusing: dict[str, str] = {}  # hash -> the first profile that does not consent
+    for image, profiles in profiles_of.items():
+        for profile in profiles:
+            if not consent[profile]:
+                refusing.setdefault(sha256[image], profile)
+    found = {}
+    for image, profiles in profiles_of.items():
+        if sha256[image] in refusing:
+            found[image] = f"profile {refusing[sha256[image]]} has not consented ({table.path.name})"
+        elif not profiles:
+            found[image] = f"no profile of {table.path.name} names it, so nobody has consented"
+    return found
+
+
+def _read(table: Table) -> dict[str, bool]:
+    faults = Faults(table.path.parent, MAX_SHOWN)
+    consent: dict[str, bool] = {}
+    for row, record in table.records():
+        cell, profile = record[COLUMN].casefold(), record["profile_id"]
+        where = dict(file=table.path.name, place=table.place(row), column=COLUMN)
+        if cell not in _YES + _NO:
+            faults.add(
+                f"{record[COLUMN]!r} is neither yes nor no; write yes, true, 1, no, false, 0 or nothing", **where
+            )
+        elif consent.setdefault(profile, cell in _YES) != (cell in _YES):
+            faults.add(f"profile {profile!r} has consented in one row and not in another; make them agree", **where)
+    try:
+        faults.raise_if_any()
+    except UserError as error:
+        raise UserError(f"{error}\nNothing was sent.") from None
+    return consent

@@ -1,0 +1,199 @@
+"""The photos that are to be labelled: found in a folder or named by its profiles table, hashed and decoded once."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from style_match.data.faults import Faults, has_control_character
+from style_match.data.fingerprint import Fingerprints, PhotoFacts
+from style_match.data.image_path import ImagePaths
+from style_match.data.table import Table, read_table
+from style_match.errors import UserError
+
+# of the formats that style_match.data.image reads
+SUFFIXES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+)
+SUFFIXES += (".pnm", ".avif", ".heic", ".heif")
+MAX_SHOWN = 20  # faults in one message
+_AHEAD = 256  # files that wait for a thread
+
+
+@dataclass(frozen=True)
+class Found:
+    """`photos`: image as metadata.jsonl writes it -> file; `num_other`: files that are no photos or are not named."""
+
+    photos: dict[str, Path]
+    table: Table | None
+    num_other: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """`sha256`: image -> hash of the file; `bad`: image -> what is wrong with it."""
+
+    sha256: dict[str, str]
+    bad: dict[str, str] = field(default_factory=dict)
+
+
+def find_photos(images: Path, profiles: Path | None, *, skip: Sequence[Path]) -> Found:
+    """The photos of `images`: those that its profiles table names, where it has one, else all image files below it.
+
+    Args:
+        profiles: a table elsewhere, which is read for its profiles but does not say which photos there are; None: the
+            one in `images`, or else in the folder above it.
+        skip: files and folders that are this step's own.
+
+    Raises:
+        UserError: no such folder, links that lead out of it, no photo, a fault in the table.
+    """
+    if not images.is_dir():
+        what = "is a file, not a folder" if images.exists() else "there is no such folder"
+        raise UserError(f"images={images}: {what}. Name the folder of the photos.")
+    faults = Faults(images, MAX_SHOWN)
+    files, num_other = _walk(images, {os.path.realpath(path) for path in skip}, faults)
+    if profiles is None and _has_table(images):
+        table = _read(images, faults)
+        named = _named(images, table, faults)
+        faults.raise_if_any()
+        num_other += len(set(files.values()) - set(named.values()))
+        return Found(named, table, num_other)
+    faults.raise_if_any()
+    if not files:
+        raise UserError(
+            f"images={images}: no photo is below it ({num_other} other files). Photos are called "
+            f"{', '.join(SUFFIXES[:3])} and so on."
+        )
+    if profiles is not None and not profiles.is_file():
+        raise UserError(f"profiles={profiles}: there is no such file. Name a profiles.csv or profiles.parquet.")
+    if profiles is not None and profiles.name not in ("profiles.csv", "profiles.parquet"):
+        raise UserError(f"profiles={profiles}: the file has to be called profiles.csv or profiles.parquet.")
+    parent = profiles.parent if profiles is not None else images.resolve().parent
+    if profiles is None and not _has_table(parent):
+        return Found(files, None, num_other)
+    faults = Faults(parent, MAX_SHOWN)
+    table = _read(parent, faults)
+    faults.raise_if_any()
+    return Found(files, table, num_other)
+
+
+def _has_table(folder: Path) -> bool:
+    return any((folder / f"profiles{suffix}").is_file() for suffix in (".csv", ".parquet"))
+
+
+def _read(folder: Path, faults: Faults) -> Table | None:
+    return read_table(folder, "profiles", (("profile_id", "image"),), faults)
+
+
+def _walk(images: Path, skip: set[str], faults: Faults) -> tuple[dict[str, Path], int]:
+    """Image files by their names below `images`, sorted, and the number of other files; hidden ones are neither."""
+    real = os.path.realpath(images)
+    files: dict[str, Path] = {}
+    num_other = 0
+
+    def refuse(error: OSError) -> None:
+        faults.add(f"{error.filename}: cannot be read ({error.strerror}); mend its permissions or move it away")
+
+    for folder, folders, names in os.walk(images, onerror=refuse):
+        here = Path(folder)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in [name for name in folders if (here / name).is_symlink()]:
+            _refuse_way_out(here / name, real, faults)  # a link inside is passed over: its photos are found in place
+        folders[:] = [name for name in folders if os.path.realpath(here / name) not in skip]
+        for name in sorted(names):
+            path = here / name
+            if name.startswith(".") or os.path.realpath(path) in skip:
+                continue
+            if path.suffix.lower() not in SUFFIXES:
+                num_other += 1
+            elif _refuse_way_out(path, real, faults):
+                continue
+            elif has_control_character(name) or not _is_text(str(path)):
+                faults.add(f"{str(path)!r} holds a control character or bytes that are no UTF-8; rename it")
+            else:
+                files[path.relative_to(images).as_posix()] = path
+    return files, num_other
+
+
+def _refuse_way_out(path: Path, real: str, faults: Faults) -> bool:
+    out = path.is_symlink() and not os.path.realpath(path).startswith(real.rstrip(os.sep) + os.sep)
+    if out:
+        faults.add(f"{path} is a symbolic link out of the folder; copy what it leads to, or remove it")
+    return out
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _named(images: Path, table: Table | None, faults: Faults) -> dict[str, Path]:
+    if table is None:
+        return {}
+    paths = ImagePaths(images, (images,))
+    found: dict[str, Path] = {}
+    for row, record in table.records():
+        if not record["image"]:
+            faults.add("the cell is missing; fill it in", file=table.path.name, place=table.place(row), column="image")
+            continue
+        path, fault = paths.find(record["image"])
+        if path is None:
+            fault = fault.replace("set data.image_root", f"give its folder as images and {table.path.name} as profiles")
+            faults.add(fault, file=table.path.name, place=table.place(row), column="image")
+        else:
+            found[record["image"]] = path
+    return found
+
+
+def check_photos(
+    photos: dict[str, Path],
+    fingerprints: Fingerprints,
+    *,
+    max_source_pixels: int,
+    num_workers: int,
+    progress: Callable[[int, int], object],
+) -> Checked:
+    """Hashes every photo, and decodes each whose bytes were not decoded before.
+
+    Raises UserError listing those that cannot be read at all (no permission, HEIC without its reader).
+    """
+
+    def inspect(path: Path) -> PhotoFacts | UserError:
+        try:
+            return fingerprints.photo(path, max_source_pixels=max_source_pixels)
+        except UserError as error:
+            return error
+
+    sha256, bad, unreadable = {}, {}, []
+    images = list(photos)
+    with ThreadPoolExecutor(max(num_workers, 1)) as pool:
+        for start in range(0, len(images), _AHEAD):
+            some = images[start : start + _AHEAD]
+            for image, facts in zip(some, pool.map(inspect, [photos[image] for image in some]), strict=True):
+                if isinstance(facts, UserError):
+                    unreadable.append(str(facts))
+                    continue
+                sha256[image] = facts.sha256
+                if not facts.ok:
+                    bad[image] = facts.fault.replace("data.max_source_pixels", "max_source_pixels")
+            progress(start + len(some), len(images))
+    if unreadable:
+        raise UserError("\n  ".join([f"{len(unreadable)} of {len(images)} photos could not be read:", *unreadable]))
+    return Checked(sha256, bad)
