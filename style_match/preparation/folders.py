@@ -1,0 +1,54 @@
+"""Sources without a table: a folder of photos, or one folder for each class."""
+
+from pathlib import Path
+
+from style_match.data.faults import Faults
+from style_match.labeler.audit import FOLDER as AUDIT
+from style_match.labeler.photos import find_photos
+from style_match.preparation.source import SPLIT_WORDS, Columns, Source, SourcePhoto, check_ids, to_split
+
+REMEDY = "rename one, or take whole paths for ids with ids=path"
+OF_LABELER = ("dry_run.jpg", AUDIT)  # pictures that style_match.label may leave beside its labels.sqlite
+
+
+def read_photos(root: Path, ids: str, faults: Faults) -> Source:
+    """Every photo below `root`; its id is its file's stem, or its path with `ids="path"`."""
+    photos, notes = _find(root, ids)
+    check_ids(photos, faults, remedy=REMEDY)
+    return Source(root, "tables", tuple(photos), (), tuple(notes))
+
+
+def read_classes(root: Path, columns: Columns, ids: str, faults: Faults) -> Source:
+    """CLASS/PHOTO, or SPLIT/CLASS/PHOTO where all folders at the top are called train, val (or validation), test."""
+    found, notes = _find(root, ids)
+    tops = {photo.image.split("/")[0] for photo in found if "/" in photo.image}
+    are_splits = bool(tops) and all(top.lower() in SPLIT_WORDS for top in tops)
+    header = (columns.to_label, *(["split"] if are_splits else []))
+    photos = []
+    for photo in found:
+        parts = photo.image.split("/")
+        if len(parts) < 2 + are_splits:
+            faults.add("lies in no class folder; move it into one or give kind=tables", file=photo.image)
+            continue
+        values = [parts[are_splits], *([to_split(parts[0])] if are_splits else [])]
+        cells = dict(zip(header, values, strict=True))
+        photos.append(SourcePhoto(photo.profile_id, photo.image, photo.file, 0, cells, path=photo.path))
+    if are_splits:
+        notes.append(f"split: as the folders {', '.join(sorted(tops))} say")
+    check_ids(photos, faults, remedy=REMEDY)
+    return Source(root, "classes", tuple(photos), header, tuple(notes))
+
+
+def _find(root: Path, ids: str) -> tuple[list[SourcePhoto], list[str]]:
+    """Photos below `root` by their paths, and what is said about the other files."""
+    own = [root / name for name in OF_LABELER] if (root / "labels.sqlite").exists() else []
+    found = find_photos(root, None, skip=own)
+    photos = []
+    for image, path in found.photos.items():
+        stem = image.rpartition(".")[0]
+        name = stem if ids == "path" else stem.rpartition("/")[2]
+        photos.append(SourcePhoto(name, image, image, 0, {}, path=path))
+    notes = [f"{found.num_other} files that are no photos are passed over"] if found.num_other else []
+    if found.table is not None:
+        notes.append(f"{found.table.path} lies above the source and is not read: give source={found.table.path.parent}")
+    return photos, notes

@@ -1,0 +1,125 @@
+"""What each photo is: bytes, size, whether it can be decoded, and two perceptual hashes of its pixels."""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from style_match.data.fingerprint import Fingerprints
+from style_match.data.image import DECODE_POLICY, BadImage, decode_stream
+from style_match.data.memo import Memo
+from style_match.errors import UserError
+from style_match.preparation.source import SourcePhoto
+
+_AHEAD = 32  # photos a worker is given at once
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Width and height are pixels of the upright image; where it cannot be decoded, `fault` says why.
+
+    Attributes:
+        phash, dhash: hex of imagehash's perceptual and difference hash; "" where it cannot be decoded.
+    """
+
+    sha256: str
+    width: int
+    height: int
+    suffix: str
+    fault: str
+    phash: str
+    dhash: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.fault
+
+
+class Inspector:
+    """Decodes a photo once; what was seen is remembered by its bytes in `memo` (an sqlite file)."""
+
+    def __init__(self, memo: Path, fingerprints: Fingerprints, *, hash_size: int, max_source_pixels: int):
+        from imagehash import __version__ as imagehash_version
+        from PIL import __version__ as pillow_version
+
+        self._memo, self._fingerprints = Memo(memo), fingerprints
+        self._hash_size, self._bound = hash_size, max_source_pixels
+        versions = f"pillow {pillow_version}, imagehash {imagehash_version}"
+        self._key = f"prepare v1; {DECODE_POLICY}; {versions}; hash {hash_size}; most {max_source_pixels}"
+
+    def look(self, photo: SourcePhoto) -> Facts:
+        """Raises UserError where it cannot be read at all."""
+        content = None
+        try:
+            if photo.path is None:
+                content = photo.content()
+                sha256 = hashlib.sha256(content).hexdigest()
+            else:
+                sha256 = self._fingerprints.sha256(photo.path)
+            if (known := self._memo.get(f"{sha256} {self._key}")) is not None:
+                return Facts(*known)
+            content = photo.content() if content is None else content
+        except OSError as error:
+            raise UserError(f"{photo.place}: {photo.image} cannot be read ({error.strerror})") from error
+        facts = self._decode(content, photo)
+        self._memo.put(f"{facts.sha256} {self._key}", astuple(facts))
+        return facts
+
+    def _decode(self, content: bytes, photo: SourcePhoto) -> Facts:
+        import imagehash
+
+        sha256, suffix = hashlib.sha256(content).hexdigest(), suffix_of(content)
+        try:
+            image = decode_stream(io.BytesIO(content), photo.image, max_source_pixels=self._bound)
+        except BadImage as error:
+            return Facts(sha256, 0, 0, suffix, error.fault, "", "")
+        hashes = (imagehash.phash(image, self._hash_size), imagehash.dhash(image, self._hash_size))
+        return Facts(sha256, image.width, image.height, suffix, "", *map(str, hashes))
+
+    def all(
+        self, photos: Sequence[SourcePhoto], *, num_workers: int, progress: Callable[[int, int], object]
+    ) -> list[Facts]:
+        """Facts of every photo, in their order. Raises UserError listing all that could not be read."""
+
+        def attempt(photo: SourcePhoto) -> Facts | UserError:
+            try:
+                return self.look(photo)
+            except UserError as error:
+                return error
+
+        found: list[Facts] = []
+        unreadable: list[str] = []
+        with ThreadPoolExecutor(max(num_workers, 1)) as pool:
+            step = _AHEAD * max(num_workers, 1)
+            for start in range(0, len(photos), step):
+                for each in pool.map(attempt, photos[start : start + step]):
+                    if isinstance(each, Facts):
+                        found.append(each)
+                    else:
+                        unreadable.append(str(each))
+                progress(min(start + step, len(photos)), len(photos))
+        if unreadable:
+            raise UserError("\n  ".join([f"{len(unreadable)} of {len(photos)} photos could not be read:", *unreadable]))
+        return found
+
+
+def suffix_of(content: bytes) -> str:
+    """The ending of an image file, told from its first bytes; ".bin" where they are of none."""
+    starts = {
+        b"\xff\xd8\xff": ".jpg",
+        b"\x89PNG": ".png",
+        b"GIF8": ".gif",
+        b"BM": ".bmp",
+        b"II*\0": ".tif",
+        b"MM\0*": ".tif",
+    }
+    for start, suffix in starts.items():
+        if content.startswith(start):
+            return suffix
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return ".webp"
+    if content[4:8] == b"ftyp":
+        return ".avif" if content[8:12] in (b"avif", b"avis") else ".heic"
+    return ".ppm" if content[:1] == b"P" and content[1:2] in b"3456" else ".bin"

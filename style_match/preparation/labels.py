@@ -1,0 +1,116 @@
+"""The labels of each photo: from the source's table, joined with metadata.jsonl, checked against the classes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from style_match.data.faults import Faults, nearest
+from style_match.data.metadata import FILE_NAME, read_metadata
+from style_match.data.profiles import Profiles
+from style_match.data.table import Table
+from style_match.errors import UserError
+from style_match.preparation.source import Source, SourcePhoto
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The source with the attributes among its columns, and each photo's metadata (None: there is none)."""
+
+    source: Source
+    metadata: tuple[dict[str, Any] | None, ...]
+
+
+def join(source: Source, file: Path | None, attributes: Sequence[str], faults: Faults) -> Labelled:
+    """Adds what metadata.jsonl says of each attribute; a table that says otherwise is a fault.
+
+    Args:
+        file: null: the source's own, where it has one. Images in it are named as in the source, or relative to the
+            folder that it lies in.
+    Raises:
+        UserError: `file` is not there, or is called otherwise.
+    """
+    said = _read(source, file, faults)
+    found = {name for each in said if each for name in each}
+    header = tuple(dict.fromkeys([*source.header, *(name for name in attributes if name in found)]))
+    photos = []
+    for photo, metadata in zip(source.photos, said, strict=True):
+        cells = dict(photo.columns)
+        for name in attributes:
+            value = (metadata or {}).get(name)
+            if value is None:
+                continue
+            if not isinstance(value, str):
+                faults.add(f"{name} of {photo.image} is {value!r}, not a text", file=FILE_NAME)
+            elif cells.get(name) and cells[name] != value:
+                what = f"{cells[name]!r} here, but {value!r} in {FILE_NAME}; correct one of them"
+                faults.add(what, file=photo.place, column=name)
+            else:
+                cells[name] = value
+        photos.append(replace(photo, columns=cells))
+    return Labelled(replace(source, photos=tuple(photos), header=header), tuple(said))
+
+
+def _read(source: Source, file: Path | None, faults: Faults) -> list[dict[str, Any] | None]:
+    if file is not None and (not file.is_file() or file.name != FILE_NAME):
+        reason = f"is not called {FILE_NAME}; rename it" if file.is_file() else "there is no such file"
+        raise UserError(f"metadata={file}: {reason}")
+    base = source.root if source.root.is_dir() else source.root.parent
+    folder = file.parent if file is not None else base
+    # both spellings of an image are known: as the source has it, and relative to the metadata's own folder
+    spellings = [_spellings(photo, folder) for photo in source.photos]
+    rows = [(row, (name,)) for row, names in enumerate(spellings, start=1) for name in names]
+    table = Table(Path(_said(source)), "row", ("image",), tuple(rows))
+    nobody = Profiles(table, (), {}, {}, None, (), frozenset())
+    found = read_metadata(folder, nobody, faults)
+    return [next((found[name] for name in names if name in found), None) for names in spellings]
+
+
+def _spellings(photo: SourcePhoto, folder: Path) -> list[str]:
+    names = [str(PurePosixPath(photo.image))]
+    if photo.path is not None and photo.path.is_relative_to(folder):
+        names.append(photo.path.relative_to(folder).as_posix())
+    return list(dict.fromkeys(names))
+
+
+def _said(source: Source) -> str:
+    """What has the photos, in words, where metadata names one that is not there."""
+    return source.photos[0].file if source.photos and source.photos[0].row else "the source"
+
+
+def check_classes(photos: Sequence[SourcePhoto], allowed: Mapping[str, Sequence[str]], faults: Faults) -> None:
+    """A fault for each value outside the classes of its attribute, with every place that has it."""
+    for attribute, classes in allowed.items():
+        places: dict[str, list[str]] = {}
+        for photo in photos:
+            value = photo.columns.get(attribute, "")
+            if value and value not in classes:
+                places.setdefault(value, []).append(photo.place)
+        for value, where in places.items():
+            one_of = f"is none of {', '.join(classes)}{nearest(value, classes)}"
+            faults.add(f"{value!r} {one_of}: {', '.join(where)}", column=attribute)
+
+
+def check_agreement(photos: Sequence[SourcePhoto], label: str | None, faults: Faults) -> None:
+    """A fault for photos of one profile that differ in what a profile has once."""
+    once = [name for name in ("gender", "user_id", "split", label) if name]
+    first: dict[str, SourcePhoto] = {}
+    for photo in photos:
+        earlier = first.setdefault(photo.profile_id, photo)
+        for name in once:
+            one, other = photo.columns.get(name, ""), earlier.columns.get(name, "")
+            if one != other:
+                remedy = "make them agree, or give each photo its own profile_id and the person's id as user_id"
+                what = f"profile {photo.profile_id!r} has {one!r} here and {other!r} in {earlier.place}; {remedy}"
+                faults.add(what, file=photo.place, column=name)
+
+
+def check_writing(photos: Sequence[SourcePhoto], label: str, faults: Faults) -> None:
+    """A fault for classes that differ in capitals and signs only."""
+    written: dict[str, str] = {}
+    for each in sorted({photo.columns.get(label, "") for photo in photos} - {""}):
+        plain = "".join(letter for letter in each.casefold() if letter.isalnum())
+        if plain and written.setdefault(plain, each) != each:
+            faults.add(
+                f"classes {written[plain]!r} and {each!r} differ in writing only; write them alike", column=label
+            )

@@ -1,0 +1,109 @@
+"""Labels that are joined from metadata.jsonl."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from style_match.errors import UserError
+
+from .sources import CLASSES, files_of, jpeg, photo, read_rows, write
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twelve photos without a table, and what a labeler says of each."""
+    root = tmp_path / "photos_alone"
+    for number in range(12):
+        write(root / f"{number}.jpg", jpeg(photo(number)))
+    write(root / "metadata.jsonl", lines(range(12)))
+    return root
+
+
+def lines(numbers, **changed) -> str:
+    said = (
+        {
+            "image": f"{number}.jpg",
+            "fashion_style": CLASSES[number % 2],
+            "shot_type": "Others_Cam",
+            "visual_quality": "High",
+            "caption": f"사진 {number}",
+            **changed,
+        }
+        for number in numbers
+    )
+    return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in said)
+
+
+def test_a_folder_of_photos_gets_its_labels_and_keeps_its_metadata(photos, run):
+    out = run(photos).folder.root
+    row = read_rows(out)[1]
+    assert (row["profile_id"], row["fashion_style"], row["shot_type"]) == ("1", "Street", "Others_Cam")
+    first = json.loads((out / "metadata.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert first["image"] == row["image"].replace("1.", "0.") and first["caption"] == "사진 0"
+
+
+def test_metadata_may_lie_elsewhere(photos, run, tmp_path: Path):
+    text = (photos / "metadata.jsonl").read_text(encoding="utf-8")
+    (photos / "metadata.jsonl").unlink()
+    file = write(tmp_path / "labels/metadata.jsonl", text)
+    assert run(photos, "kind=tables", f"metadata={file}").record["counts"]["kept"] == 12
+
+
+def test_pictures_of_the_labeler_are_no_profiles(photos, run):
+    for name in ("labels.sqlite", "failed.csv", "dry_run.jpg", "audit/confusion.png"):
+        write(photos / name, jpeg(photo(50)) if name.endswith(("jpg", "png")) else b"")
+    assert run(photos).record["counts"]["photos"] == 12
+
+
+def test_every_fault_of_the_metadata_is_named(photos, run):
+    bad = lines([0, 0]) + '{"image": "1.jpg", \n' + lines([77]) + lines([2, 3, 4], fashion_style="Strete") + lines([5])
+    write(photos / "metadata.jsonl", bad)
+    with pytest.raises(UserError) as error:
+        run(photos, "schema=style")
+    for part in ("line 2", "line 3", "broken JSON", "line 4", "'77.jpg'", "'Strete' is none of", "2.jpg, 3.jpg, 4.jpg"):
+        assert part in str(error.value)
+
+
+def test_a_table_that_says_otherwise_is_named(source, run):
+    said = "".join(json.dumps({"image": f"photos/p{n}.jpg", "fashion_style": "Chic"}) + "\n" for n in range(2))
+    write(source / "metadata.jsonl", said)
+    with pytest.raises(UserError, match=r"line 3, column fashion_style: 'Street' here, but 'Chic' in metadata.jsonl"):
+        run(source)
+
+
+def test_photos_without_a_label_are_an_error_unless_they_may_be_left_out(photos, run):
+    write(photos / "metadata.jsonl", lines(range(10)))
+    with pytest.raises(UserError, match=r"(?s)2 of 12 photos have no fashion_style.*unlabelled=true.*10.jpg.*11.jpg"):
+        run(photos)
+    prepared = run(photos, "leave_out.unlabelled=true")
+    assert prepared.record["counts"]["left_out"] == {"no fashion_style": 2}
+    assert [row["profile_id"] for row in read_rows(prepared.folder.root) if row["left_out"]] == ["10", "11"]
+
+
+def test_the_schema_names_classes_that_nobody_has_yet(photos, run):
+    write(
+        photos / "metadata.jsonl",
+        lines(range(6), fashion_style="Street_Hip") + lines(range(6, 12), fashion_style="Chic_Modern"),
+    )
+    out = run(photos, "schema=style").folder.root
+    assert len(json.loads((out / "classes.json").read_text())["classes"]) == 5
+
+
+def test_two_files_with_one_id_are_both_named(photos, run):
+    write(photos / "more/3.png", jpeg(photo(60)))
+    with pytest.raises(UserError, match=r"more/3.png and 3.jpg have one id, '3'; rename one, or .* ids=path"):
+        run(photos, "leave_out.unlabelled=true")
+    out = run(photos, "leave_out.unlabelled=true", "ids=path").folder.root
+    assert any(name.startswith("photos/more_3-") for name in files_of(out))
+
+
+def test_a_class_that_no_photo_has_is_asked_for_by_its_name(photos, run):
+    with pytest.raises(UserError, match=r"no photo has a fashion_stile \(did you mean 'fashion_style'\?\)"):
+        run(photos, "label=fashion_stile")
+
+
+def test_the_class_may_be_another_attribute(photos, run):
+    write(photos / "metadata.jsonl", lines(range(6), season="여름") + lines(range(6, 12), season="겨울"))
+    prepared = run(photos, "label=season")
+    assert prepared.record["classes"] == ["겨울", "여름"]
