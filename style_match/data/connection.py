@@ -3,10 +3,13 @@
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from style_match.data.profiles import DUPLICATES
+
 if TYPE_CHECKING:
     from style_match.data.folder import DatasetFolder
 
-Key = tuple[str, str]  # (kind, name): ("profile", "f1"), ("user_id", "u7"), ("photo", sha256)
+# (kind, name): ("profile", "f1"), ("user_id", "u7"), ("duplicate_group", "d3"), ("photo", sha256)
+Key = tuple[str, str]
 
 
 def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
@@ -15,7 +18,7 @@ def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
     Items are couples, or profiles for styles, in the order of their table.
     """
     of_profile = profile_keys(folder)
-    if folder.task == "style":
+    if folder.task != "couple":
         return of_profile
     return {
         couple.item_id: tuple(dict.fromkeys(of_profile[couple.left_id] + of_profile[couple.right_id]))
@@ -24,15 +27,16 @@ def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
 
 
 def profile_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
-    """Profile id -> what tells who it is: itself, its `user_id`, its photos' bytes.
+    """Profile id -> what tells who it is: itself, its `user_id`, its `duplicate_group`, its photos' bytes.
 
     Photos count once `check_photos` has hashed them.
     """
     keys_of: dict[str, tuple[Key, ...]] = {}
     for profile_id in folder.profile_ids:
         keys: list[Key] = [("profile", profile_id)]
-        if user_id := folder.columns[profile_id].get("user_id"):
-            keys.append(("user_id", user_id))
+        for column in ("user_id", DUPLICATES):
+            if name := folder.columns[profile_id].get(column):
+                keys.append((column, name))
         hashes = (folder.photo_sha256.get(photo.image) for photo in folder.photos_of(profile_id))
         keys += [("photo", sha256) for sha256 in hashes if sha256]
         keys_of[profile_id] = tuple(dict.fromkeys(keys))
@@ -83,6 +87,8 @@ def say(key: Key, folder: "DatasetFolder") -> str:
     if kind == "photo":
         images = sorted(image for image, sha256 in folder.photo_sha256.items() if sha256 == name)
         return f"the same photo ({', '.join(images[:3])})"
+    if kind == DUPLICATES:
+        return f"a copy or near copy of one photo ({DUPLICATES} {name})"
     return f"{kind} {name}"
 
 

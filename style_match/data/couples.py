@@ -1,16 +1,18 @@
 """The couples table: who was matched with whom."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from style_match.data.connection import say_item
 from style_match.data.faults import Faults
 from style_match.data.given_split import read_given_splits
 from style_match.data.profiles import Profiles
-from style_match.data.records import Couple
+from style_match.data.records import Couple, Rejected
 from style_match.data.table import Table, read_table
 
 SIDES = (("female_id", "male_id"), ("left_id", "right_id"))
-_GENDERS = {"female": "female", "f": "female", "male": "male", "m": "male"}
+GENDERS = {"female": "female", "f": "female", "male": "male", "m": "male"}
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Couples:
     couples: tuple[Couple, ...]
     left_name: str
     right_name: str
+    rejected: tuple[Rejected, ...]
 
 
 def read_couples(root: Path, profiles: Profiles | None, faults: Faults) -> Couples | None:
@@ -33,12 +36,27 @@ def read_couples(root: Path, profiles: Profiles | None, faults: Faults) -> Coupl
     sides = present[0]
     splits = _splits(table, sides, profiles, faults)
     check = _RowCheck(table, sides, profiles, splits, faults)
-    couples = []
+    couples, rejected = [], []
+    left_out: Collection[str] = () if profiles is None else profiles.left_out
     for row, record in table.records():
         left, right = record[sides[0]], record[sides[1]]
-        if check.is_sound(row, left, right):
-            couples.append(Couple(left, right, None if splits is None else splits[row], row))
-    return Couples(table, tuple(couples), sides[0].removesuffix("_id"), sides[1].removesuffix("_id"))
+        if not check.is_sound(row, left, right):
+            continue
+        couple = Couple(left, right, None if splits is None else splits[row], row)
+        if lost := [profile_id for profile_id in (left, right) if profile_id in left_out]:
+            rejected.append(couple_without(couple, lost, table.path.name))
+        else:
+            couples.append(couple)
+    if rejected and not couples:
+        faults.add(f"every couple is left out ({rejected[0].reason})", file=table.path.name)
+    left_name, right_name = (side.removesuffix("_id") for side in sides)
+    return Couples(table, tuple(couples), left_name, right_name, tuple(rejected))
+
+
+def couple_without(couple: Couple, lost: Iterable[str], file: str) -> Rejected:
+    """A couple that is left out as these of its profiles are."""
+    reason = f"profile {' and '.join(lost)} is left out"
+    return Rejected("couple", say_item(couple.item_id), file, couple.row, reason)
 
 
 def _splits(table: Table, sides: tuple[str, str], profiles: Profiles | None, faults: Faults) -> dict[int, str] | None:
@@ -77,7 +95,7 @@ class _RowCheck:
         for side, profile_id in zip(self.sides, (left, right), strict=True):
             if not profile_id:
                 self._add(row, "the cell is missing; fill it in or remove the row", side)
-            elif self.profiles is not None and profile_id not in self.profiles.columns:
+            elif self.profiles is not None and profile_id not in self.profiles:
                 what = f"no profile {profile_id!r} in {self.profiles.table.path.name}; add it or correct the id"
                 self._add(row, what, side)
         if left and left == right:
@@ -113,7 +131,7 @@ class _RowCheck:
             self._add(row, what, side)
             return
         columns = {} if self.profiles is None else self.profiles.columns.get(profile_id, {})
-        gender = _GENDERS.get(columns.get("gender", "").lower())
+        gender = GENDERS.get(columns.get("gender", "").lower())
         if gender is not None and side in SIDES[0] and side != f"{gender}_id":
             what = f"profile {profile_id!r} has gender {gender!r}; are the columns swapped? (or use left_id, right_id)"
             self._add(row, what, side)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -55,6 +56,17 @@ class Fingerprints:
         sha256 = self._known_sha256(path)
         facts = None if sha256 is None else self._known_photo(sha256, bound)
         return facts if facts is not None else self._read(path, decode=True, bound=bound)
+
+    def forget(self, paths: Iterable[Path], sha256s: Iterable[str], *, dry_run: bool = False) -> int:
+        """Forget these files and all that is remembered of bytes with these hashes; returns how many entries.
+
+        Raises:
+            UserError: the memo cannot be changed.
+        """
+        if self._memo is None:
+            return 0
+        keys = [_file_key(path) for path in paths]
+        return self._memo.count(keys, sha256s) if dry_run else self._memo.remove(keys, sha256s)
 
     def close(self) -> None:
         if self._memo is not None:

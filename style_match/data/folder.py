@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from style_match.data.classes import read_classes
 from style_match.data.connection import across_splits, item_keys, say, say_item
-from style_match.data.couples import read_couples
+from style_match.data.couples import couple_without, read_couples
 from style_match.data.faults import Faults, nearest
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.image_path import ImagePaths
@@ -23,20 +24,22 @@ from style_match.errors import UserError
 __all__ = ["TASKS", "Couple", "DatasetFolder", "Photo", "Rejected", "check_photos", "read_folder", "write_rejected"]
 
 TASKS = ("couple", "style")
+PROFILES = "profile"  # a task for those who ask neither for couples nor for classes
 
 
 @dataclass(frozen=True)
 class DatasetFolder:
-    """What a folder holds after validation. Items of the task are couples, or profiles for styles.
+    """What a folder holds after validation. Items of the task are couples, else profiles.
 
     Attributes:
         profile_ids: in the order of the table, each once.
         columns: profile id -> the further columns of its first row.
         left_name, right_name: "female" and "male", or "left" and "right".
         labels: styles: profile id -> class.
+        listed_classes: of classes.json, where that is there.
         given_splits: item id -> split where the user's `split` column divides the data, else empty.
         metadata: image as written -> its object, without the key `image`.
-        rejected: what was left out and why.
+        rejected: what was left out and why: by the column `left_out`, by a photo at fault.
         photo_sha256: image as written -> hash of the file; filled by `check_photos`.
     """
 
@@ -56,6 +59,12 @@ class DatasetFolder:
     metadata: dict[str, dict[str, Any]]
     rejected: tuple[Rejected, ...] = ()
     photo_sha256: dict[str, str] = field(default_factory=dict)
+    listed_classes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Styles: every class, at the place that is its number; some may have no profile."""
+        return self.listed_classes or tuple(sorted(set(self.labels.values())))
 
     def photos_of(self, profile_id: str) -> tuple[Photo, ...]:
         return self._photos_of[profile_id]
@@ -77,14 +86,11 @@ class DatasetFolder:
         for couple in self.couples:
             lost = [profile_id for profile_id in (couple.left_id, couple.right_id) if profile_id in bad]
             if lost and self.couples_file is not None:
-                reason = f"profile {' and '.join(lost)} is left out"
-                rejected.append(
-                    Rejected("couple", say_item(couple.item_id), self.couples_file.name, couple.row, reason)
-                )
+                rejected.append(couple_without(couple, lost, self.couples_file.name))
         kept = tuple(profile_id for profile_id in self.profile_ids if profile_id not in bad)
         photos = tuple(photo for photo in self.photos if photo.profile_id not in bad)
         couples = tuple(each for each in self.couples if each.left_id not in bad and each.right_id not in bad)
-        items = kept if self.task == "style" else tuple(couple.item_id for couple in couples)
+        items = tuple(couple.item_id for couple in couples) if self.task == "couple" else kept
         if not items:
             first = rejected[-1]
             raise UserError(f"{self.root}: nothing is left after leaving out {len(bad)} profiles ({first.reason})")
@@ -113,6 +119,8 @@ class DatasetFolder:
             digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
 
         add(self.task, self.label_column, self.left_name, self.right_name)
+        if self.listed_classes:
+            add("classes", *self.listed_classes)
         for photo in self.photos:
             sha256 = self.photo_sha256.get(photo.image) or fingerprints.sha256(photo.path)
             add("photo", photo.profile_id, photo.image, sha256, self.metadata.get(photo.image))
@@ -140,11 +148,12 @@ def read_folder(
 ) -> DatasetFolder:
     """Reads profiles, couples (`task="couple"`) or labels (`task="style"`), and metadata of a dataset folder.
 
-    Images are relative to `image_root`, or to the folder. Files are looked for, not opened: see `check_photos`.
+    With `task="profile"` (`PROFILES`) the profiles alone, whatever other files and splits are there. Images are
+    relative to `image_root`, or to the folder. Files are looked for, not opened: see `check_photos`.
 
     Raises UserError naming all faults together, each with file, row and column.
     """
-    if task not in TASKS:
+    if task not in (*TASKS, PROFILES):
         raise UserError(f"data.task={task} is none of {', '.join(TASKS)}{nearest(task, TASKS)}")
     if task == "style" and not label_column:
         raise UserError("data.label_column is not given; name the column of the profiles table that holds the class")
@@ -153,6 +162,7 @@ def read_folder(
     faults = Faults(root, max_faults_shown)
     profiles = read_profiles(root, ImagePaths(base, (root, base)), label_column if task == "style" else None, faults)
     couples = read_couples(root, profiles, faults) if task == "couple" else None
+    classes = read_classes(root, profiles, str(label_column), faults) if task == "style" else ()
     metadata = read_metadata(root, profiles, faults)
     if profiles is None or (task == "couple" and couples is None):
         faults.raise_if_any()
@@ -160,7 +170,8 @@ def read_folder(
     if couples is not None:
         given = {couple.item_id: couple.split for couple in couples.couples if couple.split is not None}
     else:
-        given = profiles.splits or {}
+        given = (profiles.splits or {}) if task == "style" else {}
+    images = {photo.image for photo in profiles.photos}
     folder = DatasetFolder(
         root=root,
         task=task,
@@ -175,7 +186,9 @@ def read_folder(
         label_column=label_column if task == "style" else None,
         labels=profiles.labels,
         given_splits=given,
-        metadata=metadata,
+        metadata={image: about for image, about in metadata.items() if image in images},
+        rejected=profiles.rejected + (() if couples is None else couples.rejected),
+        listed_classes=classes,
     )
     if not len(faults) and given:
         check_given_splits(folder, faults)

@@ -3,6 +3,7 @@
 import functools
 import io
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -55,8 +56,17 @@ def decode(source: str | Path | bytes, *, max_source_pixels: int) -> "Image":
 
 def decode_stream(stream: BinaryIO, name: str, *, max_source_pixels: int | None) -> "Image":
     """`decode` for an open file that is called `name` in messages; no bound on pixels when None."""
+    return _decoded(lambda: _open(stream, name), name, max_source_pixels)
+
+
+def decode_opened(image: "Image", name: str, *, max_source_pixels: int) -> "Image":
+    """`decode` for an image that Pillow opened or made, called `name` in messages."""
+    return _decoded(lambda: image, name, max_source_pixels)
+
+
+def _decoded(opened: Callable[[], "Image"], name: str, max_source_pixels: int | None) -> "Image":
     try:
-        image = _open(stream, name)
+        image = opened()
         width, height = image.size
         if max_source_pixels is not None and width * height > max_source_pixels:
             raise BadImage(name, too_many_pixels(width, height, max_source_pixels), depends_on_bound=True)

@@ -6,10 +6,16 @@ import os
 import sqlite3
 import threading
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from style_match.errors import UserError
+
 _WAIT_S = 30.0  # for another process's write, which takes milliseconds
+_HOLDS = "(instr(key, ?) OR instr(value, ?))"
+_KEYS = "SELECT key FROM memo WHERE "
+_BY_KEY, _BY_VALUE = "DELETE FROM memo WHERE key = ?", f"DELETE FROM memo WHERE {_HOLDS}"
 
 
 class Memo:
@@ -50,6 +56,33 @@ class Memo:
     def put(self, key: str, value: Any) -> None:
         text = json.dumps(value)
         self._run("INSERT OR REPLACE INTO memo VALUES (?, ?, ?)", (_encode(key), text, _checksum(key, text)))
+
+    def remove(self, keys: Iterable[str], values: Iterable[str]) -> int:
+        """Forget these keys, and all entries whose key or value holds one of `values`; their bytes leave the file.
+
+        Raises:
+            UserError: the file is there and cannot be used.
+        """
+        if not self.path.exists():
+            return 0
+        try:
+            connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
+            try:
+                connection.execute("PRAGMA secure_delete = ON")
+                removed = sum(connection.execute(_BY_KEY, (_encode(key),)).rowcount for key in keys)
+                removed += sum(connection.execute(_BY_VALUE, (value.encode(), value)).rowcount for value in values)
+                connection.execute("VACUUM")
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise UserError(f"{self.path} cannot be changed ({error}): run again, or delete this file.") from error
+        return removed
+
+    def count(self, keys: Iterable[str], values: Iterable[str]) -> int:
+        """How many entries `remove` would remove."""
+        found = {row[0] for key in keys for row in self._run(_KEYS + "key = ?", (_encode(key),))}
+        found |= {row[0] for value in values for row in self._run(_KEYS + _HOLDS, (value.encode(), value))}
+        return len(found)
 
     def close(self) -> None:
         with self._lock:

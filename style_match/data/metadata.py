@@ -1,5 +1,6 @@
 """metadata.jsonl: one JSON object a photo, from the labeler or by hand."""
 
+import hashlib
 import json
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,7 +30,7 @@ def read_metadata(root: Path, profiles: Profiles | None, faults: Faults) -> dict
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
-        found = _parse(content)
+        found = parse_line(content)
         if isinstance(found, str):
             faults.add(f"{found}; write one JSON object a line", file=FILE_NAME, place=f"line {line}")
             continue
@@ -46,7 +47,12 @@ def read_metadata(root: Path, profiles: Profiles | None, faults: Faults) -> dict
     return metadata
 
 
-def _parse(content: str) -> dict[str, Any] | str:
+def metadata_name(profile_id: str, metadata: dict[str, Any] | None) -> str:
+    """What names a photo of which only the metadata was read: sha256 (hex) over profile id and metadata."""
+    return hashlib.sha256(json.dumps([profile_id, metadata], sort_keys=True).encode()).hexdigest()
+
+
+def parse_line(content: str) -> dict[str, Any] | str:
     """The object, or what is wrong with the line."""
     try:
         found = json.loads(content, object_pairs_hook=_without_twins, parse_constant=_refuse)

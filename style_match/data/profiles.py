@@ -1,24 +1,35 @@
 """The profiles table: who there is and where their photos are."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from style_match.data.faults import Faults, has_control_character
 from style_match.data.given_split import read_given_splits
 from style_match.data.image_path import ImagePaths
-from style_match.data.records import Photo
+from style_match.data.records import Photo, Rejected
 from style_match.data.table import Table, read_table
+
+LEFT_OUT, DUPLICATES = "left_out", "duplicate_group"  # columns that style_match.prepare adds
 
 
 @dataclass(frozen=True)
 class Profiles:
-    """`columns` are the further columns of a profile's first row; `splits` names each profile's split, if given."""
+    """`columns` are the further columns of a profile's first row; `splits` names each profile's split, if given.
+
+    Rows with a reason under `left_out` are in `rejected` alone, and so are the profiles `left_out`, who have no other.
+    """
 
     table: Table
     photos: tuple[Photo, ...]
     columns: dict[str, dict[str, str]]
     labels: dict[str, str]
     splits: dict[str, str] | None
+    rejected: tuple[Rejected, ...]
+    left_out: frozenset[str]
+
+    def __contains__(self, profile_id: str) -> bool:
+        return profile_id in self.columns or profile_id in self.left_out
 
 
 def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faults: Faults) -> Profiles | None:
@@ -28,7 +39,9 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
     if table is None:
         return None
     name = table.path.name
-    one_value = [column for column in ("gender", "user_id", "split", label_column) if column in table.header]
+    said_once = ("gender", "user_id", "split", DUPLICATES, label_column)
+    one_value = [column for column in said_once if column in table.header]
+    left_out: list[tuple[str, Rejected]] = []  # profile id, photo
     photos: list[Photo] = []
     missing: list[tuple[int, str]] = []
     columns: dict[str, dict[str, str]] = {}
@@ -36,7 +49,8 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
     row_of: dict[tuple[str, PurePosixPath], int] = {}
     for row, record in table.records():
         place, profile_id, image = table.place(row), record["profile_id"], record["image"]
-        empty = [column for column in required if not record[column]]
+        reason = record.pop(LEFT_OUT, "")
+        empty = [column for column in (required[:2] if reason else required) if not record[column]]
         for column in empty:
             faults.add("the cell is missing; fill it in or remove the row", file=name, place=place, column=column)
         if has_control_character(profile_id):
@@ -47,6 +61,9 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
         if earlier != row:
             what = f"profile {profile_id!r} with image {image!r} stands already in {table.place(earlier)}; remove one"
             faults.add(what, file=name, place=place)
+        if reason:
+            left_out.append((profile_id, Rejected("photo", image, name, row, reason)))
+            continue
         path, fault = images.find(image)
         if path is not None:
             photos.append(Photo(profile_id, image, path, row))
@@ -62,12 +79,30 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
             first = f"{columns[profile_id][column]!r} in {table.place(first_row[profile_id])}"
             what = f"profile {profile_id!r} has {record[column]!r} here and {first}; {_remedy(column, label_column)}"
             faults.add(what, file=name, place=place, column=column)
-    _add_missing(missing, len(table.rows), images.base, table, faults)
+    if not columns and left_out:
+        faults.add(f"every photo is left out ({left_out[0][1].reason}); empty the cells", file=name, column=LEFT_OUT)
+    _add_missing(missing, len(table.rows) - len(left_out), images.base, table, faults)
     labels = {profile_id: cells[label_column] for profile_id, cells in columns.items()} if label_column else {}
     _check_classes(labels, table, label_column, faults)
-    by_row = read_given_splits(table, faults, all_three=label_column is not None)
+    hidden = {photo.row for _, photo in left_out}
+    kept = replace(table, rows=tuple(row for row in table.rows if row[0] not in hidden))
+    by_row = read_given_splits(kept, faults, all_three=label_column is not None)
     splits = None if by_row is None else {profile_id: by_row[row] for profile_id, row in first_row.items()}
-    return Profiles(table, tuple(photos), columns, labels, splits)
+    lost = frozenset(profile_id for profile_id, _ in left_out if profile_id not in columns)
+    return Profiles(table, tuple(photos), columns, labels, splits, tuple(_rejected(left_out, lost)), lost)
+
+
+def _rejected(left_out: list[tuple[str, Rejected]], lost: frozenset[str]) -> Iterator[Rejected]:
+    """A line a photo, or a profile that has no other: with the row of its first photo and all reasons."""
+    of_lost: dict[str, list[Rejected]] = {}
+    for profile_id, photo in left_out:
+        if profile_id in lost:
+            of_lost.setdefault(profile_id, []).append(photo)
+        else:
+            yield photo
+    for profile_id, photos in of_lost.items():
+        reason = "; ".join(f"{photo.id}: {photo.reason}" for photo in photos)
+        yield Rejected("profile", profile_id, photos[0].file, photos[0].row, reason)
 
 
 def _remedy(column: str, label_column: str | None) -> str:

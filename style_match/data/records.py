@@ -33,7 +33,7 @@ class Couple:
 
 @dataclass(frozen=True)
 class Rejected:
-    """What was left out and why: `kind` is "profile" or "couple", `row` its line in `file`."""
+    """What was left out and why: `kind` is "photo", "profile" or "couple", `row` its line in `file`."""
 
     kind: str
     id: str

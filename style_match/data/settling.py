@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from style_match.data.connection import Key, across_splits, groups, item_keys, say, say_item
-from style_match.data.folder import DatasetFolder
+from style_match.data.folder import PROFILES, DatasetFolder
 from style_match.data.joining import Touched, join
 from style_match.data.records import Rejected
 from style_match.data.stored_split import alone, read_stored, write_stored
@@ -50,6 +50,8 @@ def settle(
         UserError: a stored file at fault or contradicted by new information about old rows, a folder that cannot be
             written.
     """
+    if folder.task == PROFILES:
+        raise UserError(f"data.task={PROFILES}: profiles alone are not divided into splits; write couple or style.")
     keys = item_keys(folder)
 
     def once() -> tuple[Settled, dict[str, str], dict[str, str]]:
@@ -101,7 +103,7 @@ def refuse_conflicts(
 
 def things(folder: DatasetFolder) -> str:
     """What is divided."""
-    return "profiles" if folder.task == "style" else "couples"
+    return "couples" if folder.task == "couple" else "profiles"
 
 
 def _largest_group(folder: DatasetFolder, keys: Mapping[str, tuple[Key, ...]]) -> str:

@@ -92,4 +92,4 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _id_columns(folder: DatasetFolder) -> tuple[str, ...]:
-    return ("profile_id",) if folder.task == "style" else (f"{folder.left_name}_id", f"{folder.right_name}_id")
+    return (f"{folder.left_name}_id", f"{folder.right_name}_id") if folder.task == "couple" else ("profile_id",)

@@ -1,0 +1,1 @@
+"""What `style_match.forget` removes, and where it looks."""

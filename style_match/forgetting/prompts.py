@@ -1,0 +1,61 @@
+"""Addresses of feature rows that older versions wrote: under every prompt that this configuration and runs tell of."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from style_match.data.image import DECODE_POLICY
+from style_match.errors import UserError
+from style_match.features.identity import row_address
+from style_match.forgetting.person import Row, Table
+from style_match.prompt import render
+from style_match.targets import conf_dir
+
+_OPTIONS = ("image", "system", "instruction", "template")
+
+
+def known_prompts(configs: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, ...]]]:
+    """The prompts of conf/prompt and of runs' configs, and what may be left out of the metadata: a label column."""
+    prompts = [
+        yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((conf_dir() / "prompt").glob("*.yaml"))
+    ]
+    leave_out: list[tuple[str, ...]] = [(), ("fashion_style",)]
+    for config in configs:
+        if isinstance(prompt := config.get("prompt"), dict) and {*_OPTIONS, "metadata"} <= prompt.keys():
+            prompts.append(prompt)
+        data = config.get("data")
+        if isinstance(data, dict) and isinstance(column := data.get("label_column"), str):
+            leave_out.append((column,))
+    return prompts, list(dict.fromkeys(leave_out))
+
+
+def addresses(table: Table, rows: Iterable[Row], configs: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Hex addresses of the rows of these photos under all known prompts."""
+    prompts, leave_out = known_prompts(configs)
+    found = set()
+    for row, prompt, hidden in itertools.product(rows, prompts, leave_out):
+        metadata = table.metadata.get(PurePosixPath(row.image)) if prompt["metadata"] else None
+        if (prompt["metadata"] and metadata is None) or (prompt["image"] and row.sha256 is None):
+            continue
+        try:
+            text = render(metadata=metadata, leave_out=hidden, **{name: prompt[name] for name in _OPTIONS})
+        except UserError:  # nothing was computed from it either
+            continue
+        found.add(row_address(row.sha256 if prompt["image"] else None, DECODE_POLICY, text))
+    return tuple(sorted(found))
+
+
+def configs_below(roots: Iterable[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """(folder, config) of every run below the roots; files that are no config of a run are passed over."""
+    found = []
+    for path in sorted({path for root in roots for path in root.rglob("config.yaml")}):
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if isinstance(config, dict) and "data" in config:
+            found.append((path.parent, config))
+    return found

@@ -1,0 +1,168 @@
+"""Where somebody's data can be, in the order in which it is removed: what is computed from it first, photos last."""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from style_match.data.fingerprint import Fingerprints
+from style_match.data.metadata import FILE_NAME as METADATA
+from style_match.data.stored_split import alone
+from style_match.errors import UserError
+from style_match.features.identity import owner_of
+from style_match.features.removal import find_rows, remove_rows
+from style_match.files import remove_unfinished
+from style_match.forgetting.copies import copies, has_pictures
+from style_match.forgetting.person import Person
+from style_match.forgetting.rows import Lines, drop_lines, drop_rows
+
+LISTS = ("rejected.csv", "failed.csv")  # of prepare and label: what was left out or failed, and why
+LEDGER = "labels.sqlite"
+PAGES = ("prepared.html", "dry_run.jpg")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One place. `do(dry_run=...)` removes, or only counts, what is there, and may be called again.
+
+    Attributes:
+        where: the place, without a word of the person.
+        what: is counted.
+    """
+
+    where: str
+    what: str
+    do: Callable[..., int]
+
+
+def steps(
+    person: Person, root: Path, image_root: Path, splits: Iterable[Path], features: Path, fingerprints: Fingerprints
+) -> Iterator[Step]:
+    """Every place that has files of the dataset folder `root`, its photos, its stored splits and its features."""
+    lines = Lines(person.profile_ids, person.images)
+    yield Step(str(features), "rows of features", partial(_features, features, person))
+    yield Step("indexes", "indexes", partial(_indexes, root, person))
+    for folder in dict.fromkeys((root, image_root)):
+        if (ledger := folder / LEDGER).is_file():
+            yield Step(str(ledger), "answers of the labeler", partial(_ledger, ledger, person))
+    tables = sorted(path for path in root.iterdir() if path.suffix in (".csv", ".parquet") and path.name not in LISTS)
+    for path in tables:  # couples, and others that tell of profiles
+        if path.stem != "profiles":
+            yield Step(path.name, "rows", partial(drop_rows, path, lines.has_id))
+    if (path := root / METADATA).is_file():
+        yield Step(METADATA, "lines", partial(_metadata, path, lines))
+    for path in tables:
+        if path.stem == "profiles":
+            yield Step(path.name, "rows", partial(drop_rows, path, lines.has_id))
+    for path in sorted({path for folder in splits for path in folder.glob("*.csv")}):
+        yield Step(str(path), "rows of a split", partial(_split, path, lines))
+    for name in LISTS:
+        if (path := root / name).is_file():
+            yield Step(name, "rows", partial(drop_rows, path, lines.mentions))
+    for name in PAGES:
+        yield Step(name, "files", partial(_page, root / name, lines))
+    yield Step("photos", "files", partial(_photos, person, root, image_root))
+    yield Step("remembered hashes", "entries", partial(fingerprints.forget, [*map(Path, person.paths)], person.sha256))
+    yield Step("unfinished files", "files", partial(_unfinished, root))
+
+
+def _features(root: Path, person: Person, *, dry_run: bool) -> int:
+    owners = {*person.sha256, *map(owner_of, person.profile_ids)}
+    found = (find_rows if dry_run else remove_rows)(root, owners, person.addresses)
+    return sum(each.rows for each in found)
+
+
+def _indexes(root: Path, person: Person, *, dry_run: bool) -> int:
+    from style_match.index import delete_everywhere, known_indexes
+
+    if dry_run:
+        return sum(known.data_root == root.resolve() for known in known_indexes())
+    said = delete_everywhere(root, person.profile_ids)
+    if failed := [line for line in said if "NOT deleted" in line]:
+        raise UserError(
+            "\n".join(["An index still holds the person; mend that, then the same command goes on:", *failed])
+        )
+    return len(said)
+
+
+def _ledger(path: Path, person: Person, *, dry_run: bool) -> int:
+    """Answers about photos with these bytes, and the requests they answered."""
+    from style_match.labeler.ledger import Ledger
+
+    marks = ", ".join("?" * len(person.sha256))
+    where = f"FROM answer WHERE sha256 IN ({marks})"
+    with Ledger(path.parent) as held:  # nobody labels meanwhile, and the file is a sound ledger
+        try:
+            with closing(sqlite3.connect(held.path, isolation_level=None)) as database:
+                (count,) = database.execute(f"SELECT count(*) {where}", person.sha256).fetchone()
+                if not dry_run:
+                    database.execute("PRAGMA secure_delete = ON")
+                    database.execute(f"DELETE FROM asked WHERE key IN (SELECT key {where})", person.sha256)
+                    database.execute(f"DELETE {where}", person.sha256)
+                    database.execute("VACUUM")
+                    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise UserError(f"{path} cannot be changed ({error}): run the same command again.") from error
+    return count
+
+
+def _metadata(path: Path, lines: Lines, *, dry_run: bool) -> int:
+    """The labeler, which overwrites nothing written by others, is told that this is its file still."""
+    if dry_run or not path.with_name(LEDGER).is_file():
+        return drop_lines(path, lines.has_image, dry_run=dry_run)
+    from style_match.labeler.ledger import Ledger
+
+    with Ledger(path.parent) as held:
+
+        def note(before: str, after: str) -> None:
+            was, will_be = (hashlib.sha256(text.encode()).hexdigest() for text in (before, after))
+            if held.has_written(was):
+                held.will_write(will_be)
+
+        return drop_lines(path, lines.has_image, dry_run=False, note=note)
+
+
+def _split(path: Path, lines: Lines, *, dry_run: bool) -> int:
+    """Everybody else stays where they are."""
+    if dry_run:
+        return drop_rows(path, lines.has_id, dry_run=True)
+    with alone(path.parent):
+        return drop_rows(path, lines.has_id, dry_run=False)
+
+
+def _page(path: Path, lines: Lines, *, dry_run: bool) -> int:
+    """A page that shows pictures may show this person, and the labeler's example is of anybody."""
+    if not path.is_file() or (path.suffix == ".html" and not has_pictures(path) and not lines.in_file(path)):
+        return 0
+    if not dry_run:
+        path.unlink()
+    return 1
+
+
+def _photos(person: Person, root: Path, image_root: Path, *, dry_run: bool) -> int:
+    found = {path for path in map(Path, person.paths) if path.is_file()} | copies(person, (root, image_root))
+    for path in () if dry_run else sorted(found):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be removed ({error.strerror}): mend that, then the command goes on."
+            ) from error
+    return len(found)
+
+
+def _unfinished(root: Path, *, dry_run: bool) -> int:
+    """What killed processes left half written."""
+    folders = [folder for folder in (root, root / "splits", root / "photos") if folder.is_dir()]
+    found = [
+        path for folder in folders for path in (*folder.glob(".*.[0-9]*.tmp"), *folder.glob(".style_match_*.jsonl"))
+    ]
+    if not dry_run:
+        for folder in folders:
+            remove_unfinished(folder)
+        for path in found:
+            path.unlink(missing_ok=True)
+    return len(found)

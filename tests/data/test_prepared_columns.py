@@ -1,0 +1,196 @@
+"""What a prepared folder adds: photos left out, groups of copies, classes.json; and profiles read alone."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from style_match.data.fingerprint import Fingerprints
+from style_match.data.folder import DatasetFolder, check_photos, read_folder
+from style_match.data.people import people_of
+from style_match.data.split import make_split
+from style_match.errors import UserError
+
+from .conftest import MakeFolder
+from .found_faults import faults, message
+from .memory_folder import FRACTIONS
+
+NONE = Fingerprints(None)
+
+
+def reasons(folder: DatasetFolder) -> list[tuple[str, str, int, str]]:
+    return [(each.kind, each.id, each.row, each.reason) for each in folder.rejected]
+
+
+class TestLeftOut:
+    HEADER = ("profile_id", "image", "left_out")
+
+    def test_a_photo_a_profile_and_its_couples(self, make_folder: MakeFolder) -> None:
+        root = make_folder(
+            header=self.HEADER,
+            profiles=[
+                ("f1", "1.png", ""),
+                ("f1", "2.png", "visual_quality is Low"),
+                ("m1", "3.png", ""),
+                ("f2", "4.png", "visual_quality is Low"),
+                ("m2", "5.png", ""),
+            ],
+            couples=[("f1", "m1"), ("f2", "m2")],
+            metadata=[{"image": "1.png", "style": "a"}, {"image": "2.png", "style": "b"}],
+        )
+        (root / "4.png").unlink()  # nobody looks for it
+        folder = read_folder(root, task="couple")
+        assert [photo.image for photo in folder.photos] == ["1.png", "3.png", "5.png"]
+        assert folder.profile_ids == ("f1", "m1", "m2")
+        assert [couple.item_id for couple in folder.couples] == ["f1\tm1"]
+        assert folder.metadata == {"1.png": {"style": "a"}}
+        assert folder.columns["f1"] == {}
+        assert reasons(folder) == [
+            ("photo", "2.png", 3, "visual_quality is Low"),
+            ("profile", "f2", 5, "4.png: visual_quality is Low"),
+            ("couple", "f2 + m2", 3, "profile f2 is left out"),
+        ]
+
+    def test_of_a_row_left_out_only_id_and_image_count(self, make_folder: MakeFolder) -> None:
+        header = ("profile_id", "image", "fashion_style", "split", "user_id", "left_out")
+        rows = [(f"p{i}", f"{i}.png", "ab"[i % 2], ("train", "val", "test")[i % 3], "", "") for i in range(6)]
+        rows += [("p6", "6.png", "", "", "", "no label"), ("p0", "7.png", "c", "", "u", "two people")]
+        root = make_folder(header=header, profiles=rows)
+        folder = read_folder(root, task="style")
+        assert len(folder.profile_ids) == 6 and set(folder.labels.values()) == {"a", "b"}
+        assert folder.given_splits["p0"] == "train"
+        make_folder(header=header, profiles=[*rows, ("", "8.png", "", "", "", "no label")])
+        assert faults(root, "style")[0] == (
+            "profiles.csv, line 10, column profile_id: the cell is missing; fill it in or remove the row"
+        )
+
+    def test_the_empty_column_changes_nothing(self, make_folder: MakeFolder) -> None:
+        with_column = make_folder(name="a", header=self.HEADER, profiles=[("p", "1.png", ""), ("q", "2.png", "")])
+        without = make_folder(name="b", profiles=[("p", "1.png"), ("q", "2.png")])
+        one, other = (read_folder(root, task="profile") for root in (with_column, without))
+        assert one.rejected == () and one.fingerprint(NONE) == other.fingerprint(NONE)
+
+    def test_a_photo_left_out_is_no_part_of_the_data(self, make_folder: MakeFolder) -> None:
+        rows = [("p", "1.png", ""), ("q", "2.png", ""), ("q", "3.png", "Low")]
+        root = make_folder(header=self.HEADER, profiles=rows)
+        before = read_folder(root, task="profile").fingerprint(NONE)
+        make_folder(header=self.HEADER, profiles=rows[:2])
+        assert read_folder(root, task="profile").fingerprint(NONE) == before
+
+    def test_nothing_left(self, make_folder: MakeFolder) -> None:
+        root = make_folder(header=self.HEADER, profiles=[("f", "1.png", "Low"), ("m", "2.png", "Low")])
+        assert faults(root, "profile") == [
+            "profiles.csv, column left_out: every photo is left out (Low); empty the cells"
+        ]
+        root = make_folder(
+            header=self.HEADER, profiles=[("f", "1.png", "Low"), ("m", "2.png", "")], couples=[("f", "m")]
+        )
+        assert faults(root) == ["couples.csv: every couple is left out (profile f is left out)"]
+
+
+class TestDuplicateGroup:
+    HEADER = ("profile_id", "image", "duplicate_group")
+
+    def test_copies_count_as_one_person_and_stay_together(self, make_folder: MakeFolder, tmp_path: Path) -> None:
+        rows = [(f"{side}{i}", f"{side}{i}.png", "d1" if i in (3, 8) else "") for i in range(20) for side in "fm"]
+        root = make_folder(header=self.HEADER, profiles=rows, couples=[(f"f{i}", f"m{i}") for i in range(20)])
+        folder = read_folder(root, task="couple")
+        people = people_of(folder)
+        assert people["f3"] == people["m8"] and len(set(people.values())) == 37
+        for seed in range(5):
+            split = make_split(folder, seed=seed, fractions=FRACTIONS, store=tmp_path / "splits")
+            assert split.name_of["f3\tm3"] == split.name_of["f8\tm8"]
+
+    def test_the_users_own_split_may_not_part_them(self, make_folder: MakeFolder) -> None:
+        splits = ("train", "val", "test")
+        rows = [(f"p{i}", f"{i}.png", "d1" if i < 2 else "", "ab"[i % 2], splits[i % 3]) for i in range(6)]
+        root = make_folder(header=(*self.HEADER, "fashion_style", "split"), profiles=rows)
+        assert faults(root, "style") == [
+            "profiles.csv, column split: a copy or near copy of one photo (duplicate_group d1) connects p0 (train) and "
+            "p1 (val); put connected people into one split"
+        ]
+
+    def test_a_profile_is_in_one_group(self, make_folder: MakeFolder) -> None:
+        root = make_folder(header=self.HEADER, profiles=[("p", "1.png", "d1"), ("p", "2.png", "d2")])
+        assert faults(root, "profile") == [
+            "profiles.csv, line 3, column duplicate_group: profile 'p' has 'd2' here and 'd1' in line 2; "
+            "make them agree"
+        ]
+
+
+class TestClasses:
+    @pytest.fixture
+    def root(self, make_folder: MakeFolder) -> Path:
+        rows = [("p1", "1.png", "Chic"), ("p2", "2.png", "Street"), ("p3", "3.png", "Chic")]
+        return make_folder(header=("profile_id", "image", "fashion_style"), profiles=rows)
+
+    @pytest.fixture
+    def write(self, root: Path) -> Callable[[object], None]:
+        def write(content: object) -> None:
+            text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+            (root / "classes.json").write_text(text, encoding="utf-8")
+
+        return write
+
+    def test_numbers_are_places(self, root: Path, write: Callable[[object], None]) -> None:
+        plain = read_folder(root, task="style")
+        assert plain.classes == ("Chic", "Street")
+        write({"column": "fashion_style", "classes": ["Street", "Chic", "모던"]})
+        folder = read_folder(root, task="style")
+        assert folder.classes == ("Street", "Chic", "모던")
+        assert folder.without({"p1": "bad"}).classes == folder.classes
+        assert folder.fingerprint(NONE) != plain.fingerprint(NONE)
+
+    def test_of_another_column_or_task(self, root: Path, write: Callable[[object], None]) -> None:
+        write({"column": "mood", "classes": ["x", "y"]})
+        assert read_folder(root, task="style").classes == ("Chic", "Street")
+        write("{")
+        assert read_folder(root, task="profile").classes == ()
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ('{"column"', "classes.json: is broken JSON ("),
+            ([], "classes.json: is not an object"),
+            ({"column": "fashion_style", "clases": ["a", "b"]}, "unknown key 'clases' (did you mean 'classes'?)"),
+            ({"column": "fashion_style"}, '"classes" is not a list of class names'),
+            ({"column": "fashion_style", "classes": ["Chic", 3]}, '"classes" is not a list of class names'),
+            ({"column": "fashion_style", "classes": ["Chic "]}, '"classes" is not a list of class names'),
+            ({"column": "fashion_style", "classes": ["Chic"]}, '"classes" names 1; styles need two or more'),
+            ({"column": "fashion_style", "classes": ["a", "b", "a"]}, "class 'a' stands twice"),
+            ({"classes": ["a", "b"]}, '"column" is not the name of a column'),
+        ],
+    )
+    def test_faults(self, root: Path, write: Callable[[object], None], content: object, said: str) -> None:
+        write(content)
+        assert said in message(root, "style")
+
+    def test_a_label_that_is_none_of_them(self, root: Path, write: Callable[[object], None]) -> None:
+        write({"column": "fashion_style", "classes": ["Chic", "Streets"]})
+        assert faults(root, "style") == [
+            "profiles.csv, line 3, column fashion_style: 'Street' is no class of classes.json "
+            "(did you mean 'Streets'?); correct it or add it at the end"
+        ]
+
+
+class TestProfilesAlone:
+    def test_whatever_else_is_there(self, make_folder: MakeFolder) -> None:
+        root = make_folder(
+            header=("profile_id", "image", "split", "city"),
+            profiles=[("p", "1.png", "train", "Seoul"), ("q", "2.png", "train", "")],
+            couples="nonsense",
+            metadata=[{"image": "1.png", "style": "a"}],
+        )
+        folder = check_photos(
+            read_folder(root, task="profile"), NONE, max_source_pixels=10**6, on_bad_image="error", num_workers=0
+        )
+        assert folder.profile_ids == ("p", "q") and folder.couples == () and folder.labels == {}
+        assert folder.metadata == {"1.png": {"style": "a"}} and folder.columns["p"]["city"] == "Seoul"
+        assert folder.without({"p": "bad"}).profile_ids == ("q",)
+        assert set(people_of(folder)) == {"p", "q"}
+
+    def test_nothing_is_divided(self, make_folder: MakeFolder) -> None:
+        folder = read_folder(make_folder(profiles=[(f"p{i}", f"{i}.png") for i in range(9)]), task="profile")
+        with pytest.raises(UserError, match=r"data\.task=profile: profiles alone are not divided"):
+            make_split(folder, seed=0, fractions=FRACTIONS)
