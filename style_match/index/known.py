@@ -1,0 +1,118 @@
+"""Which indexes there are, wherever they lie, so that a person can be deleted from all of them."""
+
+import importlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from style_match.errors import UserError
+from style_match.files import write_whole
+from style_match.index import folder as folders
+from style_match.index.base import Index, NoIndex
+from style_match.inputs import cache_root
+
+OWN = "style_match.index."  # the only package whose classes a manifest may name
+DEFAULT_ROOT, KNOWN = "indexes", "known.json"
+
+
+@dataclass(frozen=True)
+class Known:
+    """An index: its folder, the dataset folder that its profiles are of, and the identity of its matcher."""
+
+    folder: Path
+    data_root: Path
+    matcher: str
+
+
+def known_indexes() -> list[Known]:
+    """All that were ever made through this cache root; a folder may be gone, or on a disk that is not mounted.
+
+    Raises:
+        UserError: the list of them is damaged.
+    """
+    path = _list_of_indexes()
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return [Known(Path(one), Path(of["data_root"]), of["matcher"]) for one, of in entries.items()]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}, the list of all indexes, cannot be read ({type(error).__name__}): delete it, and the folders of "
+            f"indexes too, those beside it and those that were named with index.root; they are built anew."
+        ) from error
+
+
+def real(folder: str | Path) -> Path:
+    """A dataset folder by the one name that stands for it."""
+    return Path(folder).expanduser().resolve()
+
+
+def remember(folder: Path, data_root: str | Path, matcher: str) -> None:
+    """Put an index on the list, before anything is written to it."""
+    path = _list_of_indexes()
+    with folders.alone(path.parent):
+        known = {one.folder: one for one in known_indexes()}
+        new = Known(folder.resolve(), real(data_root), matcher)
+        if known.get(new.folder) != new:
+            known[new.folder] = new
+            entries = {
+                str(one.folder): {"data_root": str(one.data_root), "matcher": one.matcher} for one in known.values()
+            }
+            write_whole(path, json.dumps(entries, indent=2) + "\n")
+
+
+def delete_everywhere(data_root: str | Path, profile_ids: Collection[str]) -> list[str]:
+    """Delete profiles from every index of a dataset folder.
+
+    Returns:
+        a line for each index: what was deleted, or `NOT deleted`, why, and what is to be done.
+    """
+    lines = []
+    for known in known_indexes():
+        if known.data_root != real(data_root):
+            continue
+        if known.folder.is_dir():
+            try:
+                with folders.alone(known.folder):
+                    count = _delete(known.folder, profile_ids)
+                lines.append(f"{known.folder}: {count} profiles deleted")
+            except NoIndex:
+                continue  # its first writer was killed, so it holds nobody
+            except UserError as error:
+                lines.append(f"{known.folder}: NOT deleted: {error}")
+        elif not known.folder.is_relative_to(cache_root().resolve()):
+            lines.append(f"{known.folder}: it is not there; if its disk is only not mounted, mount it and repeat this")
+    return lines
+
+
+def _delete(folder: Path, profile_ids: Collection[str]) -> int:
+    folders.tidy(folder)  # a killed writer's files may hold them
+    manifest = folders.read_manifest(folder)
+    index = _made_by(folder, manifest)
+    try:
+        index.open(folder, matcher=None)
+        count = index.delete(profile_ids)
+        if count:
+            index.save(folder)
+        return count
+    finally:
+        index.close()
+
+
+def _made_by(folder: Path, manifest: dict) -> Index:
+    """The index that wrote a manifest, to be opened.
+
+    Raises:
+        UserError: it is not one of this package's.
+    """
+    module, _, name = manifest["made_by"].rpartition(".")
+    if not module.startswith(OWN):
+        raise UserError(f"it was made by {manifest['made_by']}, which is not of this package: delete {folder} by hand.")
+    made: Index = getattr(importlib.import_module(module), name)(root=None, **manifest["options"])
+    return made
+
+
+def _list_of_indexes() -> Path:
+    return cache_root() / DEFAULT_ROOT / KNOWN
