@@ -1,0 +1,39 @@
+"""`python -m style_match.export`: the matcher folder of a run, which `StyleMatcher.from_pretrained` loads."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from style_match import cli
+
+
+def run(cfg: DictConfig) -> None:
+    """Write the matcher folder of the run that `run=` names; `cfg` is that run's config.
+
+    Raises:
+        UserError: the run is not finished or not whole, or `out` holds something else.
+    """
+    from style_match.matcher.exporting import finished_run
+    from style_match.matcher.writing import refuse_other_content, write_matcher
+
+    found = finished_run(cfg)
+    out = Path(cfg.out).expanduser() if cfg.out else found.folder / "matcher"
+    refuse_other_content(out, found.id)
+
+    # what imports torch and Lightning, several seconds
+    import json
+
+    from style_match.matcher.card import card
+    from style_match.matcher.exporting import content
+    from style_match.matcher.folder import ABOUT, CARD
+
+    about, files = content(found)
+    files[CARD] = card(found, about, cfg.card).encode()
+    files[ABOUT] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
+    write_matcher(out, files)
+    for name in ("", CARD):
+        print(out / name)
+
+
+if __name__ == "__main__":
+    cli.main("export", run)

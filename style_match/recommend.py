@@ -1,0 +1,30 @@
+"""`python -m style_match.recommend`: the best matches of a profile, of a photo, or of everybody at once."""
+
+from omegaconf import DictConfig
+
+from style_match import cli
+
+
+def run(cfg: DictConfig) -> None:
+    """Print the matches and write recommendations.html and, for query=all, recommendations.parquet into `out`.
+
+    Raises:
+        UserError: any fault of matcher folder, dataset folder, query or filter.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from style_match.matcher.folder import read_matcher
+    from style_match.where import parse
+
+    own = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
+    read_matcher(cfg.model, own)  # mistakes in the folder and the filter, before torch is imported
+    if cfg.where is not None:
+        parse(cfg.where)
+
+    from style_match.recommendation.step import recommend
+
+    recommend(cfg, own)
+
+
+if __name__ == "__main__":
+    cli.main("recommend", run)

@@ -1,0 +1,128 @@
+"""Who asks: a profile of the folder, a photo, or an embedding."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from style_match.errors import UserError
+from style_match.matcher.vectors import Vectors
+from style_match.options import nearest
+
+if TYPE_CHECKING:
+    from style_match.matcher.matcher import StyleMatcher
+
+NOBODY = -1  # the person of whom nothing is known
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One who asks.
+
+    Attributes:
+        name: profile id, file, or a word for an embedding.
+        embedding: (E,) float32 of unit length.
+        person: number of the person, as `Vectors.people`; NOBODY where nothing is known.
+        side: 0, 1, or -1 where there are no sides.
+        row: of a profile, where it stands in `Vectors`.
+        photo: of the query, where there is one.
+    """
+
+    name: str
+    embedding: np.ndarray
+    person: int
+    side: int
+    row: int | None = None
+    photo: str | None = None
+
+
+def profile(profiles: Vectors, row: int) -> Asked:
+    """A profile of the folder as the one who asks."""
+    return Asked(
+        name=profiles.profile_ids[row],
+        embedding=profiles.embeddings[row],
+        person=int(profiles.people[row]),
+        side=int(profiles.sides[row]),
+        row=row,
+        photo=profiles.photos[row][0] if profiles.photos[row] else None,
+    )
+
+
+def ask(
+    matcher: "StyleMatcher",
+    query: Any,
+    profiles: Vectors,
+    *,
+    side: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> Asked:
+    """What `StyleMatcher.recommend` is asked; a text is a profile id where there is such a profile, else a file.
+
+    Raises:
+        UserError: profiles of another matcher, no such profile or file, no photo, a side that is missing or wrong.
+    """
+    if profiles.matcher != matcher.identity:
+        raise UserError(
+            f"These profiles were embedded by another matcher ({profiles.matcher[:8]}), not by {matcher.folder.name}: "
+            "embed them again."
+        )
+    if isinstance(query, str) and query in profiles.row_of:
+        return _of_profile(profiles, query, side)
+    if isinstance(query, str) and not Path(query).expanduser().is_file():
+        _refuse_unknown(query, profiles)
+    names = matcher.folder.sides
+    if names is not None and side not in names:
+        what = f"side={side} is not known" if side else "its side is not given"
+        raise UserError(
+            f"query={_name(query)}: {what}, and the matcher is of couples: write side={names[0]} or side={names[1]}, "
+            "whichever the photo shows; the other ones are recommended."
+        )
+    number = names.index(side) if names is not None and side is not None else -1
+    if isinstance(query, np.ndarray):
+        vector = np.asarray(query, dtype=np.float32).reshape(-1)
+        if vector.shape != (matcher.dim,):
+            raise UserError(f"The embedding asked with has {len(vector)} numbers, this matcher's have {matcher.dim}.")
+        return Asked("an embedding", vector / np.linalg.norm(vector), NOBODY, number)
+    embedding = matcher.encode(query, metadata, side=side)[0]
+    file = str(Path(query).expanduser()) if isinstance(query, str | Path) else None
+    return Asked(_name(query), embedding, _person(file, profiles), number, photo=file)
+
+
+def _of_profile(profiles: Vectors, query: str, side: str | None) -> Asked:
+    found = profile(profiles, profiles.row_of[query])
+    if profiles.side_names is None:
+        return found
+    left, right = profiles.side_names
+    if found.side < 0:
+        raise UserError(
+            f"query={query}: nothing tells whether this profile is {left} or {right}: fill in its gender in "
+            "profiles.csv, or add its couple."
+        )
+    if side is not None and side != profiles.side_names[found.side]:
+        raise UserError(f"query={query} is {profiles.side_names[found.side]}, not {side}: leave side out.")
+    return found
+
+
+def _person(file: str | None, profiles: Vectors) -> int:
+    """The person whose photo in the folder has the same bytes."""
+    if file is None:
+        return NOBODY
+    return profiles.person_of_photo.get(hashlib.sha256(Path(file).read_bytes()).hexdigest(), NOBODY)
+
+
+def _refuse_unknown(query: str, profiles: Vectors) -> None:
+    meant = nearest(query, profiles.profile_ids)
+    guess = f" Did you mean {meant}?" if meant else f" The first is {profiles.profile_ids[0]}."
+    raise UserError(
+        f"query={query}: there is no such profile among {len(profiles)}, and no such file.{guess} query=all asks for "
+        "everybody."
+    )
+
+
+def _name(query: Any) -> str:
+    return (
+        str(query) if isinstance(query, str | Path) else "the embedding" if isinstance(query, np.ndarray) else "photo"
+    )
