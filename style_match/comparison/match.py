@@ -23,11 +23,12 @@ VARIES: tuple[str, ...] = (
     "picture",
     *PACE,
 )
-TRAINING: tuple[str, ...] = ("head", "loss", "sampler", "optimizer", "scheduler", "trainer", "encode")
+TRAINING: tuple[str, ...] = ("head", "loss", "sampler", "balance", "optimizer", "scheduler", "trainer", "encode")
 FEATURES = "features.key"
+PROMPT = "prompt"
 ANY_RECIPE = "choices.recipe"
 # what conf/recipe sets: rows that are chosen by their recipe may differ in it
-OF_RECIPE: tuple[str, ...] = ("pooling", "head", "loss", "optimizer", "backbone.layer", "evaluation.csls_k", FEATURES)
+OF_RECIPE: tuple[str, ...] = ("prompt", "pooling", "head", "loss", "optimizer", "backbone.layer", "evaluation.csls_k", FEATURES)
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,8 @@ def refuse_unlike(table: str, rows: Sequence[Row]) -> None:
                 one, two = other.on(test_set)[0], row.on(test_set)[0]
                 apart = _told_apart(other, row)
                 apart = (*apart, *OF_RECIPE) if ANY_RECIPE in apart else apart
+                # without a photo fewer poolings are kept, which the features' key tells
+                apart = (*apart, FEATURES) if PROMPT in apart else apart
                 if found := _differences(one, two, (*_passed_over(other), *_passed_over(row), *apart)):
                     raise _unlike(table, (other, row), test_set, found, (one, two))
 

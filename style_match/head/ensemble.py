@@ -22,6 +22,7 @@ class Ensemble(nn.Module):
         if num < 1:
             raise UserError(f"head.num={num} must be at least 1.")
         self.heads = nn.ModuleList(each(in_dim=in_dim) for _ in range(num))
+        self.dim = sum(getattr(head, "dim", 0) for head in self.heads)
 
     def members(self, features: Tensor, side: Tensor | None = None) -> list[Tensor]:
         """N embeddings (B, E) of unit length, each with a loss of its own in training."""

@@ -19,6 +19,7 @@ class TwoHeads(nn.Module):
     def __init__(self, *, in_dim: int, each: Callable[..., nn.Module]):
         super().__init__()
         self.sides = nn.ModuleList(each(in_dim=in_dim) for _ in range(2))
+        self.dim = getattr(self.sides[0], "dim", 0)
 
     def forward(self, features: Tensor, side: Tensor | None = None) -> Tensor:
         """(B, D) features to (B, E) float32 embeddings of unit length; `side` (B,) is 0 for left, 1 for right."""

@@ -82,7 +82,7 @@ class Flat(Held):
         if not num:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         chosen = None if allowed is None else self._faiss.SearchParameters(sel=_selector(self._faiss, self, allowed))
-        return self._flat.search(queries, num, params=chosen)
+        return _search(self._flat, queries, num, chosen)
 
 
 class HNSW(Held):
@@ -200,7 +200,7 @@ class HNSW(Held):
             # as many that are allowed as without a condition
             options["efSearch"] = looked_at * len(self.ids) // len(allowed)
             options["sel"] = _selector(self._faiss, self, allowed)
-        return self._graph.search(queries, num, params=self._faiss.SearchParametersHNSW(**options))
+        return _search(self._graph, queries, num, self._faiss.SearchParametersHNSW(**options))
 
     def _described(self) -> dict[str, Any]:
         return {"recall": self.recall}
@@ -242,3 +242,13 @@ def _selector(faiss: Any, index: Held, allowed: np.ndarray) -> Any:
     chosen = np.zeros(len(index.ids), dtype=bool)
     chosen[allowed] = True
     return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+
+
+def _search(index: Any, queries: np.ndarray, num: int, parameters: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and rows (Q, num).
+
+    Where pytorch-metric-learning is imported too, faiss.contrib.torch_utils has put its own search, which takes no
+    parameters, in the place of FAISS's.
+    """
+    found: tuple[np.ndarray, np.ndarray] = getattr(index, "search_numpy", index.search)(queries, num, params=parameters)
+    return found

@@ -36,7 +36,7 @@ def choose_mode(mode: str = "auto", connect_timeout_s: float = 5.0) -> str:
 
 def test_csv_keeps_the_curves_of_a_run_that_goes_on(tmp_path):
     for value in (1.0, 2.0):
-        with logger.loggers(config(), tmp_path) as (log,):
+        with logger.loggers(config(), tmp_path, synthetic=True) as (log,):
             log.log_metrics({"val/mrr": value}, step=0)
     files = sorted((tmp_path / "csv").glob("*/metrics.csv"))
     assert [float(next(csv.DictReader(file.open()))["val/mrr"]) for file in files] == [1.0, 2.0]
@@ -44,7 +44,7 @@ def test_csv_keeps_the_curves_of_a_run_that_goes_on(tmp_path):
 
 def test_several_at_once(tmp_path):
     pytest.importorskip("tensorboard")
-    with logger.loggers(config("logger=[csv,tensorboard]"), tmp_path) as logs:
+    with logger.loggers(config("logger=[csv,tensorboard]"), tmp_path, synthetic=True) as logs:
         for log in logs:
             log.log_metrics({"val/mrr": 0.5}, step=0)
     assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard"}
@@ -58,7 +58,7 @@ def test_tensorboard_that_is_missing_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(tensorboard, "_TENSORBOARDX_AVAILABLE", False)
     with (
         pytest.raises(Exception, match=r"style_match\[tensorboard\]"),
-        logger.loggers(config("logger=tensorboard"), tmp_path),
+        logger.loggers(config("logger=tensorboard"), tmp_path, synthetic=True),
     ):
         pass
 

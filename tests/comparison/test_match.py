@@ -141,7 +141,6 @@ def test_recipes_may_differ_in_what_recipes_set(tmp_path):
         ({"split__fractions": [0.8, 0.1, 0.1]}, "split.fractions"),
         ({"data__label_column": "x"}, "data.label_column"),
         ({"evaluation__confidence": 0.9}, "evaluation.confidence"),
-        ({"prompt": {"name": "metadata"}}, "prompt.name"),
         ({"sampler__batch_size": 8}, "sampler.batch_size"),
     ],
 )

@@ -68,6 +68,21 @@ def test_exact_ones_answer_as_a_loop_does(words, data, num, different, k):
     index.close()
 
 
+@pytest.mark.parametrize("words", ["faiss", "faiss kind=hnsw"])
+def test_faiss_answers_beside_a_package_that_replaces_its_search(words, make):
+    """pytorch-metric-learning imports faiss.contrib.torch_utils, whose search takes no parameters."""
+    import faiss.contrib.torch_utils
+
+    assert "torch" in faiss.IndexFlatIP.search.__qualname__
+    ids, vectors, cells = people(60)
+    index = make(words)
+    index.build(ids, vectors, cells, KEY)
+    where = parse("gender == 'f'")
+    assert index.search(vectors[:3], 5, where=where) == looped(
+        ids, vectors, vectors[:3], 5, mask(where, cells), [()] * 3
+    )
+
+
 @pytest.mark.parametrize("words", EVERY)
 def test_k_are_there_where_k_are_allowed(words, make):
     """However far away those are that a condition and the exclusions leave."""

@@ -1,0 +1,54 @@
+"""Short requests for the drawn figures, and for which of them the same words are true."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from style_match.demo import queries
+from style_match.demo.captions import Description
+from style_match.demo.look import Look
+
+ASKERS = ("_look", "_clothes", "_clothes_and_accessory", "_scene", "_accessory", "_look_and_clothes", "_hair")
+
+
+class Choices:
+    """Stands in for a random generator, and takes every way that it could go, one after the other."""
+
+    def __init__(self, path: Sequence[int]):
+        self.path, self.taken = path, list[tuple[int, int]]()
+
+    def integers(self, num: int) -> int:
+        place = len(self.taken)
+        self.taken.append((self.path[place] if place < len(self.path) else 0, num))
+        return self.taken[-1][0]
+
+
+def all_requests(look: Look, language: str) -> set[str]:
+    """Every request, without its opening, that `style_match.demo.queries` can make about a look."""
+    found, say = set(), Description(look, language)
+    for asker in (getattr(queries, name) for name in ASKERS):
+        path: list[int] | None = []
+        while path is not None:
+            choices = Choices(path)
+            found.add(asker(say, choices))
+            taken = choices.taken
+            while taken and taken[-1][0] + 1 == taken[-1][1]:
+                taken.pop()
+            path = [choice for choice, _ in taken[:-1]] + [taken[-1][0] + 1] if taken else None
+    return found
+
+
+def requests(looks: Sequence[Look], language: str, seed: int) -> tuple[list[str], list[list[bool]]]:
+    """A request about each look, and for each request whether it is true of each look."""
+    rng = np.random.default_rng((seed, language == "ko"))
+    possible = [all_requests(look, language) for look in looks]
+    asked = [queries.query(look, rng, language) for look in looks]
+    return asked, [[_bare(text, language) in true for true in possible] for text in asked]
+
+
+def _bare(text: str, language: str) -> str:
+    """A request without "find me" or "찾아줘"."""
+    for polite in queries.ENGLISH_OPENINGS if language == "en" else queries.KOREAN_ENDINGS:
+        if polite and (text.startswith(polite) if language == "en" else text.endswith(polite)):
+            return text.removeprefix(polite) if language == "en" else text.removesuffix(polite)
+    return text

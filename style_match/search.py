@@ -1,0 +1,33 @@
+"""`python -m style_match.search`: the photos that fit a text, in any language that the backbone reads."""
+
+from omegaconf import DictConfig
+
+from style_match import cli
+
+
+def run(cfg: DictConfig) -> None:
+    """Print the profiles that fit the query best and write recommendations.html into `out`.
+
+    Raises:
+        UserError: any fault of matcher folder, dataset folder, query or filter, or a matcher without a text path.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from style_match.errors import UserError
+    from style_match.matcher.folder import read_matcher
+    from style_match.where import parse
+
+    own = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
+    read_matcher(cfg.model, own)  # mistakes in the folder and the filter, before torch is imported
+    if cfg.where is not None:
+        parse(cfg.where)
+    if not str(cfg.query).strip():
+        raise UserError('query is empty: write some words, such as query="a neat dandy look".')
+
+    from style_match.recommendation.by_text import search
+
+    search(cfg, own)
+
+
+if __name__ == "__main__":
+    cli.main("search", run)
