@@ -9,7 +9,19 @@ from style_match import __version__
 from style_match.options import nearest
 
 # in the order in which the data passes through them
-STEPS = ("label", "prepare", "embed", "train", "evaluate", "report", "export", "recommend", "search", "app")
+STEPS = (
+    "label",
+    "prepare",
+    "embed",
+    "train",
+    "evaluate",
+    "report",
+    "export",
+    "recommend",
+    "search",
+    "app",
+    "forget",
+)
 
 
 def steps() -> dict[str, str]:

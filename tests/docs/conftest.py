@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ class Shell:
 
     def __init__(self, home: Path):
         self.home, self.cache = home / "work", home / "cache"
+        self.begun: list[subprocess.Popen[str]] = []
         self.home.mkdir()
+        (self.home / "experiments").symlink_to(ROOT / "experiments")  # documents are read in the checkout
         (home / "bin").mkdir()
         python = home / "bin/python"
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
@@ -45,6 +48,23 @@ class Shell:
         assert "Traceback" not in said, said[-4000:]
         return said
 
+    def begin(self, line: str, *, until: str) -> None:
+        """Start a command in the background, as a line that ends with & does, and wait until it says so."""
+        words = ["bash", "-c", f"exec {line.removesuffix('&')}"]
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        begun = subprocess.Popen(words, cwd=self.home, env=self.environment, **pipe)
+        self.begun.append(begun)
+        said = ""
+        while until not in said:
+            line = begun.stdout.readline()
+            assert line, said
+            said += line
+
+    def close(self) -> None:
+        for begun in self.begun:
+            begun.kill()
+            begun.wait()
+
     def draw_folder(self, name: str) -> Path:
         """A dataset folder of couples as a user has one: the drawn one's tables and photos, nothing else."""
         folder = self.home / name
@@ -58,5 +78,7 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    return Shell(tmp_path_factory.mktemp("reader"))
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    shell = Shell(tmp_path_factory.mktemp("reader"))
+    yield shell
+    shell.close()
