@@ -86,7 +86,8 @@ def _needed(config: DictConfig, path: str) -> str:
     group = path.split(".")[0]
     choice = OmegaConf.select(config, f"hydra.runtime.choices.{group}") or OmegaConf.select(config, f"{group}.name")
     by = f" by {group}={choice}" if choice else ""
-    return f"{path} is needed{by}: write {path}={'FOLDER' if path.endswith(('root', 'sweep')) else 'VALUE'}"
+    wanted = "FOLDER" if path.endswith(("root", "sweep", "source", "images", "out", "run", "model")) else "VALUE"
+    return f"{path} is needed{by}: write {path}={wanted}"
 
 
 def _written(value: Any) -> str:
@@ -99,6 +100,8 @@ def _written(value: Any) -> str:
 def _together(config: DictConfig, step: str) -> Iterator[str]:
     """Values that are right one by one but do not go together."""
     get = lambda path: OmegaConf.select(config, path)  # noqa: E731
+    if get("backbone.name") is not None and get("backbone.path") is None:  # a matcher folder knows its own
+        yield "backbone.path=null: Write a text."
     least, most = get("backbone.min_pixels"), get("backbone.max_pixels")
     if least is not None and most is not None and least > most:
         yield f"backbone.min_pixels={least} is above backbone.max_pixels={most}."
@@ -114,6 +117,8 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
         yield f"split.fold={fold}: there are split.folds={folds}; write one from 0 to {folds - 1}."
     if get("report.bands") is not None and get("report.by") is None:
         yield "report.bands: of which column? Write report.by=COLUMN too."
+    if get("exposure_cap") is not None and get("query") != "all":
+        yield f"exposure_cap={get('exposure_cap')} is over all users: write query=all too, or leave it out."
     if step == "train" and get("ckpt_path") not in (None, "last"):
         yield f"ckpt_path={get('ckpt_path')}: training goes on from a run's last one: write run=FOLDER ckpt_path=last."
     if get("ckpt_path") == "last" and not get("run"):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import yaml
 from hydra import main as hydra_main
 from hydra import version
 from hydra._internal.hydra import Hydra
@@ -28,7 +29,7 @@ from style_match.errors import UserError
 from style_match.options import Vocabulary
 from style_match.plan import Plan, merge_run_config
 from style_match.run import read_config
-from style_match.targets import refuse_unknown_targets
+from style_match.targets import conf_dir, refuse_unknown_targets
 
 __all__ = ["conf_dir", "main", "merge_run_config"]
 
@@ -68,18 +69,14 @@ def main(step: str, run: Callable[[DictConfig], object]) -> None:
         cause = [str(error.__cause__)] if error.__cause__ else []
         hint = [QUOTING] if isinstance(error, OverrideParseException) else []
         code = _say("\n".join([str(error), *cause, *hint]), 1)
+    except yaml.YAMLError as error:
+        code = _say(f"A config is not written as YAML has it: {error}", 2)
     except (KeyboardInterrupt, SystemExit) as stop:
         if not _by_keyboard(stop):
             raise
         code = _say("Stopped by Ctrl-C.", 130)
     if code:
         sys.exit(code)
-
-
-def conf_dir() -> Path:
-    """The configs: inside the package where it is installed, beside it in a checkout."""
-    inside = Path(__file__).resolve().parent / "conf"
-    return inside if inside.is_dir() else inside.parent.parent / "conf"
 
 
 def _answer(step: str, run: Callable[[DictConfig], object], args: Namespace) -> int:

@@ -6,18 +6,21 @@ the module's `encode_fn` computes them from.
 """
 
 import inspect
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightning
-import numpy as np
 import torch
 from torch import Tensor
 
+from style_match.augmentation import Views
+from style_match.balance import Balance
+from style_match.batches import OneBatch, TrainBatches
 from style_match.data.people import people_of
 from style_match.errors import UserError
 from style_match.gallery import Gallery, Photos, couple_gallery, style_gallery
 from style_match.head.closed_form import TrainSet
+from style_match.text.batch import Texts
 
 if TYPE_CHECKING:
     from style_match.data.folder import DatasetFolder
@@ -41,14 +44,19 @@ class MatchData(lightning.LightningDataModule):
         people: (N,) the person behind each profile; profiles of one person are never strangers to each other.
         couples: for couples: positions (left, right) in `profile_ids`.
         labels: for styles: (N,) class names.
+        classes: by their numbers; those of `labels`, sorted, where none are given.
         split: "train", "val" and "test" to positions of items, which are couples, or profiles for styles.
         sampler: makes the batch sampler from `left_ids, right_ids, known_couples` (couples) or `labels` (styles) and
             `seed, num_replicas, rank`; None for galleries alone.
+        balance: who of the training items is in an epoch, how often; None for each once.
+        views: which photos have augmented views, and what they are; None for none. They are in training alone.
         seed: of order and photo draws.
         max_loss_items: val/loss compares at most so many items with each other, as its memory grows with the square;
             None for galleries without a loss.
-        features: (P, D) float32, or None for encode=online.
+        features: (P, D) float32, then, photo after photo, those of the views; or None for encode=online.
         rows: (P,) what `encode_fn` computes a feature from, needed for encode=online.
+        texts: of the training photos; a training batch then has `texts` (B, D), a text's features of each photo, and
+            `text_numbers` and `people` (B,), which text and whose photo it is.
 
     Raises:
         UserError: features that are not finite, a split of fewer than two items, a sampler made for the other task.
@@ -67,19 +75,31 @@ class MatchData(lightning.LightningDataModule):
         max_loss_items: int | None,
         couples: Sequence[tuple[int, int]] = (),
         labels: Sequence[str] = (),
+        classes: Sequence[str] = (),
+        balance: Balance | None = None,
+        views: Views | None = None,
         features: Tensor | None = None,
         rows: "Sequence[Row] | None" = None,
+        texts: Texts | None = None,
     ):
         super().__init__()
         self.task, self.profile_ids, self.people = task, tuple(profile_ids), tuple(people)
-        self.features, self.rows = features, rows
+        self.features, self.rows, self.texts = features, rows, texts
         self.make_sampler, self.seed, self.max_loss_items = sampler, seed, max_loss_items
         self.photos = Photos(photo_profile, len(self.profile_ids))
+        number_of_person = {person: number for number, person in enumerate(dict.fromkeys(self.people))}
+        self.person = torch.tensor([number_of_person[person] for person in self.people], dtype=torch.long)
         self.couples = torch.tensor(couples, dtype=torch.long).reshape(-1, 2)
-        self.classes = tuple(sorted(set(labels)))
+        self.classes = tuple(classes) or tuple(sorted(set(labels)))
         number_of = {label: number for number, label in enumerate(self.classes)}
         self.labels = torch.tensor([number_of[label] for label in labels], dtype=torch.long)
         self.split = {name: torch.tensor(items, dtype=torch.long) for name, items in split.items()}
+        self.balance = balance or Balance([""] * len(split["train"]), cap=None, fill=False, seed=seed)
+        self.views = views
+        # position of each photo's first view in `features`
+        self.first_view = torch.full((len(photo_profile),), -1)
+        if views is not None:
+            self.first_view[list(views.photos)] = len(photo_profile) + torch.arange(len(views.photos)) * views.num
         for name in ("train", "val"):
             if len(self.split[name]) < 2:
                 raise UserError(
@@ -87,7 +107,9 @@ class MatchData(lightning.LightningDataModule):
                     f"{'couples' if task == 'couple' else 'profiles'}: add data or change split.fractions."
                 )
         if features is not None and not (finite := torch.isfinite(features).all(dim=1)).all():
-            broken = self.profile_ids[photo_profile[int((~finite).nonzero()[0])]]
+            row = int((~finite).nonzero()[0])
+            photo = row if views is None or row < len(photo_profile) else views.photo_of(row - len(photo_profile))
+            broken = self.profile_ids[photo_profile[photo]]
             raise UserError(
                 f"{int((~finite).sum())} of {len(finite)} photos have features that are not finite numbers, first one "
                 f"of profile {broken}: use backbone.dtype=fp32."
@@ -115,6 +137,7 @@ class MatchData(lightning.LightningDataModule):
             people=[people[profile_id] for profile_id in folder.profile_ids],
             couples=[(position[couple.left_id], position[couple.right_id]) for couple in folder.couples],
             labels=[folder.labels[profile_id] for profile_id in folder.profile_ids] if is_style else (),
+            classes=folder.classes,
             split={
                 part: [item for item, name in enumerate(names) if split.name_of.get(name) == part]
                 for part in ("train", "val", "test")
@@ -124,9 +147,9 @@ class MatchData(lightning.LightningDataModule):
             **options,
         )
 
-    def train_dataloader(self) -> "TrainBatches":
+    def train_dataloader(self) -> TrainBatches:
         assert self.make_sampler is not None, "made for galleries alone"
-        items = self.split["train"]
+        items = self.split["train"][torch.from_numpy(self.balance.deal(0).items)]  # of the classes of every epoch
         ranks = {"seed": self.seed, "num_replicas": 1, "rank": 0}
         if self.trainer is not None:
             ranks |= {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
@@ -147,7 +170,7 @@ class MatchData(lightning.LightningDataModule):
             ) from error
         return TrainBatches(self, self.make_sampler(**offered, **ranks))
 
-    def val_dataloader(self) -> "OneBatch":
+    def val_dataloader(self) -> OneBatch:
         """The gallery of the validation split."""
         return OneBatch(self.gallery_batch(self.gallery("val")))
 
@@ -177,6 +200,26 @@ class MatchData(lightning.LightningDataModule):
         assert self.rows is not None
         return {"rows": [self.rows[photo] for photo in photos.tolist()]}
 
+    def view_batch(self, photos: Tensor, numbers: Tensor, epoch: int) -> Batch:
+        """As `photo_batch`, of the views (B,) of these numbers, 0 being the photo as it is."""
+        if self.views is None:
+            return self.photo_batch(photos)
+        numbers = torch.where(self.first_view[photos] < 0, 0, numbers)
+        if self.features is not None:
+            return {"features": self.features[torch.where(numbers == 0, photos, self.first_view[photos] + numbers - 1)]}
+        assert self.rows is not None
+        rows = [self.rows[photo] for photo in photos.tolist()]
+        fresh = [self.views.fresh(number, seed=self.seed, epoch=epoch) for number in range(1, self.views.num + 1)]
+        drawn = zip(rows, numbers.tolist(), strict=True)
+        return {"rows": [row.of_view(fresh[number - 1]) if number else row for row, number in drawn]}
+
+    def text_batch(self, photos: Tensor, profiles: Tensor, uniform: Tensor) -> Batch:
+        """A text of each of these photos (B,) of `profiles` (B,), drawn by `uniform` (B,); nothing without texts."""
+        if self.texts is None:
+            return {}
+        numbers = self.texts.draw(photos, uniform)
+        return {"texts": self.texts.features[numbers], "text_numbers": numbers, "people": self.person[profiles]}
+
     def train_photos(self) -> Batch:
         """All photos of the training profiles, each once."""
         return self.photo_batch(self.gallery("train").photos)
@@ -194,55 +237,5 @@ class MatchData(lightning.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Only features go to the device; on the CPU, labels tell the losses what to compare without waiting for it."""
-        if "features" in batch:
-            batch = {**batch, "features": batch["features"].to(device, non_blocking=True)}
-        return batch
-
-
-class TrainBatches:
-    """Iterable over the training batches of an epoch.
-
-    Lightning calls `set_epoch` on a loader's `sampler`, so this is its own. The epoch is read when the first batch is
-    asked for, not when the iterator is made: Lightning makes it before it says at which epoch a resumed run goes on.
-    """
-
-    def __init__(self, data: MatchData, batch_sampler: Any):
-        self.data, self.batch_sampler, self.epoch = data, batch_sampler, 0
-        self.items = data.split["train"]
-
-    @property
-    def sampler(self) -> "TrainBatches":
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.batch_sampler.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.batch_sampler)
-
-    def __iter__(self) -> Iterator[Batch]:
-        data = self.data
-        uniform = np.random.default_rng((data.seed, self.epoch, 1)).random(len(data.profile_ids))
-        photo = data.photos.one_each(torch.from_numpy(uniform))
-        for positions in self.batch_sampler:
-            items = self.items[positions]
-            if data.task == "couple":
-                profiles = data.couples[items].T.flatten()
-                side = torch.arange(2).repeat_interleave(len(items))
-                yield {**data.photo_batch(photo[profiles]), "labels": items.repeat(2), "side": side}
-            else:
-                yield {**data.photo_batch(photo[items]), "labels": data.labels[items]}
-
-
-class OneBatch:
-    """Iterable over a single batch; Lightning would take a list for several loaders."""
-
-    def __init__(self, batch: Batch):
-        self.batch = batch
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[Batch]:
-        yield self.batch
+        moved: Batch = {n: batch[n].to(device, non_blocking=True) for n in ("features", "texts") if n in batch}
+        return batch | moved

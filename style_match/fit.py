@@ -22,6 +22,8 @@ from style_match.errors import UserError
 from style_match.files import write_whole
 from style_match.inputs import Inputs
 from style_match.module import Matcher
+from style_match.text.batch import Texts
+from style_match.text.training import loss_options, text_term
 
 MONITOR = "val/mrr"
 
@@ -36,16 +38,22 @@ class Selected:
     epochs_run: int
 
 
-def build_data(cfg: DictConfig, inputs: Inputs, *, features: Tensor | None) -> MatchData:
+def build_data(cfg: DictConfig, inputs: Inputs, *, features: Tensor | None, texts: Texts | None = None) -> MatchData:
     """The data module of a run; without `features` (P, D) its batches carry paths and prompts (encode=online)."""
+    balancing = inputs.balancing
+    if features is not None and balancing.views is not None:
+        features = torch.cat([features, inputs.view_features])
     return MatchData.from_folder(
         inputs.folder,
         inputs.split,
         features=features,
         rows=inputs.rows,
         sampler=instantiate(cfg.sampler),
+        balance=balancing.balance,
+        views=balancing.views,
         seed=cfg.seed,
         max_loss_items=cfg.trainer.max_loss_items,
+        texts=texts,
     )
 
 
@@ -55,11 +63,13 @@ def build_head(cfg: DictConfig, inputs: Inputs) -> nn.Module:
     return instantiate(cfg.head)(in_dim=inputs.dim)
 
 
-def build_matcher(cfg: DictConfig, inputs: Inputs) -> Matcher:
-    """The module of a run."""
+def build_matcher(cfg: DictConfig, inputs: Inputs, texts: Texts | None = None) -> Matcher:
+    """The module of a run; `texts` are those of the training photos, where it trains on them."""
+    head = build_head(cfg, inputs)
     return Matcher(
-        head=build_head(cfg, inputs),
-        loss=instantiate(cfg.loss),
+        head=head,
+        loss=instantiate(loss_options(cfg)),
+        text=text_term(cfg, inputs, head, texts),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
         ks=cfg.evaluation.ks or cfg.evaluation.default_ks,
@@ -79,6 +89,8 @@ def fit(
         UserError: the disk is full.
     """
     if not any(parameter.requires_grad for parameter in matcher.head.parameters()):
+        if data.views is not None or not data.balance.is_plain:
+            progress.say("balance: changes nothing here, a closed form is fitted to every training photo, once")
         return fit_closed(matcher, data, folder, resume)
     options: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     trainer = make_trainer(options, folder, loggers, show=cfg.progress)
@@ -87,6 +99,8 @@ def fit(
     assert isinstance(checkpoint, RunCheckpoint) and checkpoint.best_model_score is not None
     best = Path(checkpoint.best_model_path)
     epoch = load_head(matcher.head, best)
+    if matcher.text is not None and matcher.text.head is not None:
+        load_head(matcher.text.head, best, "text.head")
     return Selected(best, epoch, float(checkpoint.best_model_score), trainer.current_epoch)
 
 
@@ -151,8 +165,10 @@ def checkpoint_path(name: str, folder: Path) -> Path:
     return path
 
 
-def load_head(head: nn.Module, path: Path) -> int:
+def load_head(head: nn.Module, path: Path, part: str = "head") -> int:
     """Load a checkpoint's weights into `head`, and return the epoch they are of; plain types and tensors only.
+
+    `part` is what the head is called in the checkpoint: `head`, or `text.head` for that of texts.
 
     Raises:
         UserError: the file is no checkpoint of this head.
@@ -160,7 +176,8 @@ def load_head(head: nn.Module, path: Path) -> int:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         state = content["state_dict"].items()
-        weights = {name.removeprefix("head."): value for name, value in state if name.startswith("head.")}
+        own = f"{part}."
+        weights = {name.removeprefix(own): value for name, value in state if name.startswith(own)}
         if others := _other_shapes(weights, head.state_dict()):
             raise UserError(
                 f"{path} is not a checkpoint of this head: {others}. Leave head.hidden_dim, head.dim and backbone as "

@@ -69,9 +69,13 @@ class Photos:
         within = torch.arange(len(position)) - (counts.cumsum(0) - counts)[position]
         return self.by_profile[self.start[profiles][position] + within], position
 
-    def one_each(self, uniform: Tensor) -> Tensor:
-        """One photo of every profile (N,), chosen by the numbers `uniform` (N,) in [0, 1)."""
-        return self.by_profile[self.start + (uniform * self.count).long()]
+    def one_each(self, profiles: Tensor, uniform: Tensor, copies: Tensor) -> Tensor:
+        """One photo (B,) of each of `profiles` (B,), chosen by the numbers `uniform` (B,) in [0, 1).
+
+        `copies` (B,) go on from that photo to the ones after it, from the last to the first.
+        """
+        count = self.count[profiles]
+        return self.by_profile[self.start[profiles] + ((uniform * count).long() + copies) % count]
 
 
 def couple_gallery(

@@ -1,9 +1,6 @@
 """From a config to what a head is trained on: dataset folder, split, one feature row a photo."""
 
-import hashlib
-import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +10,26 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match import progress
 from style_match.backbone.checkpoint import check_checkpoint
+from style_match.balance import Balancing
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.folder import DatasetFolder, Photo, check_photos, read_folder
 from style_match.data.folds import make_fold
 from style_match.data.image import DECODE_POLICY
 from style_match.data.split import Split, make_split
+from style_match.data.synthetic import is_synthetic
+from style_match.drawing import cache_root, draw_demo
 from style_match.errors import UserError
-from style_match.features.identity import Checkpoint, identity, is_local, resolve_checkpoint, row_address, source_of
+from style_match.features.identity import (
+    Checkpoint,
+    identity,
+    is_local,
+    owner_of,
+    resolve_checkpoint,
+    row_address,
+    source_of,
+)
 from style_match.prompt import render_all
+from style_match.text.captions import captions
 
 if TYPE_CHECKING:
     import torch
@@ -39,13 +48,6 @@ BACKBONE_OPTIONS = (
     "device",
     "layer",
 )
-# Options of demo data that change nothing in the folder that is drawn.
-NOT_DRAWN = ("root", "image_root", "num_workers", "on_bad_image", "max_source_pixels")
-
-
-def cache_root() -> Path:
-    """`$STYLE_MATCH_CACHE`, or `~/.cache/style_match`."""
-    return Path(os.environ.get("STYLE_MATCH_CACHE") or "~/.cache/style_match").expanduser()
 
 
 class Inputs:
@@ -66,6 +68,10 @@ class Inputs:
         _ = self.prompts
         if "split" in self.cfg:  # style_match.embed asks for none
             _ = self.split
+        if "balance" in self.cfg:
+            _ = self.balancing
+        if OmegaConf.select(self.cfg, "loss.text_weight"):
+            _ = self.captions
         if is_local(self.cfg.backbone.path):
             check_checkpoint(self.checkpoint.folder)
 
@@ -86,6 +92,11 @@ class Inputs:
                     progress=advance,
                 )
         return folder
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """Whether the people of the dataset folder are drawn."""
+        return is_synthetic(self.folder.root)
 
     @cached_property
     def split(self) -> Split:
@@ -112,6 +123,16 @@ class Inputs:
         )
 
     @cached_property
+    def captions(self) -> tuple[tuple[str, ...], ...]:
+        """The texts of each photo (`text.attributes`), in the order of `folder.photos`."""
+        return captions(
+            [photo.image for photo in self.folder.photos],
+            self.folder.metadata,
+            keys=self.cfg.text.attributes,
+            class_names=set(self.folder.labels.values()),
+        )
+
+    @cached_property
     def rows(self) -> "tuple[Row, ...]":
         """Each photo's row of the feature store; photos that share bytes and prompt share the address."""
         return tuple(self._row(photo, prompt) for photo, prompt in zip(self.folder.photos, self.prompts, strict=True))
@@ -120,9 +141,23 @@ class Inputs:
         from style_match.features.extract import Row
 
         if not self.cfg.prompt.image:
-            return Row(row_address(None, DECODE_POLICY, prompt), None, prompt, 0, 0)
+            return Row(row_address(None, DECODE_POLICY, prompt), None, prompt, 0, 0, owner=owner_of(photo.profile_id))
         facts = self.fingerprints.photo(photo.path, max_source_pixels=self.cfg.data.max_source_pixels)
-        return Row(row_address(facts.sha256, DECODE_POLICY, prompt), photo.path, prompt, facts.width, facts.height)
+        address = row_address(facts.sha256, DECODE_POLICY, prompt)
+        return Row(address, photo.path, prompt, facts.width, facts.height, owner=facts.sha256)
+
+    @cached_property
+    def balancing(self) -> Balancing:
+        """Who is in training how often, and whose photos have views."""
+        return Balancing(self.cfg.balance, self.folder, self.split, seed=self.cfg.seed)
+
+    @cached_property
+    def view_rows(self) -> "tuple[Row, ...]":
+        """Rows of the store for all views, photo after photo as `balancing.views` has them."""
+        if (views := self.balancing.views) is None:
+            return ()
+        stored = [views.stored(number) for number in range(1, views.num + 1)]
+        return tuple(self.rows[photo].of_view(view) for photo in views.photos for view in stored)
 
     @cached_property
     def poolings(self) -> dict[str, Callable]:
@@ -178,13 +213,13 @@ class Inputs:
         """The frozen backbone, loaded."""
         return load_backbone(self.checkpoint, self.cfg.backbone)
 
-    def embed(self) -> None:
-        """Compute the rows the store lacks and say where the features came from."""
+    def embed(self, rows: "Sequence[Row] | None" = None, what: str = "features") -> None:
+        """Compute what the store lacks of these rows, or of all photos, and say where the features came from."""
         from style_match.features.extract import extract
 
         with progress.bar("embedding", "photos", show=self.cfg.progress) as advance:
             extraction = extract(
-                self.rows,
+                self.rows if rows is None else rows,
                 self.store,
                 lambda: self.backbone,
                 self.poolings,
@@ -195,25 +230,33 @@ class Inputs:
             )
         total = extraction.from_store + extraction.computed
         made = f", {extraction.computed} computed in {extraction.seconds:.1f} s" if extraction.computed else ""
-        progress.say(f"features: {extraction.from_store} of {total} from the store{made} ({self.store.folder})")
+        progress.say(f"{what}: {extraction.from_store} of {total} from the store{made} ({self.store.folder})")
 
     @cached_property
     def features(self) -> "torch.Tensor":
         """(P, D) float32, row i of `folder.photos[i]`, pooled as `cfg.pooling` says."""
+        return self._embedded(self.rows, "features")
+
+    @cached_property
+    def view_features(self) -> "torch.Tensor":
+        """(P * V, D) float32 of `view_rows`, which are P photos with V views each."""
+        return self._embedded(self.view_rows, "features of views")
+
+    def _embedded(self, rows: "Sequence[Row]", what: str) -> "torch.Tensor":
         from style_match.features.store import CorruptRows
 
-        self.embed()
+        self.embed(rows, what)
         try:
-            return self._stored()
+            return self._stored(rows)
         except CorruptRows as damage:
             progress.say(str(damage))
-            self.embed()
-            return self._stored()
+            self.embed(rows, what)
+            return self._stored(rows)
 
-    def _stored(self) -> "torch.Tensor":
+    def _stored(self, rows: "Sequence[Row]") -> "torch.Tensor":
         from style_match.pooling import joined
 
-        addresses = [row.address for row in self.rows]
+        addresses = [row.address for row in rows]
         return joined([self.store.load(addresses, name) for name in self.pooling])
 
     def encode_online(self, batch: dict[str, Any]) -> "torch.Tensor":
@@ -255,41 +298,3 @@ def load_backbone(checkpoint: Checkpoint, backbone: DictConfig) -> "Qwen3VL":
 
     options = {name: backbone[name] for name in BACKBONE_OPTIONS}
     return Qwen3VL(folder=checkpoint.folder, **options)
-
-
-def draw_demo(data: DictConfig, *, show: bool) -> Path:
-    """Draw the synthetic dataset folder that `cfg.data` describes, unless it is there already.
-
-    Returns:
-        its folder: `data.root`, or one in the cache named after the world seed and all else that is drawn.
-
-    Raises:
-        UserError: the folder holds other files, or cannot be written.
-    """
-    from style_match.demo.dataset import write_couples, write_styles
-    from style_match.demo.photo_files import alone
-    from style_match.demo.world import WorldParams
-
-    drawing = {name: value for name, value in data.items() if name not in NOT_DRAWN}
-    digest = hashlib.sha256(json.dumps(drawing, sort_keys=True, default=dict).encode()).hexdigest()[:8]
-    own = cache_root() / "demo" / f"{data.name}-{data.world_seed}-{digest}"
-    root = Path(data.root).expanduser() if data.root else own
-    world = dict(data.world) if data.task == "couple" else {"rho": 0.0, "temperature": 0.0, **data.world}  # not read
-    options = dict(
-        world_seed=data.world_seed, size_px=data.size_px, params=WorldParams(**world), num_workers=data.num_workers
-    )
-    try:
-        with alone(root), progress.bar("drawing synthetic figures", "photos", show=show) as advance:
-            if data.task == "couple":
-                write_couples(root, num_couples=data.num_couples, progress=advance, **options)
-            else:
-                write_styles(root, num_photos=data.num_photos, progress=advance, **options)
-    except OSError as error:
-        if isinstance(error, FileExistsError) and error.errno is None:  # the demo's own, not the operating system's
-            raise UserError(
-                f"data={data.name} draws synthetic figures, and {root} holds other files. For your own photos there "
-                f"write data={data.name.removeprefix('demo_')} data.root={root}."
-            ) from error
-        remedy = "another data.root" if data.root else "another cache by STYLE_MATCH_CACHE"
-        raise UserError(f"The demo cannot be drawn into {root}: {error.strerror}. Give {remedy}.") from error
-    return root

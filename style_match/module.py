@@ -6,14 +6,15 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 
 from style_match.datamodule import MatchData
 from style_match.errors import UserError
 from style_match.evaluation.metrics import choose_ks, means
 from style_match.evaluation.ranks import couple_ranks, style_ranks
+from style_match.head.apply import embed
 from style_match.loss.comparison import LossOutput
+from style_match.text.term import TextTerm, joined, members
 
 
 class Matcher(lightning.LightningModule):
@@ -35,6 +36,7 @@ class Matcher(lightning.LightningModule):
         block: how many queries meet the gallery at a time in validation.
         encode_fn: encode=online: a batch with `rows` (B,) to its features (B, D). Holds the backbone,
             which stays outside of this module's parameters and checkpoints.
+        text: the term between photos and their texts; None for none.
     """
 
     def __init__(
@@ -47,9 +49,10 @@ class Matcher(lightning.LightningModule):
         ks: Sequence[int],
         block: int,
         encode_fn: Callable[[dict[str, Any]], Tensor] | None = None,
+        text: TextTerm | None = None,
     ):
         super().__init__()
-        self.head, self.loss = head, loss
+        self.head, self.loss, self.text = head, loss, text
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.ks, self.block = tuple(ks), block
         self._encode_fn = (encode_fn,)  # in a tuple, else nn.Module registers a backbone that is one
@@ -81,13 +84,13 @@ class Matcher(lightning.LightningModule):
                 part.fit_closed(train)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        features, labels, side = self.features(batch), batch["labels"], batch.get("side")
-        if self.trainer.world_size > 1:
-            features = self.joined(features)
-            labels, side = self.joined(labels), None if side is None else self.joined(side)
-        head: Any = self.head
-        members = head.members(features, side) if hasattr(head, "members") else [head(features, side)]
-        outputs = [self.compare(embeddings, labels, side) for embeddings in members]
+        features, labels = self.gathered(self.features(batch)), self.gathered(batch["labels"])
+        side = None if batch.get("side") is None else self.gathered(batch["side"])
+        if self.text is None:
+            embedded, said = members(self.head, features, side), None
+        else:
+            embedded, said = self.text.embed(self.head, features, side, self.gathered(batch["texts"].to(features)))
+        outputs = [self.compare(embeddings, labels, side) for embeddings in embedded]
         for output in outputs:
             for name, value in {"loss": output.loss.detach(), **output.logs}.items():
                 value = value / len(outputs)
@@ -95,7 +98,18 @@ class Matcher(lightning.LightningModule):
         self.num_logged += 1
         # a sum: each member of an ensemble gets the gradient that it would get alone, as long as it is not clipped: the
         # norm of trainer.gradient_clip_val is over all members together
-        return torch.stack([output.loss for output in outputs]).sum()
+        loss = torch.stack([output.loss for output in outputs]).sum()
+        if self.text is None or said is None:
+            return loss
+        numbers, people = self.gathered(batch["text_numbers"]), self.gathered(batch["people"])
+        with torch.autocast(self.device.type, enabled=False):
+            output = self.text.compare(joined(embedded).float(), said.float(), numbers, people)
+        self.train_logs["text_loss"] = self.train_logs.get("text_loss", 0) + output.loss.detach()
+        return loss + self.text.weight * output.loss
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """The rows (B, ...) of all ranks, where there are several."""
+        return self.joined(rows) if self.trainer.world_size > 1 else rows
 
     def joined(self, rows: Tensor) -> Tensor:
         """The rows (B, ...) of all ranks, rank after rank."""
@@ -170,7 +184,6 @@ class Matcher(lightning.LightningModule):
         }
 
 
-@torch.no_grad()
 def embed_profiles(head: nn.Module, features: Tensor, photo_profile: Tensor, num_left: int) -> Tensor:
     """(N, E) float32 embeddings of profiles: the mean over the photos of each, brought to unit length.
 
@@ -183,15 +196,7 @@ def embed_profiles(head: nn.Module, features: Tensor, photo_profile: Tensor, num
     Raises:
         UserError: the head gives zero for a photo.
     """
-    side = (photo_profile >= num_left).long().to(features.device) if num_left else None
-    with torch.autocast(features.device.type, enabled=False):
-        e_PE = head(features, side).float()
-    if num_zero := int((e_PE == 0).all(dim=1).sum()):
-        raise UserError(
-            f"The head gives zero for {num_zero} of {len(e_PE)} photos, which has no direction: raise head.hidden_dim."
-        )
-    sum_NE = e_PE.new_zeros(int(photo_profile.max()) + 1, e_PE.shape[1])
-    return functional.normalize(sum_NE.index_add_(0, photo_profile.to(e_PE.device), e_PE), dim=1)
+    return embed(head, features, photo_profile, (photo_profile >= num_left).long() if num_left else None)
 
 
 def effective_rank(embeddings: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from style_match.inputs import Inputs
 from style_match.logged import logged_rows
 from style_match.run import RunFolder
 from style_match.score import Scorer, Scores, write_embeddings
+from style_match.text.table import print_text
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,18 @@ def write_outcome(
     scores: Scores,
     *,
     selected: Selected | None,
+    text: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> Written:
     """Write every file of the run folder but metrics.json, which `finish` writes last: a folder that has it is whole.
 
-    `facts` are further lines of provenance.json.
+    `text` is the section of that name, of a run that was trained on texts; `facts` are more lines of provenance.json.
     """
     folder.file("metrics.json").unlink(missing_ok=True)
-    synthetic = bool(cfg.data.get("synthetic"))
+    synthetic = inputs.synthetic
     gain = scorer.evaluator.difference(scores.trained, scores.frozen) if scores.trained else None
     sections = metrics_sections(frozen=scores.frozen, trained=scores.trained, val=scores.val)
+    sections |= {"text": text} if text else {}
     num_rejected = write_rejected(inputs.folder, folder.file("rejected.csv"), more=inputs.split.excluded)
     if num_rejected:
         progress.say(f"left out: {num_rejected} rows, listed with their reasons in {folder.file('rejected.csv')}")
@@ -106,6 +109,8 @@ def finish(folder: RunFolder, written: Written, *, show: bool) -> None:
     folder.write_json("metrics.json", written.sections)
     if show:
         print_results(written.sections, gain=written.gain, synthetic=written.synthetic, csls_k=written.csls_k)
+        if "text" in written.sections:
+            print_text(written.sections["text"], synthetic=written.synthetic)
         for name in ("", "tsne.png", "report.html"):
             print(f"{folder.file(name) if name else folder.path}")
 

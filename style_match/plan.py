@@ -5,7 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -20,7 +20,10 @@ from style_match.targets import refuse_unknown_targets
 OF_THE_COMMAND = ("hydra", "run", "ckpt_path", "progress", "debug")
 # options that hold a path, which may be written as it is, in any script and with spaces
 PATHS = {"data.root", "data.image_root", "split.store", "features.root", "backbone.path", "run", "ckpt_path"}
-PATHS |= {"hydra.run.dir", "hydra.sweep.dir", "sweep", "out"}
+PATHS |= {"hydra.run.dir", "hydra.sweep.dir", "sweep", "out", "model", "runs"}
+PATHS |= {"images", "profiles", "labeler.file", "labeler.folder", "labeler.audit"}
+# options that hold a text for this program, whatever signs Hydra's grammar has for something else
+TEXTS = {"query", "where"}
 
 
 class Plan:
@@ -176,8 +179,10 @@ def folds_without_fold(overrides: Iterable[Override]) -> int | None:
 
 
 def path_as_value(line: str) -> str:
-    """An override whose value is a path that Hydra's grammar cannot read, with the quotes that it needs."""
+    """An override whose value is a path that Hydra's grammar cannot read, or a text, with the quotes that it needs."""
     key, equals, path = line.partition("=")
+    if equals and key in TEXTS:
+        return line if path in ("", "null") or _is_quoted(line) else f"{key}={quoted(path)}"
     if equals and key in PATHS:
         try:
             if not OverridesParser.create().parse_override(line).is_sweep_override() or not Path(path).exists():
@@ -186,6 +191,14 @@ def path_as_value(line: str) -> str:
             pass
         return f"{key}={quoted(path)}"
     return line
+
+
+def _is_quoted(line: str) -> bool:
+    """Whether the value of an override is one text in quotes, as Hydra's grammar has it."""
+    try:
+        return isinstance(OverridesParser.create().parse_override(line)._value, QuotedString)
+    except HydraException:
+        return False
 
 
 def quoted(value: str) -> str:

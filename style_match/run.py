@@ -162,6 +162,11 @@ def read_config(run: str | Path) -> DictConfig:
     """
     path = Path(run).expanduser() / "config.yaml"
     if path.parent.is_dir() and not path.exists():
+        if runs := sorted(found.parent for found in path.parent.glob("*/config.yaml")):
+            raise UserError(
+                f"run={run} is no run but the folder of {len(runs)}, such as a sweep: name one of them, such as "
+                f"run={runs[0]}."
+            )
         raise UserError(
             f"run={run} holds no run: {path} is missing. A run that was killed before it wrote it is begun by its own "
             f"command again, with hydra.run.dir={run}."

@@ -1,11 +1,10 @@
 """What a head was trained and selected on, so that it is not scored on it later."""
 
-import hashlib
-import json
 from pathlib import Path
 
 from style_match import progress
 from style_match.data.folder import Photo
+from style_match.data.metadata import metadata_name
 from style_match.errors import UserError
 from style_match.run import RunFolder
 from style_match.score import Scorer
@@ -63,5 +62,4 @@ def _names(scorer: Scorer, split: str) -> set[str]:
 
 
 def _of_metadata(scorer: Scorer, photo: Photo) -> str:
-    about = [photo.profile_id, scorer.folder.metadata.get(photo.image)]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return metadata_name(photo.profile_id, scorer.folder.metadata.get(photo.image))

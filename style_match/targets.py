@@ -12,6 +12,12 @@ from style_match.errors import UserError
 LOOKED_UP = "hydra.utils.get_"  # names of functions that take the `path` of what they fetch
 
 
+def conf_dir() -> Path:
+    """The configs: inside the package where it is installed, beside it in a checkout."""
+    inside = Path(__file__).resolve().parent / "conf"
+    return inside if inside.is_dir() else inside.parent.parent / "conf"
+
+
 def refuse_unknown_targets(config: DictConfig, run: str | Path, sources: Iterable[Any]) -> None:
     """Refuse the config of a run that names other code than the configs do.
 
@@ -22,18 +28,27 @@ def refuse_unknown_targets(config: DictConfig, run: str | Path, sources: Iterabl
     Raises:
         UserError: the first `_target_`, or path of a function, that no YAML of the sources names.
     """
+    folders = [Path(str(each.path).removeprefix("file://")) for each in sources if each.schema == "file"]
+    refuse_unnamed(OmegaConf.to_container(config, resolve=False), Path(run) / "config.yaml", folders)
+
+
+def refuse_unnamed(tree: Any, file: Path, folders: Iterable[Path]) -> None:
+    """Refuse what a file, read as nested dicts and lists, names and no YAML below the folders does.
+
+    Raises:
+        UserError: the first `_target_`, or path of a function, that no YAML of the sources names.
+    """
     named = set()
-    for source in sources:
-        folder = str(source.path).removeprefix("file://")
-        for path in Path(folder).rglob("*.yaml") if source.schema == "file" else ():
+    for folder in folders:
+        for path in folder.rglob("*.yaml"):
             try:
                 named |= {name for _, name in _named(yaml.safe_load(path.read_text(encoding="utf-8")))}
             except (OSError, ValueError, yaml.YAMLError):
                 continue  # it names nothing; whoever uses it is told what is wrong with it
-    for option, name in _named(OmegaConf.to_container(config, resolve=False)):
+    for option, name in _named(tree):
         if name not in named:
             raise UserError(
-                f"{Path(run) / 'config.yaml'}: {option}={name} is named by none of the configs, so it is not run. If "
+                f"{file}: {option}={name} is named by none of the configs, so it is not run. If "
                 "it is yours, write it into a YAML of a folder FOLDER and add --config-dir FOLDER, as for training."
             )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match import cli, progress
 
 
 def run(cfg: DictConfig) -> float:
@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> float:
 
     # what imports torch and Lightning, several seconds
     from style_match.cell import Earlier, facts_of, refuse_other_data, settle
-    from style_match.fit import build_data, build_head, build_matcher, fit
+    from style_match.fit import build_data, build_matcher, fit
     from style_match.head.identity import Identity
     from style_match.logger import loggers
     from style_match.logger.neighbours import photos
@@ -35,6 +35,8 @@ def run(cfg: DictConfig) -> float:
     from style_match.resume import resume_from
     from style_match.score import Scorer, score
     from style_match.seen import refuse_other_split, write_seen
+    from style_match.text.space import TextSpace
+    from style_match.text.training import is_on, training_texts
     from style_match.threads import pinned
 
     earlier = Earlier() if is_cell else Earlier(checkpoint=resume_from(cfg, folder.path))
@@ -49,28 +51,33 @@ def run(cfg: DictConfig) -> float:
         refuse_other_split(folder, scorer)
     # batches that cannot be made and heads that cannot be, before anything is computed
     build_data(cfg, inputs, features=None).train_dataloader()
-    build_head(cfg, inputs)
+    build_matcher(cfg, inputs)
     if not is_cell:  # only now: the folder of a command that was answered with a mistake stays free
         folder.write_config(cfg)
         folder.write_provenance(**facts_of(inputs))
     write_seen(folder, scorer)
-    with loggers(cfg, folder.path, group=sweep_group()) as logs:
+    with loggers(cfg, folder.path, synthetic=inputs.synthetic, group=sweep_group()) as logs:
         online = cfg.encode == "online"
-        data = build_data(cfg, inputs, features=None if online else inputs.features)
+        texts = training_texts(cfg, inputs, scorer.data.gallery("train").photos.tolist()) if is_on(cfg) else None
+        data = build_data(cfg, inputs, features=None if online else inputs.features, texts=texts)
         with pinned(None if online else cfg.threads):
-            matcher = build_matcher(cfg, inputs)
+            matcher = build_matcher(cfg, inputs, texts)
             trained = None if isinstance(matcher.head, Identity) else matcher.head
+            for line in inputs.balancing.lines() if trained else ():
+                progress.say(line)
             selected = fit(cfg, matcher, data, folder.path, logs, earlier.checkpoint) if trained else None
         inputs.features  # noqa: B018 - the backbone computes with all threads
         with pinned(cfg.threads):
             scores = score(scorer, trained)
-        written = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected)
+            text = TextSpace.of(cfg, inputs, scorer, matcher).measured("test") if matcher.text else None
+        balance = inputs.balancing.summary() if trained else None
+        written = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected, text=text, balance=balance)
         outcome = Outcome(
             written.sections,
             scores.results,
             folder.file("tsne.png"),
             photos(cfg, scorer, scores),
-            bool(cfg.data.get("synthetic")),
+            inputs.synthetic,
         )
         for log in logs:
             log.log_outcome(outcome)

@@ -20,7 +20,7 @@ from style_match.comparison.runs import Run, read_runs
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent.parent / "README.md"
-NAMES = ("table1", "table2", "table3", "style", "recipes")
+NAMES = ("table1", "table2", "table3", "style", "recipes", "prompts")
 ABOUT = ("row", "model", "seed", "data", "world_seed", "split_seed", "fold", "commit", "dirty", "code", "config")
 ABOUT += ("features", "device", "seconds", "synthetic", "folder")
 

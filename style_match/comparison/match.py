@@ -28,7 +28,16 @@ FEATURES = "features.key"
 PROMPT = "prompt"
 ANY_RECIPE = "choices.recipe"
 # what conf/recipe sets: rows that are chosen by their recipe may differ in it
-OF_RECIPE: tuple[str, ...] = ("prompt", "pooling", "head", "loss", "optimizer", "backbone.layer", "evaluation.csls_k", FEATURES)
+OF_RECIPE: tuple[str, ...] = (
+    "prompt",
+    "pooling",
+    "head",
+    "loss",
+    "optimizer",
+    "backbone.layer",
+    "evaluation.csls_k",
+    FEATURES,
+)
 
 
 @dataclass(frozen=True)

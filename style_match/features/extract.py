@@ -7,17 +7,18 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from style_match.augmentation import View
 from style_match.data.image import DECODE_POLICY, decode_stream
 from style_match.errors import UserError
 from style_match.features.batching import batch_slices, prepared_ahead
-from style_match.features.identity import row_address
+from style_match.features.identity import row_address, view_address
 from style_match.features.store import FeatureStore
 from style_match.features.writer import ShardWriter
 
@@ -29,13 +30,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """What one feature row is computed from; `width` and `height` in pixels, upright; no path for a prompt alone."""
+    """What one feature row is computed from; `width` and `height` in pixels, upright; no path for a prompt alone.
+
+    `view` is of the photo; None for the photo as it is. `owner` is the sha256 (hex) of the photo or, of a prompt alone,
+    `owner_of` its profile: what `style_match.forget` finds the row by.
+    """
 
     address: str
     path: Path | None
     prompt: str
     width: int
     height: int
+    view: View | None = None
+    owner: str | None = None
+
+    def of_view(self, view: View) -> "Row":
+        """The row of a view of this row's photo."""
+        return replace(self, address=view_address(self.address, view.policy), view=view)
 
 
 @dataclass(frozen=True)
@@ -146,9 +157,12 @@ def _photo(row: Row, path: Path, max_source_pixels: int) -> "Image":
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    if row_address(hashlib.sha256(content).hexdigest(), DECODE_POLICY, row.prompt) != row.address:
+    sha256 = hashlib.sha256(content).hexdigest()
+    address = row_address(sha256, DECODE_POLICY, row.prompt)
+    if (address if row.view is None else view_address(address, row.view.policy)) != row.address:
         raise UserError(f"{path} was changed after it was checked; its features would be another photo's. Run again.")
-    return decode_stream(io.BytesIO(content), str(path), max_source_pixels=max_source_pixels)
+    image = decode_stream(io.BytesIO(content), str(path), max_source_pixels=max_source_pixels)
+    return image if row.view is None else row.view.of(image, sha256)
 
 
 def _pool(
@@ -179,7 +193,7 @@ def _add(rows: list[Row], pooled: dict[str, torch.Tensor], writer: ShardWriter) 
     finite = torch.stack([vectors.isfinite().all(dim=1) for vectors in pooled.values()]).all(dim=0)
     for i, row in enumerate(rows):
         if finite[i]:
-            writer.add(row.address, {name: vectors[i] for name, vectors in pooled.items()})
+            writer.add(row.address, {name: vectors[i] for name, vectors in pooled.items()}, row.owner)
     if not finite.all():
         names = ", ".join(str(row.path or row.prompt[:60]) for row, good in zip(rows, finite, strict=True) if not good)
         raise UserError(f"The backbone gave values that are not finite for {names}: use backbone.dtype=fp32 or bf16.")

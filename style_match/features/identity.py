@@ -146,6 +146,19 @@ def row_address(image_sha256: str | None, decode_policy: str, prompt: str) -> st
     return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
 
 
+def owner_of(profile_id: str) -> str:
+    """What names the owner of a row that is made of a profile's text alone: sha256 (hex) over its id.
+
+    A row of a photo is owned by the sha256 of the photo's file.
+    """
+    return hashlib.sha256(json.dumps(["profile", profile_id]).encode("ascii")).hexdigest()
+
+
+def view_address(address: str, view_policy: str) -> str:
+    """The address of a view of a row's photo: sha256 (hex) over the row's own address and all that decides the view."""
+    return hashlib.sha256(json.dumps([address, view_policy]).encode("ascii")).hexdigest()
+
+
 def _from_hub(hub_id: str, revision: str | None, *, download: bool) -> Checkpoint:
     from huggingface_hub import snapshot_download  # half a second, and only a hub id needs it
 

@@ -1,12 +1,13 @@
 """One shard of the feature store: a safetensors file that is never changed once it bears its final name.
 
 Tensors: one float32 (n, D) per pooling, `rows` uint8 (n, 32) the addresses, `checksums` uint8 (n, P, 8), one for each
-row and pooling (poolings in the order of their names), so that reading one pooling reads no other.
+row and pooling (poolings in the order of their names), so that reading one pooling reads no other. Then `owners` uint8
+(n, 32), where the writer was told them: whom a row is of, so that `style_match.forget` finds it; nothing else reads it.
 
 Every byte is covered, and what is trusted was verified first: the file name carries a digest of the header (length
-prefix included), the header a digest of `rows` and `checksums`, and these one of each float row. Opening a shard reads
-the header and those two tensors; a float row is verified when it is read. Reads go through `pread`: a shard that
-shrinks under a reader is an error, where a memory map would kill the process.
+prefix included), the header digests of `rows` and `checksums` and of `owners`, and the checksums are of each float row.
+Opening a shard reads the header, `rows` and `checksums`; a float row is verified when it is read. Reads go through
+`pread`: a shard that shrinks under a reader is an error, where a memory map would kill the process.
 """
 
 import hashlib
@@ -26,27 +27,35 @@ ADDRESS_BYTES = 32  # sha256
 CHECKSUM_BYTES = 8
 DIGEST_BYTES = 16
 PREFIX_BYTES = 8  # safetensors: length of the JSON header, little endian
-RESERVED = ("rows", "checksums")
+OWNERS = "owners"
+RESERVED = ("rows", "checksums", OWNERS)
 
 
 class ShardFault(Exception):
     """Why a file is not a shard of this store; the message completes "shard X ..."."""
 
 
-def pack(key: str, addresses: Sequence[bytes], vectors: dict[str, np.ndarray]) -> tuple[str, bytes]:
+def pack(
+    key: str, addresses: Sequence[bytes], vectors: dict[str, np.ndarray], owners: Sequence[bytes] = ()
+) -> tuple[str, bytes]:
     """A file name that no other writer uses, and the file's bytes.
 
     Args:
         key: the store's key, kept in the header: a shard copied from another store is not served.
         addresses: n addresses of 32 bytes.
         vectors: pooling -> (n, D) float32.
+        owners: n hashes of 32 bytes, zeros where it is not known; or none.
     """
     poolings = sorted(vectors)
     rows = np.frombuffer(b"".join(addresses), dtype=np.uint8).reshape(-1, ADDRESS_BYTES)
     sums = [_checksum(a, vectors[p][i]) for i, a in enumerate(addresses) for p in poolings]
     checksums = np.frombuffer(b"".join(sums), dtype=np.uint8).reshape(len(rows), len(poolings), CHECKSUM_BYTES)
     tensors = {**vectors, "rows": rows, "checksums": checksums}
-    content = save(tensors, metadata={"key": key, "index": _digest(rows, checksums)})
+    about = {"key": key, "index": _digest(rows, checksums)}
+    if any(map(any, owners)):
+        tensors[OWNERS] = np.frombuffer(b"".join(owners), dtype=np.uint8).reshape(len(rows), ADDRESS_BYTES)
+        about[OWNERS] = _digest(tensors[OWNERS])
+    content = save(tensors, metadata=about)
     header = content[: PREFIX_BYTES + int.from_bytes(content[:PREFIX_BYTES], "little")]
     return f"{secrets.token_hex(6)}-{_digest(header)}{SUFFIX}", content
 
@@ -60,6 +69,7 @@ class Shard:
     places: dict[str, tuple[int, int]]
     rows: np.ndarray  # (n, 32)
     checksums: np.ndarray  # (n, P, 8)
+    owners_at: tuple[int, str] | None  # first byte in the file, digest
 
     @classmethod
     def open(cls, path: Path, key: str) -> "Shard":
@@ -85,7 +95,8 @@ class Shard:
                 raise ShardFault("belongs to another store")
             if size != len(head) + max(tensor["data_offsets"][1] for tensor in header.values()):
                 raise ShardFault(f"is {size} bytes long, which its header contradicts")
-            rows, checksums = (_read(descriptor, header.pop(name), len(head)) for name in RESERVED)
+            owners = header.pop(OWNERS, None)
+            rows, checksums = (_read(descriptor, header.pop(name), len(head)) for name in RESERVED[:2])
         finally:
             os.close(descriptor)
         if _digest(rows, checksums) != metadata["index"]:
@@ -93,7 +104,24 @@ class Shard:
         places = {
             name: (len(head) + tensor["data_offsets"][0], tensor["shape"][1]) for name, tensor in sorted(header.items())
         }
-        return cls(path, status.st_mtime_ns, places, rows, checksums)
+        owners_at = None if owners is None else (len(head) + owners["data_offsets"][0], metadata[OWNERS])
+        return cls(path, status.st_mtime_ns, places, rows, checksums, owners_at)
+
+    def owners(self) -> np.ndarray | None:
+        """(n, 32) uint8: whom each row is of, zeros where it is not known; None where an older version wrote the shard.
+
+        Raises:
+            ShardFault: they are changed.
+            OSError: cannot be read.
+        """
+        if self.owners_at is None:
+            return None
+        first_byte, digest = self.owners_at
+        with open(self.path, "rb") as file:
+            found = os.pread(file.fileno(), self.rows.nbytes, first_byte)
+        if _digest(found) != digest:
+            raise ShardFault("has changed owners")
+        return np.frombuffer(found, dtype=np.uint8).reshape(self.rows.shape)
 
     def read(self, wanted: np.ndarray, pooling: str, out: np.ndarray) -> list[int]:
         """Copy rows into `out` (m, D) float32.

@@ -14,7 +14,7 @@ import torch
 
 from style_match.errors import UserError
 from style_match.features.index import pack_addresses
-from style_match.features.shard import RESERVED, pack
+from style_match.features.shard import ADDRESS_BYTES, RESERVED, pack
 from style_match.files import replace_whole
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ShardWriter:
 
     def __init__(self, store: "FeatureStore"):
         self._store = store
-        self._rows: list[tuple[bytes, dict[str, np.ndarray]]] = []
+        self._rows: list[tuple[bytes, dict[str, np.ndarray], bytes]] = []
         self._failed = False
 
     def __enter__(self) -> "ShardWriter":
@@ -58,8 +58,8 @@ class ShardWriter:
             raise UserError(f"The feature store {folder} cannot be written: {_reason(error)}. {_REMEDY}") from error
         return self
 
-    def add(self, address: str, vectors: dict[str, torch.Tensor]) -> None:
-        """Add one row: hex address, and pooling -> (D,) tensor, on any device.
+    def add(self, address: str, vectors: dict[str, torch.Tensor], owner: str | None = None) -> None:
+        """Add one row: hex address, pooling -> (D,) tensor, on any device, and hex hash that tells whom it is of.
 
         Raises:
             ValueError: other poolings or dimensions than the row before.
@@ -70,7 +70,8 @@ class ShardWriter:
             raise ValueError(f"a row is one (D,) vector for each pooling, none of them named {' or '.join(RESERVED)}")
         if self._rows and _dims(arrays) != _dims(self._rows[0][1]):
             raise ValueError(f"rows of a store are alike: {_dims(arrays)} after {_dims(self._rows[0][1])}")
-        self._rows.append((pack_addresses([address]).tobytes(), arrays))
+        whose = bytes(ADDRESS_BYTES) if owner is None else pack_addresses([owner]).tobytes()
+        self._rows.append((pack_addresses([address]).tobytes(), arrays, whose))
         if len(self._rows) >= self._store.shard_rows:
             self.flush()
 
@@ -82,9 +83,9 @@ class ShardWriter:
         """
         if not self._rows:
             return
-        addresses, rows = zip(*self._rows, strict=True)
+        addresses, rows, owners = zip(*self._rows, strict=True)
         vectors = {pooling: np.stack([row[pooling] for row in rows]) for pooling in rows[0]}
-        name, content = pack(self._store.key, addresses, vectors)
+        name, content = pack(self._store.key, addresses, vectors, owners)
         try:
             replace_whole(self._store.folder / name, content)
         except OSError as error:

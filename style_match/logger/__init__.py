@@ -15,18 +15,19 @@ from omegaconf import DictConfig, OmegaConf
 
 
 @contextmanager
-def loggers(cfg: DictConfig, folder: Path, *, group: str | None = None) -> Iterator[list[Any]]:
+def loggers(cfg: DictConfig, folder: Path, *, synthetic: bool, group: str | None = None) -> Iterator[list[Any]]:
     """The loggers of a run, the resolved config noted in each; closed at the end, also of a run that fails.
 
     Args:
         cfg: the run's config; `cfg.logger` holds one node a logger, beside the options that they share.
         folder: the run folder.
+        synthetic: whether the data is.
         group: what the runs of one sweep share.
     Raises:
         UserError: a logger's package is missing, or W&B cannot begin.
     """
     nodes = [node for node in cfg.logger.values() if OmegaConf.is_dict(node) and "_target_" in node]
-    tags = [str(cfg.data.name), *(["synthetic"] if cfg.data.get("synthetic") else [])]
+    tags = [str(cfg.data.name), *(["synthetic"] if synthetic else [])]
     config = OmegaConf.to_container(cfg, resolve=True)
     made = []
     with ExitStack() as closing:

@@ -61,7 +61,7 @@ def photos(cfg: DictConfig, scorer: Scorer, scores: Scores) -> list[Strip]:
             f"query {number}",
             DIRECTIONS[direction],
             f"rank {place}",
-            *["synthetic"] * bool(cfg.data.get("synthetic")),
+            *["synthetic"] * scorer.inputs.synthetic,
         ]
         drawn.append(Strip(_draw(tiles, options.side_px), ", ".join(caption)))
     return drawn

@@ -41,12 +41,12 @@ def draw_tsne(
     count = len(next(iter(rows.values())))
     note = "synthetic data" if synthetic else ""
     if labels is not None:
-        chosen = _sample(np.arange(count)[:, None], max_points, seed).ravel()
+        chosen = sample(np.arange(count)[:, None], max_points, seed).ravel()
         legend = sorted(set(labels))
         shape = np.array([legend.index(label) for label in labels])[chosen]
         lines = np.empty((0, 2), dtype=int)
     else:
-        pairs = _sample(np.asarray(couples, dtype=int).reshape(-1, 2), max_points // 2, seed)
+        pairs = sample(np.asarray(couples, dtype=int).reshape(-1, 2), max_points // 2, seed)
         chosen = np.unique(pairs)
         legend = list(sides)
         shape = np.isin(chosen, pairs[:, 1]).astype(int)
@@ -59,7 +59,7 @@ def draw_tsne(
     for axis, (name, embedding) in zip(axes, rows.items(), strict=True):
         embedding = embedding[chosen]
         told = _silhouette(embedding, shape) if labels is not None else _cosines(embedding, shape, lines)
-        places[name] = _project(embedding, perplexity)
+        places[name] = project(embedding, perplexity)
         _scatter(axis, places[name], shape, lines, legend)
         axis.set_title(f"{name}\n", fontsize=13, fontweight="bold", color=INK)
         axis.text(0.5, 1.02, told, transform=axis.transAxes, ha="center", fontsize=10, color=INK)
@@ -69,14 +69,14 @@ def draw_tsne(
     return chosen, places
 
 
-def _sample(groups: NDArray, most: int, seed: int) -> NDArray:
+def sample(groups: NDArray, most: int, seed: int) -> NDArray:
     """At most `most` of the rows, in their order."""
     if len(groups) <= most:
         return groups
     return groups[np.sort(np.random.default_rng(seed).choice(len(groups), most, replace=False))]
 
 
-def _project(embedding: NDArray, perplexity: float) -> NDArray:
+def project(embedding: NDArray, perplexity: float) -> NDArray:
     """Coordinates (n, 2); started from the principal components and run on one thread, so always the same."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
