@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match.errors import UserError
 
-LOOKED_UP = "hydra.utils.get_"  # names of functions that take the `path` of what they fetch
+LOOKED_UP = "hydra.utils.get_"  # names of functions that take the `path` of what they fetch, or have it in `_args_`
 
 
 def conf_dir() -> Path:
@@ -35,8 +35,10 @@ def refuse_unknown_targets(config: DictConfig, run: str | Path, sources: Iterabl
 def refuse_unnamed(tree: Any, file: Path, folders: Iterable[Path]) -> None:
     """Refuse what a file, read as nested dicts and lists, names and no YAML below the folders does.
 
+    Whoever wrote the file resolved it first, so what still is to be resolved was put there to hide a name.
+
     Raises:
-        UserError: the first `_target_`, or path of a function, that no YAML of the sources names.
+        UserError: the first `_target_`, or path of a function, that no YAML of the sources names; an interpolation.
     """
     named = set()
     for folder in folders:
@@ -51,6 +53,23 @@ def refuse_unnamed(tree: Any, file: Path, folders: Iterable[Path]) -> None:
                 f"{file}: {option}={name} is named by none of the configs, so it is not run. If "
                 "it is yours, write it into a YAML of a folder FOLDER and add --config-dir FOLDER, as for training."
             )
+    for option, text in _texts(tree):
+        if "${" in text:
+            raise UserError(
+                f"{file}: {option}={text} is to be resolved when it is read, and no run or matcher is written so: the "
+                "file was changed. Take the original."
+            )
+
+
+def _texts(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(option, text) of every text, keys too."""
+    if isinstance(tree, list):
+        tree = dict(enumerate(tree))
+    if isinstance(tree, str):
+        yield prefix.removesuffix("."), tree
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        yield f"{prefix}{key}", str(key)
+        yield from _texts(value, f"{prefix}{key}.")
 
 
 def _named(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -61,6 +80,6 @@ def _named(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         return
     target = str(tree.get("_target_", ""))
     for key, value in tree.items():
-        if key == "_target_" or (key == "path" and target.startswith(LOOKED_UP)):
+        if key == "_target_" or (key in ("path", "_args_") and target.startswith(LOOKED_UP)):
             yield f"{prefix}{key}", str(value)
         yield from _named(value, f"{prefix}{key}.")

@@ -15,6 +15,10 @@ from .run_folder import write_run
             {"pooling": {"function": {"_target_": "hydra.utils.get_method", "path": "torch.load"}}},
             "pooling.function.path=torch.load",
         ),
+        (
+            {"pooling": {"function": {"_target_": "hydra.utils.get_method", "_args_": ["torch.load"]}}},
+            "pooling.function._args_=['torch.load']",
+        ),
     ],
 )
 def test_a_run_folder_names_no_code_that_the_configs_do_not(step, tmp_path, changes, named):
@@ -22,6 +26,16 @@ def test_a_run_folder_names_no_code_that_the_configs_do_not(step, tmp_path, chan
     assert step(f"run={run}", step="evaluate") == 2
     assert step.configs == []
     assert f"{run / 'config.yaml'}: {named} is named by none of the configs" in step.err
+
+
+@pytest.mark.parametrize(
+    "hidden", ['${oc.create:{_target_: os.system, _args_: ["true"]}}', "${oc.env:HOME}", "${loss}"]
+)
+def test_a_run_folder_hides_no_code_in_what_is_to_be_resolved(step, tmp_path, hidden):
+    run = write_run(tmp_path / "sent", head={"_target_": "style_match.head.ensemble.Ensemble", "each": hidden})
+    assert step(f"run={run}", step="evaluate") == 2
+    assert step.configs == []
+    assert f"{run / 'config.yaml'}: head.each={hidden} is to be resolved" in step.err
 
 
 def test_a_run_may_name_code_of_ones_own_configs(step, tmp_path):

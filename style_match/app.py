@@ -1,0 +1,68 @@
+"""`python -m style_match.app`: a web page on this machine for matches, text search and a map of the profiles."""
+
+import os
+import socket
+
+from omegaconf import DictConfig
+
+from style_match import cli
+from style_match.errors import UserError
+
+PASSWORD = "STYLE_MATCH_APP_PASSWORD"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def run(cfg: DictConfig) -> None:
+    """Serve until Ctrl-C.
+
+    Raises:
+        UserError: another host than this machine without a password, a port in use, a missing extra, or any fault of
+            matcher folder, dataset folder or index.
+    """
+    app = cfg.app
+    password = os.environ.get(PASSWORD)
+    if app.host not in LOOPBACK and not password:
+        raise UserError(
+            f"app.host={app.host} can be reached by other machines, so the page asks for a password: set it in the "
+            f"environment variable {PASSWORD}, or leave app.host out."
+        )
+    from hydra.core.hydra_config import HydraConfig
+
+    from style_match.matcher.folder import read_matcher
+
+    try:
+        import starlette  # noqa: F401
+        import uvicorn
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'style_match[app]'.") from error
+    _refuse_taken_port(app.host, app.port)
+    own = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
+    read_matcher(cfg.model, own)
+
+    # what imports torch, several seconds
+    from style_match.progress import say
+    from style_match.web.opening import open_catalogue
+    from style_match.web.server import make_server
+
+    catalogue = open_catalogue(cfg, own)
+    hosts = None if password else LOOPBACK
+    server = make_server(catalogue, hosts=hosts, password=password, max_upload_mb=app.max_upload_mb)
+    name = f"[{app.host}]" if ":" in app.host else app.host
+    say(f"http://{name}:{app.port}{' (password needed)' if password else ''}; Ctrl-C ends it")
+    uvicorn.run(server, host=app.host, port=app.port, log_level="warning", access_log=False, server_header=False)
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"app.host={host} app.port={port} cannot be used: {error.strerror}. Give another app.port."
+            ) from error
+
+
+if __name__ == "__main__":
+    cli.main("app", run)

@@ -1,0 +1,239 @@
+"""What the page shows: the profiles of a dataset folder, by the matcher and by the frozen backbone."""
+
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from style_match.data.image import decode_stream
+from style_match.errors import UserError
+from style_match.recommendation.allowed import Allowed
+from style_match.recommendation.query import NOBODY, Asked, ask
+from style_match.web.embedding_map import EmbeddingMap
+from style_match.web.thumbnail import thumbnail
+from style_match.where import kind_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from style_match.index import Index
+    from style_match.matcher.matcher import StyleMatcher
+    from style_match.matcher.profiles import MatcherInputs
+    from style_match.matcher.vectors import Vectors
+
+KEPT_THUMBNAILS = 4096  # some 10 kB each
+
+
+class Searches(Protocol):
+    """Answers texts; `how` says in words what is searched."""
+
+    how: str
+
+    def __call__(self, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]: ...
+
+
+class Catalogue:
+    """Answers of the page, as plain values for JSON; may be asked from several threads at once.
+
+    Args:
+        matcher: whose matches are shown.
+        inputs: of the dataset folder, from `matcher.inputs`.
+        trained: its profiles, embedded by the matcher's head.
+        frozen: the same profiles in the same order, by the backbone alone.
+        index: of `trained`; the frozen ones are searched exactly, in memory.
+        searcher: answers texts; None where that is not to be had, and `no_search` says why.
+        options: the node `app` of conf/app.yaml.
+        synthetic: whether all of it is drawn.
+    """
+
+    def __init__(
+        self,
+        matcher: "StyleMatcher",
+        inputs: "MatcherInputs",
+        trained: "Vectors",
+        frozen: "Vectors",
+        *,
+        index: "Index",
+        searcher: Searches | None,
+        no_search: str,
+        options: Mapping[str, Any],
+        synthetic: bool,
+    ):
+        from style_match.recommendation.similar import exact_index
+
+        self.matcher, self.inputs = matcher, inputs
+        self.searcher, self.no_search = searcher, no_search
+        self.indexes = {"trained": index, "frozen": exact_index(frozen)}
+        self.models = {"trained": trained, "frozen": frozen}
+        self.profiles, self.options, self.synthetic = trained, options, synthetic
+        self.thumbnail: Callable[[int, int, int], bytes] = lru_cache(KEPT_THUMBNAILS)(self._thumbnail)
+        self._one_at_a_time = threading.Lock()  # the backbone and t-SNE take all cores
+        self._map = EmbeddingMap(self.models, options["map"], self._one_at_a_time)
+
+    def about(self) -> dict[str, Any]:
+        """What the page needs to know before it asks anything."""
+        folder = self.matcher.folder
+        return {
+            "text": f"{len(self.profiles)} profiles of {self.inputs.folder.root.name}, matched by {folder.name}",
+            "synthetic": self.synthetic,
+            "columns": self.columns,
+            "colours": self.colours,
+            "sides": list(folder.sides or ()),
+            "k": max(1, min(self.options["k"], *self._at_most())),
+            "max_upload_mb": self.options["max_upload_mb"],
+            "upload_note": self._no_upload(),
+            "search_note": "" if self.searcher else self.public(self.no_search),
+        }
+
+    def public(self, message: str) -> str:
+        """A message without where on this machine the matcher and the photos are."""
+        for place in (self.inputs.folder.root, self.matcher.folder.path):
+            for written in (str(place.resolve()), str(place)):
+                message = message.replace(written, place.name) if place.name else message
+        return message
+
+    @cached_property
+    def columns(self) -> list[dict[str, Any]]:
+        """Columns with their kind and, where these are few enough to choose from, their values."""
+        found = []
+        for name in dict.fromkeys(name for cells in self.profiles.columns for name in cells):
+            cells = [row.get(name, "").strip() for row in self.profiles.columns]
+            found.append({"name": name, "kind": kind_of(cells), "values": self._few(cells)})
+        return found
+
+    @cached_property
+    def colours(self) -> list[str]:
+        """The columns and attributes that have few enough values for the map's colours."""
+        names = dict.fromkeys(name for about in self._attributes for name in about)
+        return [name for name in names if self._few([about.get(name, "") for about in self._attributes])]
+
+    def find(self, part: str) -> dict[str, Any]:
+        """Profiles whose id holds `part`, in the order of the table."""
+        part = part.casefold().strip()
+        numbers = [number for number, one in enumerate(self.profiles.profile_ids) if part in one.casefold()]
+        shown = numbers[: self.options["num_shown"]]
+        return {"profiles": [self._named(number) for number in shown], "total": len(numbers)}
+
+    def match_profile(self, number: int, *, k: int, where: str | None) -> dict[str, Any]:
+        """The best matches of the profile with this number, by either model."""
+        if not 0 <= number < len(self.profiles):
+            raise UserError(f"There is no profile number {number}.")
+        profile_id = self.profiles.profile_ids[number]
+        asked = {
+            model: ask(self.matcher, profile_id, vectors, side=None, metadata=None)
+            for model, vectors in self.models.items()
+        }
+        return {"query": self._card(number), **self._matches(asked, k, where)}
+
+    def match_photo(self, content: bytes, side: str | None, *, k: int, where: str | None) -> dict[str, Any]:
+        """The best matches of a photo, which is decoded in memory and not kept."""
+        if note := self._no_upload():
+            raise UserError(note)
+        names = self.matcher.folder.sides
+        if names is not None and side not in names:
+            raise UserError(f"Say whom the photo shows: {names[0]} or {names[1]}.")
+        number = names.index(side) if names is not None and side is not None else -1
+        bound = self.inputs.cfg.data.max_source_pixels
+        picture = decode_stream(io.BytesIO(content), "your photo", max_source_pixels=bound)
+        with self._one_at_a_time:
+            queries = self._embedded(picture, side)
+        person = self.profiles.person_of_photo.get(hashlib.sha256(content).hexdigest(), NOBODY)
+        asked = {model: Asked("your photo", query, person, number) for model, query in queries.items()}
+        return self._matches(asked, k, where)
+
+    def search(self, text: str, *, k: int, where: str | None) -> dict[str, Any]:
+        """The profiles that fit a text best."""
+        if self.searcher is None:
+            raise UserError(self.no_search)
+        if not text.strip():
+            raise UserError("Write what you are looking for.")
+        with self._one_at_a_time:
+            found = self.searcher(text, k=k, where=where)
+        return {"hits": self._cards(found), "how": self.searcher.how}
+
+    def map(self, colour: str, where: str | None) -> dict[str, Any]:
+        """Places of profiles in the plane by either model, in groups of one value of a column or attribute."""
+        cells = [about.get(colour, "") for about in self._attributes]
+        return self._map(cells, Allowed(self.profiles, where).filtered)
+
+    def _matches(self, asked: Mapping[str, Asked], k: int, where: str | None) -> dict[str, Any]:
+        from style_match.recommendation.similar import best, refuse_too_many
+
+        found = {}
+        for model, vectors in self.models.items():
+            allowed = Allowed(vectors, where)
+            refuse_too_many(asked[model], allowed, k, where)
+            found[model] = self._cards(best([asked[model]], vectors, allowed, k=k, index=self.indexes[model])[0])
+        return found
+
+    def _embedded(self, picture: "Image", side: str | None) -> dict[str, np.ndarray]:
+        """Model -> (E,) of one photo, with one pass of the backbone."""
+        import torch
+
+        from style_match.head.apply import embed
+        from style_match.head.identity import Identity
+        from style_match.matcher.encoding import Photos, pooled
+        from style_match.matcher.profiles import named_sides
+
+        photos = Photos(self.inputs, picture, None)
+        sides = named_sides(self.matcher.folder, side, ["your photo"])
+        features = pooled(self.inputs, photos.decoded(), 1, self.inputs.pooling, batch_size=None, show=False)
+        heads = {"trained": self.matcher.head, "frozen": Identity(in_dim=self.inputs.dim)}
+        return {name: embed(head, features, torch.arange(1), sides)[0].numpy() for name, head in heads.items()}
+
+    def _no_upload(self) -> str:
+        """Why no photo can be uploaded; empty where it can."""
+        prompt = self.inputs.cfg.prompt
+        if prompt.image and not prompt.metadata:
+            return ""
+        return f"No upload: this matcher reads metadata (prompt={prompt.name}), which a photo alone does not have."
+
+    def _at_most(self) -> list[int]:
+        """How many may be recommended to one, of each side."""
+        if self.profiles.side_names is None:
+            return [len(self.profiles) - 1]
+        return [int((self.profiles.sides == side).sum()) for side in (0, 1)]
+
+    def _few(self, cells: Sequence[str]) -> list[str] | None:
+        """The different values, where there are several but not too many."""
+        values = sorted(set(cells) - {""})
+        return values if 1 < len(values) <= self.options["max_values"] else None
+
+    @cached_property
+    def _attributes(self) -> list[dict[str, str]]:
+        """(N,) the columns of each profile, and what metadata.jsonl says of its first photo."""
+        return [
+            {**{name: cell.strip() for name, cell in cells.items()}, **self._metadata(number)}
+            for number, cells in enumerate(self.profiles.columns)
+        ]
+
+    def _metadata(self, number: int) -> dict[str, str]:
+        first = self.inputs.folder.photos_of(self.profiles.profile_ids[number])[0]
+        found = self.inputs.folder.metadata.get(first.image, {})
+        return {
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for name, value in found.items()
+            if value not in (None, "")
+        }
+
+    def _cards(self, found: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+        return [{**self._card(self.profiles.row_of[one]), "score": score} for one, score in found]
+
+    def _card(self, number: int) -> dict[str, Any]:
+        return {**self._named(number), "columns": self.profiles.columns[number], "metadata": self._metadata(number)}
+
+    def _named(self, number: int) -> dict[str, Any]:
+        num_photos = len(self.profiles.photos[number])
+        return {"number": number, "id": self.profiles.profile_ids[number], "num_photos": num_photos}
+
+    def _thumbnail(self, number: int, photo: int, side_px: int) -> bytes:
+        """A profile's photo, both counted from 0, as JPEG."""
+        if not (0 <= number < len(self.profiles) and 0 <= photo < len(self.profiles.photos[number])):
+            raise UserError(f"There is no photo {photo} of a profile number {number}.")
+        bound = self.inputs.cfg.data.max_source_pixels
+        return thumbnail(self.profiles.photos[number][photo], side_px, max_source_pixels=bound)

@@ -1,0 +1,169 @@
+"""The web server of `style_match.app`: a page, its data as JSON, thumbnails. Nothing that is sent to it is kept."""
+
+import json
+import logging
+from collections.abc import Callable, Collection
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from style_match.errors import UserError
+from style_match.web.guard import Guard
+
+if TYPE_CHECKING:
+    from style_match.web.catalogue import Catalogue
+
+STATIC = Path(__file__).parent / "static"
+SIDES_PX = (16, 128, 512)  # of a thumbnail: least, where nothing is said, most
+log = logging.getLogger(__name__)
+
+
+class TooLarge(UserError):
+    """An upload above the bound."""
+
+
+class Json(JSONResponse):
+    """ASCII, so that half a surrogate pair in metadata is no error."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
+def make_server(
+    catalogue: "Catalogue", *, hosts: Collection[str] | None, password: str | None, max_upload_mb: float
+) -> ASGIApp:
+    """The application.
+
+    Args:
+        hosts, password: of `Guard`.
+        max_upload_mb: most of an uploaded photo, in 10^6 bytes; it is read into memory and dropped after the answer.
+    """
+    routes = Page(catalogue, int(max_upload_mb * 1e6)).routes()
+    return Guard(Starlette(routes=routes, middleware=[Middleware(GZipMiddleware)]), hosts=hosts, password=password)
+
+
+class Page:
+    """The routes."""
+
+    def __init__(self, catalogue: "Catalogue", max_upload_bytes: int):
+        self.catalogue, self.max_upload_bytes = catalogue, max_upload_bytes
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", lambda request: FileResponse(STATIC / "index.html")),
+            Route("/static/plotly.js", plotly_js),
+            Route("/static/{name}", static_file),
+            Route("/photo/{number}.jpg", self.photo),
+            Route("/api/about", self.get(lambda asked: self.catalogue.about())),
+            Route("/api/profiles", self.get(lambda asked: self.catalogue.find(asked.get("find", "")))),
+            Route("/api/match", self.match, methods=["GET", "POST"]),
+            Route("/api/search", self.get(self._search)),
+            Route("/api/map", self.get(self._map)),
+        ]
+
+    def get(self, work: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
+        """A route that answers what `work` makes of the query's parameters."""
+
+        async def route(request: Request) -> Response:
+            return await self.answer(work, request.query_params)
+
+        return route
+
+    async def answer(self, work: Callable[[Any], dict[str, Any]], asked: Any) -> Response:
+        """JSON; a mistake of the user's is a 400 that says what it is."""
+        try:
+            return Json(await run_in_threadpool(work, asked))
+        except UserError as error:
+            return Json({"error": self.catalogue.public(str(error))}, 400)
+        except Exception:
+            log.exception("an answer failed")
+            return Json({"error": "This is a bug; the terminal of style_match.app shows it."}, 500)
+
+    async def photo(self, request: Request) -> Response:
+        """A thumbnail; profile and photo are named by their numbers: paths are not taken."""
+        least, usual, most = SIDES_PX
+        asked = request.query_params
+        try:
+            side = min(max(int(asked.get("side", usual)), least), most)
+            number, photo = int(request.path_params["number"]), int(asked.get("photo", 0))
+            content = await run_in_threadpool(self.catalogue.thumbnail, number, photo, side)
+        except (UserError, ValueError):
+            return Response(status_code=404)
+        return Response(content, media_type="image/jpeg")
+
+    async def match(self, request: Request) -> Response:
+        """Matches of a profile (GET, `number`), or of the photo that is the body (POST)."""
+        asked = request.query_params
+        if request.method != "POST":
+            return await self.answer(self._match_profile, asked)
+        if "x-upload" not in request.headers:  # a form of another site cannot send this header
+            return Json({"error": "Photos are sent by the page itself."}, 400)
+        try:
+            content = await self._body(request)
+        except TooLarge as error:  # the rest is not read
+            return Json({"error": str(error)}, 413, {"Connection": "close"})
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return await self.answer(lambda options: self._match_photo(content, options), asked)
+
+    async def _body(self, request: Request) -> bytes:
+        content = bytearray()
+        bound = self.max_upload_bytes
+        too_large = TooLarge(f"The photo is above {bound / 1e6:g} MB (app.max_upload_mb): send a smaller one.")
+        told = request.headers.get("content-length", "")
+        if told.isdecimal() and (len(told) > len(str(bound)) or int(told) > bound):
+            raise too_large
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > bound:
+                raise too_large
+        return bytes(content)
+
+    def _match_profile(self, asked: Any) -> dict[str, Any]:
+        return self.catalogue.match_profile(_whole(asked, "number"), **_filters(asked))
+
+    def _match_photo(self, content: bytes, asked: Any) -> dict[str, Any]:
+        return self.catalogue.match_photo(content, asked.get("side") or None, **_filters(asked))
+
+    def _search(self, asked: Any) -> dict[str, Any]:
+        return self.catalogue.search(asked.get("text", ""), **_filters(asked))
+
+    def _map(self, asked: Any) -> dict[str, Any]:
+        return self.catalogue.map(asked.get("colour", ""), asked.get("where") or None)
+
+
+def _whole(asked: Any, name: str) -> int:
+    try:
+        return int(asked[name])
+    except (KeyError, ValueError):
+        raise UserError(f"{name}={asked.get(name, '')[:40]} must be a whole number.") from None
+
+
+def _filters(asked: Any) -> dict[str, Any]:
+    return {"k": _whole(asked, "k"), "where": asked.get("where") or None}
+
+
+async def static_file(request: Request) -> Response:
+    known = {path.name: path for path in STATIC.iterdir()}
+    path = known.get(request.path_params["name"])
+    return FileResponse(path) if path else Response(status_code=404)
+
+
+async def plotly_js(request: Request) -> Response:
+    return Response(_plotly(), media_type="text/javascript")
+
+
+@cache
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
