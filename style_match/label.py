@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from style_match import cli
+from style_match.data.synthetic import NOTE as SYNTHETIC
 from style_match.data.synthetic import is_synthetic
 from style_match.errors import UserError
 from style_match.progress import bar, say
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 # options of `labeler` that are the step's, whoever labels; the others are the constructor's
 COMMON = ("language", "max_side_px", "jpeg_quality", "concurrency", "max_cost_usd", "dry_run", "audit")
-DRY_RUN = "dry_run.jpg"
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,22 @@ def run(cfg: DictConfig) -> None:
     out = Path(cfg.out).expanduser() if cfg.out else images
     photos = _find(cfg, images, out)
     audit = cfg.labeler.audit
-    human = read_human_labels(Path(audit).expanduser(), schema, photos.sha256) if audit else None
+    shown = cfg.max_faults_shown
+    human = (
+        read_human_labels(Path(audit).expanduser(), schema, photos.sha256, max_faults_shown=shown) if audit else None
+    )
     labeler = _make_labeler(cfg, schema, out)
     requests = _make_requests(cfg, schema, photos, labeler)
     is_drawn = choices["labeler"] == "demo" or is_synthetic(images)
     title = "synthetic data" if is_drawn else f"labeler={choices['labeler']}"
     with Ledger(out) as ledger:
         if cfg.labeler.dry_run:
-            _show_one(labeler, requests[0], out)
+            _show_one(labeler, requests[0], ledger, out)
             return
         gone = refuse_foreign(out, images, ledger) - set(photos.sha256)
         lines, failed = _label(cfg, labeler, requests, ledger, photos, out)
+        if is_synthetic(images) or (choices["labeler"] == "demo" and lines):
+            ledger.note(SYNTHETIC, "true")
     if gone:
         say(f"{len(gone)} photos of the former metadata.jsonl are not asked about any more; it has no line of them now")
     _conclude(schema, lines, failed, len(photos.sha256), title)
@@ -90,15 +95,18 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
     from style_match.data.fingerprint import Fingerprints
     from style_match.drawing import cache_root
     from style_match.labeler.audit import FOLDER, PAGE
-    from style_match.labeler.consent import without_consent
+    from style_match.labeler.consent import said_of, without_consent
     from style_match.labeler.photos import check_photos, find_photos
     from style_match.labeler.summary import said_failures
-    from style_match.labeler.written import OWN_FILES, Failure
+    from style_match.labeler.written import DRY_RUN, OWN_FILES, Failure, is_dry_run
 
     profiles = Path(cfg.profiles).expanduser() if cfg.profiles else None
-    own = [folder / name for folder in (images, out) for name in (DRY_RUN, *OWN_FILES)]
+    own = [folder / name for folder in (images, out) for name in OWN_FILES]
+    own += [path for folder in (images, out) if is_dry_run(path := folder / DRY_RUN)]
     own += [folder / FOLDER for folder in (images, out) if (folder / FOLDER / PAGE).exists()]
-    found = find_photos(images, profiles, skip=own)
+    found = find_photos(
+        images, profiles, skip=own, max_faults_shown=cfg.max_faults_shown, levels_up=cfg.profiles_levels
+    )
     with bar("checking photos", "photos", show=cfg.progress) as advance:
         checked = check_photos(
             found.photos,
@@ -107,7 +115,7 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
             num_workers=cfg.num_workers,
             progress=advance,
         )
-    refused = without_consent(found.table, found.photos, checked.sha256)
+    refused = without_consent(found.table, found.photos, checked.sha256, max_faults_shown=cfg.max_faults_shown)
     bad = {image: fault for image, fault in checked.bad.items() if image not in refused}
     if bad and cfg.on_bad_image == "error":
         title = f"{len(bad)} of {len(found.photos)} photos cannot be used (mend or remove them, or leave them out with "
@@ -116,6 +124,8 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
     left_out = [Failure(image, "no consent", why, 0) for image, why in refused.items()]
     left_out += [Failure(image, "unreadable", fault, 0) for image, fault in bad.items()]
     kept = {image: photo for image, photo in checked.sha256.items() if image not in refused and image not in bad}
+    if unknown := said_of(found.table):
+        say(unknown)
     others = f"; {found.num_other} other files are passed over" if found.num_other else ""
     say(f"photos: {len(found.photos)}, {len(set(checked.sha256.values()))} different{others}")
     for line in said_failures(left_out):
@@ -132,7 +142,14 @@ def _make_labeler(cfg: DictConfig, schema: "Schema", out: Path) -> "Labeler":
     assert isinstance(options, dict)
     make = instantiate({name: value for name, value in options.items() if name not in COMMON}, _convert_="all")
     common = cfg.labeler
-    task = Task(schema=schema, language=common.language, out=out, concurrency=common.concurrency, show=cfg.progress)
+    task = Task(
+        schema=schema,
+        language=common.language,
+        out=out,
+        concurrency=common.concurrency,
+        max_faults_shown=cfg.max_faults_shown,
+        show=cfg.progress,
+    )
     return make(task=task)
 
 
@@ -163,12 +180,12 @@ def _make_requests(cfg: DictConfig, schema: "Schema", photos: Photos, labeler: "
     ]
 
 
-def _show_one(labeler: "Labeler", request: "Request", out: Path) -> None:
-    from style_match.files import write_whole
+def _show_one(labeler: "Labeler", request: "Request", ledger: "Ledger", out: Path) -> None:
+    from style_match.labeler.written import write_dry_run
 
-    write_whole(out / DRY_RUN, request.jpeg())
+    path = write_dry_run(out, ledger, request.jpeg())
     print(json.dumps(labeler.preview(request), indent=2, ensure_ascii=False))
-    say(f"dry run: nothing was sent. {out / DRY_RUN} is what would be sent of {request.image}.")
+    say(f"dry run: nothing was sent. {path} is what would be sent of {request.image}.")
 
 
 def _label(
@@ -188,11 +205,15 @@ def _label(
     answered = {key for key, one in stored.items() if one.answer.status is Status.ANSWERED}
     to_ask = [request for request in requests if request.key not in answered]
     say(f"answers: {len(answered)} of {len(requests)} stored already, {len(stored) - len(answered)} failed before")
-    if lost := ledger.take_in_flight():
-        say(f"{lost} requests were in flight when an earlier run ended: those unanswered are asked again")
+    at_work = labeler.at_work(to_ask)
+    num_new = len(to_ask) - len(at_work)
+    if lost := ledger.take_in_flight(at_work=at_work):
+        say(f"{lost} requests were in flight when an earlier run ended: those that stay unanswered are asked again")
     estimate = labeler.estimate(to_ask) if to_ask else None
-    say(said_before(len(to_ask), estimate))
-    record = LedgerRecord(ledger, to_ask, estimate=estimate, max_cost_usd=cfg.labeler.max_cost_usd)
+    of_new = estimate and estimate.part(num_new, len(to_ask))
+    say(said_before(num_new, of_new, num_at_work=len(at_work)))
+    most = cfg.labeler.max_cost_usd
+    record = LedgerRecord(ledger, to_ask, estimate=estimate, max_cost_usd=most, at_work=at_work)
     ledger.renew(answered)
     try:
         if to_ask:

@@ -2,6 +2,7 @@
 
 import json
 import keyword
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +11,11 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
+from style_match.data.faults import nearest
 from style_match.errors import UserError
 
 LANGUAGES = ("en", "ko")
+KEYS = ("name", "task", "model", "label", "leave_out", "instructions", "text", "untold", "attributes")
 ATTRIBUTES = "{attributes}"  # in `text`: where the attributes and their classes are listed
 RESERVED = ("image",)  # keys of metadata.jsonl that are no attribute
 _OPTIONS = ("description", "classes", "list")
@@ -54,10 +57,17 @@ class Schema:
 
     def __init__(self, node: Mapping[str, Any], *, file: str):
         faults = _Faults(file)
+        if not isinstance(node, Mapping):
+            raise UserError(f"{file}: is a list; write KEY: VALUE, with the keys {', '.join(KEYS)}")
+        for key in node:
+            if key not in KEYS:
+                faults.add(f"{key} is unknown{nearest(str(key), KEYS)}; the keys are {', '.join(KEYS)}")
         self.name, self.task, self.preset = (str(node.get(key) or "") for key in ("name", "task", "model"))
         for key in ("name", "task", "model"):
             if not node.get(key):
                 faults.add(f"{key} is missing")
+        if self.name and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.name):
+            faults.add(f"name: {self.name!r} is not taken by the API; write at most 64 letters A to Z, digits, _ and -")
         given = _attributes(node.get("attributes"), faults)
         out = _names(node.get("leave_out"), "leave_out", faults)
         for name in out:
@@ -66,7 +76,8 @@ class Schema:
         self.attributes = {name: attribute for name, attribute in given.items() if name not in out}
         if given and not self.attributes:
             faults.add("leave_out leaves no attribute; keep one")
-        self.label: str | None = node.get("label")
+        label = node.get("label")
+        self.label: str | None = None if label is None else str(label)
         if self.label is not None and not (given.get(self.label) and given[self.label].classes):
             faults.add(f"label: {self.label} is no attribute with classes")
         self._instructions = _by_language(node.get("instructions"), "instructions", faults)
@@ -145,8 +156,8 @@ def _attributes(node: Any, faults: _Faults) -> dict[str, Attribute]:
     found = {}
     for name, options in node.items():
         where = f"attribute {name}"
-        if not _is_name(name) or name in RESERVED or name.startswith("model_"):
-            faults.add(f"{where}: is no name for a key; write letters, digits and _")
+        if fault := _fault_of_key(name):
+            faults.add(f"{where}: {fault}")
             continue
         if options is None or not isinstance(options, Mapping):
             faults.add(f"{where}: has no description")
@@ -170,10 +181,9 @@ def _classes(node: Any, where: str, faults: _Faults) -> dict[str, Mapping[str, s
         return {}
     written: dict[str, str] = {}
     for name in node:
-        if not _is_name(name):
-            faults.add(
-                f"{where}: class {name!r} is no name; write letters, digits and _, in quotes where YAML reads yes"
-            )
+        if fault := _fault_of_name(name):
+            quotes = "" if isinstance(name, str) else ", in quotes where YAML reads yes or a number"
+            faults.add(f"{where}: class {name!r} {fault}{quotes}")
         elif (first := written.setdefault("".join(c for c in name.casefold() if c.isalnum()), name)) != name:
             faults.add(f"{where}: classes {first} and {name} differ in writing only")
     return {str(name): _by_language(said, f"{where}, class {name}", faults) for name, said in node.items()}
@@ -197,8 +207,20 @@ def _names(node: Any, where: str, faults: _Faults) -> Sequence[str]:
     return ()
 
 
-def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and name.isidentifier() and not name.startswith("_") and not keyword.iskeyword(name)
+def _fault_of_key(name: Any) -> str | None:
+    if name in RESERVED:
+        return "is no name for an attribute: metadata.jsonl has the photo's name there; take another"
+    if isinstance(name, str) and name.startswith("model_"):
+        return "must not begin with model_"
+    return _fault_of_name(name)
+
+
+def _fault_of_name(name: Any) -> str | None:
+    if isinstance(name, str) and keyword.iskeyword(name):
+        return "is a word of Python; take another"
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+        return "is no name; write letters, digits and _"
+    return None
 
 
 def _kind(attribute: Attribute) -> Any:

@@ -1,7 +1,7 @@
 """What passes between the step and a labeler: answers, the record they go to, and the labeler itself."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,6 +63,17 @@ class Estimate:
     cost_usd: float | None
     note: str = ""
 
+    def part(self, num_requests: int, of: int) -> "Estimate":
+        """Of so many of the requests."""
+        share = num_requests / of
+        cost = None if self.cost_usd is None else self.cost_usd * share
+        return replace(
+            self,
+            input_tokens=round(self.input_tokens * share),
+            output_tokens=round(self.output_tokens * share),
+            cost_usd=cost,
+        )
+
 
 @dataclass(frozen=True)
 class Task:
@@ -71,6 +82,7 @@ class Task:
     Attributes:
         out: the folder of the answers; a labeler may keep files of its own there (jobs in the making).
         concurrency: the most requests at work at once.
+        max_faults_shown: of a file, in one message.
         show: whether progress may be shown.
     """
 
@@ -78,6 +90,7 @@ class Task:
     language: str
     out: Path
     concurrency: int
+    max_faults_shown: int
     show: bool
 
 
@@ -107,6 +120,13 @@ class Labeler(Protocol):
 
     Being made needs no key and no network, only `label` does: a run whose answers are all stored asks nobody.
     """
+
+    def at_work(self, requests: Sequence["Request"]) -> frozenset[str]:
+        """Keys of those that an earlier command sent and that `label` collects, without sending them again.
+
+        Raises:
+            UserError: there are such, but these options would send them again.
+        """
 
     def identity(self) -> dict[str, Any]:
         """What decides its answers (model, effort, ...), as JSON without a secret; part of each request's key."""

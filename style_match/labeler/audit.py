@@ -12,7 +12,6 @@ from style_match.data.faults import Faults, nearest
 from style_match.data.table import read_table
 from style_match.errors import UserError
 from style_match.files import write_whole
-from style_match.labeler.photos import MAX_SHOWN
 from style_match.schema import Schema
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class HumanLabels:
     passed_over: tuple[str, ...]
 
 
-def read_human_labels(path: Path, schema: Schema, images: Mapping[str, Any]) -> HumanLabels:
+def read_human_labels(path: Path, schema: Schema, images: Mapping[str, Any], *, max_faults_shown: int) -> HumanLabels:
     """Reads a CSV with the column `image` and one or more attributes; an empty cell is no label.
 
     Args:
@@ -43,7 +42,7 @@ def read_human_labels(path: Path, schema: Schema, images: Mapping[str, Any]) -> 
     if not path.is_file() or path.suffix not in (".csv", ".parquet"):
         what = "is neither .csv nor .parquet" if path.is_file() else "there is no such file"
         raise UserError(f"labeler.audit={path}: {what}. Name a CSV with image and one or more of {_named(schema)}.")
-    faults = Faults(path.parent, MAX_SHOWN)
+    faults = Faults(path.parent, max_faults_shown)
     table = read_table(path.parent, path.stem, (("image",),), faults)
     faults.raise_if_any()
     assert table is not None

@@ -3,16 +3,17 @@
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from style_match.errors import UserError
 from style_match.labeler.answer import Answer, Progress, Record, Status
 from style_match.labeler.body import ENDPOINTS
 from style_match.labeler.client import without_secrets
+from style_match.labeler.remote import Remote, Unsure
 from style_match.labeler.request import Request
-from style_match.labeler.retry import AGAIN, NO_MONEY, REFUSALS, Again, Rejected
+from style_match.labeler.retry import AGAIN, NO_MONEY, REFUSALS, no_money
 from style_match.labeler.sender import Sender
 from style_match.labeler.shard import Shard, Shards, cut, remove_files
 from style_match.progress import say
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
     from style_match.labeler.openai import OpenAILabeler
 
-T = TypeVar("T")
 ENDED = ("completed", "expired", "failed", "cancelled")
-SKEW_S = 3600  # between this clock and the provider's
 
 
 class Batches:
@@ -34,16 +33,17 @@ class Batches:
     def __init__(
         self, labeler: "OpenAILabeler", client: "AsyncOpenAI", key: str, record: Record, progress: Progress
     ) -> None:
-        self.labeler, self.client, self.record, self.progress = labeler, client, record, progress
-        self.key = key
+        self.labeler, self.key, self.record, self.progress = labeler, key, record, progress
         self.options = labeler.batch
         self.endpoint, self.server = ENDPOINTS[labeler.interface.api], labeler.address.shown
-        self.sender = Sender(labeler, client, key, record, progress)  # for its repeating and judging
+        sender = Sender(labeler, client, key, record, progress)
+        self.remote = Remote(sender, server=self.server, expires_s=self.options["file_expires_s"])
         self.shards = Shards(labeler.task.out)
         self.wanted: dict[str, Request] = {}
         self.todo: deque[Request] = deque()
         self.rounds: Counter[str] = Counter()
         self.asked: set[str] = set()  # by this process; what earlier ones asked is forgotten already
+        self.unpaid: dict[str, str] = {}  # key -> the provider's word for why, of requests that await money
         self.tokens = 0
         self.done = 0
 
@@ -58,12 +58,12 @@ class Batches:
         await self._take_up()
         at_work = {key for shard in self.shards.open for key in shard.keys}
         self.todo.extend(request for request in requests if request.key not in at_work)
-        if going := len(requests) - len(self.todo):
-            say(f"{going} of {len(requests)} requests are in batches of an earlier run; they are not sent again")
         while True:
             await self._submit_what_fits()
             counts = [await self._look_at(shard) for shard in self._ours()]
             self.progress(min(self.done + sum(counts), len(requests)), len(requests))
+            if self.unpaid:
+                raise no_money(self.server, next(iter(self.unpaid.values())))
             if not self.todo and not self._ours():
                 return
             if self._ours():
@@ -89,14 +89,15 @@ class Batches:
                 say(f"batch {shard.batch_id} answers nothing that is asked now; it is left as it is")
 
     async def _find(self, shard: Shard) -> None:
-        batch = await self._call(lambda: self._find_batch(shard))
+        batch = await self.remote.find_batch(shard)
         if batch:
             shard.batch_id, shard.file_id = batch.id, batch.input_file_id
             self.shards.keep()
+            say(f"batch {batch.id} of an earlier run is at work; its {len(shard.keys)} requests are not sent again")
             return
-        shard.file_id = await self._call(lambda: self._find_file(shard))
+        shard.file_id = await self.remote.find_file(shard)
         if shard.file_id and all(key in self.wanted for key in shard.keys):
-            shard.batch_id = await self._create(shard)
+            shard.batch_id = await self.remote.create(shard)
             self.shards.keep()
             return
         self._forget(shard)
@@ -124,86 +125,49 @@ class Batches:
                 await self._submit(*item)
 
     async def _submit(self, shard: Shard, path: Path, requests: Sequence[Request]) -> None:
-        """Noted before each step, so that a killed process leaves nothing that the next one would send twice."""
+        """Noted before each step, so that a killed process leaves nothing that the next one would send twice.
+
+        Raises UserError where it does not come through; the requests are in flight then only where that is unsure.
+        """
+        has_file = False
         try:
             self.shards.add(shard)
             for request in requests:
                 self.record.asked(request)
                 self.asked.add(request.key)
-
-            async def upload() -> str:
-                with open(path, "rb") as file:
-                    kept = {"anchor": "created_at", "seconds": self.options["file_expires_s"]}
-                    sent = await self.client.files.create(
-                        file=(shard.filename, file),
-                        purpose="batch",
-                        expires_after=kept,  # type: ignore[arg-type]
-                    )
-                return sent.id
-
-            shard.file_id = await self._call(upload)
+            shard.file_id = await self.remote.upload(shard, path)
+            has_file = True
             self.shards.keep()
-            shard.batch_id = await self._create(shard)
+            shard.batch_id = await self.remote.create(shard)
             self.shards.keep()
+        except UserError as error:
+            unsure = isinstance(error, Unsure)
+            if not (has_file and unsure):
+                self._forget(shard)
+            if not (has_file or unsure):  # nothing of it is at the provider
+                self.shards.drop(shard)
+            raise
         finally:
             path.unlink(missing_ok=True)
         say(f"batch {shard.batch_id}: {len(requests)} requests at work; Ctrl-C and the same command go on with it")
 
-    async def _create(self, shard: Shard) -> str:
-        """The id of the shard's batch; a repeated call finds the first one's, so that none is paid twice."""
-
-        async def create() -> "Batch":
-            return await self._find_batch(shard) or await self.client.batches.create(
-                input_file_id=str(shard.file_id),
-                endpoint=shard.endpoint,  # type: ignore[arg-type]
-                completion_window="24h",
-                metadata={"tag": shard.tag},
-                output_expires_after={"anchor": "created_at", "seconds": self.options["file_expires_s"]},
-            )
-
-        return (await self._call(create)).id
-
-    async def _find_batch(self, shard: Shard) -> "Batch | None":
-        async for batch in self.client.batches.list(limit=100):
-            if (batch.metadata or {}).get("tag") == shard.tag:
-                return batch
-            if batch.created_at < shard.made_at - SKEW_S:
-                break
-        return None
-
-    async def _find_file(self, shard: Shard) -> str | None:
-        async for file in self.client.files.list(purpose="batch", order="desc"):
-            if file.filename == shard.filename:
-                return file.id
-            if file.created_at < shard.made_at - SKEW_S:
-                break
-        return None
-
     async def _look_at(self, shard: Shard) -> int:
         """Collect a batch that ended; returns how many requests of one at work are done."""
-        from openai import NotFoundError
-
-        async def retrieve() -> "Batch | None":
-            try:
-                return await self.client.batches.retrieve(str(shard.batch_id))
-            except NotFoundError:
-                return None
-
-        batch = await self._call(retrieve)
+        batch = await self.remote.retrieve(shard)
         if batch and batch.status not in ENDED:
             return batch.request_counts.completed if batch.request_counts else 0
         waiting = {key: self.wanted[key] for key in shard.keys if key in self.wanted}
-        if batch:
-            for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-                content = await self._call(lambda file_id=file_id: self.client.files.content(file_id))  # type: ignore[misc]
-                for line in content.content.split(b"\n"):
-                    self._take(line, waiting)
+        for file_id in filter(None, (batch.output_file_id, batch.error_file_id) if batch else ()):
+            for line in await self.remote.lines(shard, file_id):
+                self._take(line, waiting)
         why = f"the batch is {batch.status if batch else 'gone'}"
         if batch and batch.status == "failed" and batch.errors and batch.errors.data:
             first = batch.errors.data[0]
             said = without_secrets(f"{first.code}: {first.message}", self.key)
             self._forget(shard)
             await self._clean_up(shard, batch)
+            if first.code in NO_MONEY:
+                raise no_money(self.server, first.code)
             if first.code != "token_limit_exceeded" or not self._ours():
                 raise UserError(
                     f"{self.server} refuses the batch: {said}. A smaller labeler.batch.max_queued_tokens helps where "
@@ -212,7 +176,10 @@ class Batches:
             self.todo.extend(waiting.values())  # when one of the others has ended
             return 0
         for request in waiting.values():
-            self._again(request, why)
+            if request.key in self.unpaid:
+                self._unask(request)
+            else:
+                self._again(request, why)
         shard.is_collected = True
         self.shards.keep()
         await self._clean_up(shard, batch)
@@ -231,7 +198,8 @@ class Batches:
         if status == 200:
             price = self.labeler.model.price
             answer = self.labeler.interface.answer(body, request.schema, price, factor=self.labeler.price_factor)
-        elif str(error.get("code")) in NO_MONEY:
+        elif reasons := NO_MONEY.intersection((str(error.get("code")), str(error.get("type")))):
+            self.unpaid[request.key] = min(reasons)
             return  # as if it had not been asked
         elif status is None or status in AGAIN or status >= 500:
             return
@@ -247,9 +215,13 @@ class Batches:
         if self.rounds[request.key] >= self.options["max_rounds"]:
             self._answered(request, Answer(Status.ERROR, detail=f"{why} and had no answer for it"))
         else:
-            if request.key in self.asked:
-                self.record.forget_asked(request)
+            self._unask(request)
             self.todo.append(request)
+
+    def _unask(self, request: Request) -> None:
+        if request.key in self.asked:
+            self.record.forget_asked(request)
+            self.asked.remove(request.key)
 
     def _answered(self, request: Request, answer: Answer) -> None:
         self.record.answered(request, answer)
@@ -257,42 +229,10 @@ class Batches:
 
     def _forget(self, shard: Shard) -> None:
         for key in self.asked.intersection(shard.keys):
-            self.record.forget_asked(self.wanted[key])
-            self.asked.remove(key)
+            self._unask(self.wanted[key])
 
     async def _clean_up(self, shard: Shard, batch: "Batch | None") -> None:
         """No file of ours stays at the provider, where that can be had; what stays expires."""
-        from openai import APIError
-
-        files = [shard.file_id, *((batch.output_file_id, batch.error_file_id) if batch else ())]
-        for file_id in filter(None, files):
-            try:
-                await self.client.files.delete(file_id)
-            except APIError as error:
-                hours = self.options["file_expires_s"] // 3600
-                said = without_secrets(error.message, self.key)
-                say(f"file {file_id} could not be removed at {self.server} ({said}); it expires within {hours} h")
+        for file_id in filter(None, (shard.file_id, *((batch.output_file_id, batch.error_file_id) if batch else ()))):
+            await self.remote.remove(file_id)
         self.shards.drop(shard)
-
-    async def _call(self, do: Callable[[], Awaitable[T]]) -> T:
-        """Do something at the provider, repeated where that helps.
-
-        Raises:
-            UserError: it does not come through.
-        """
-        from openai import APIError
-
-        async def once() -> T:
-            try:
-                return await do()
-            except APIError as error:
-                raise self.sender.judged(error) from None
-
-        try:
-            done = await self.sender.repeat(once)
-        except (Again, Rejected) as error:
-            raise UserError(
-                f"{self.server}: {error}. Batches at work go on there; run the same command again later."
-            ) from None
-        self.sender.reached = True
-        return done

@@ -44,7 +44,7 @@ class Interface:
         common: dict[str, Any] = {"model": self.model} | ({} if self.store is None else {"store": self.store})
         if self.temperature is not None:
             common["temperature"] = self.temperature
-        answer = {"name": f"{request.schema.name}_labels", "schema": request.schema.json_schema, "strict": True}
+        answer = {"name": request.schema.name, "schema": request.schema.json_schema, "strict": True}
         if self.api == "responses":
             photo = {"type": "input_image", "image_url": url, **detail}
             said = [{"role": "user", "content": [{"type": "input_text", "text": request.text}, photo]}]

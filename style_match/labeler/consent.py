@@ -7,13 +7,14 @@ from pathlib import Path
 from style_match.data.faults import Faults
 from style_match.data.table import Table
 from style_match.errors import UserError
-from style_match.labeler.photos import MAX_SHOWN
 
 COLUMN = "consent"
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
 
-def without_consent(table: Table | None, photos: Mapping[str, Path], sha256: Mapping[str, str]) -> dict[str, str]:
+def without_consent(
+    table: Table | None, photos: Mapping[str, Path], sha256: Mapping[str, str], *, max_faults_shown: int
+) -> dict[str, str]:
     """image -> why it may not be labelled; empty where there is no table or no such column.
 
     A photo that several profiles use, also as copies with the same bytes, needs the consent of all of them; a photo
@@ -24,11 +25,16 @@ def without_consent(table: Table | None, photos: Mapping[str, Path], sha256: Map
         sha256: image -> hash of its bytes.
 
     Raises:
-        UserError: cells that are neither yes nor no, rows of one profile that disagree.
+        UserError: a column that is called consent but for its writing, cells that are neither yes nor no, rows of one
+            profile that disagree.
     """
-    if table is None or COLUMN not in table.header:
+    if table is None:
         return {}
-    consent = _read(table)
+    faults = Faults(table.path.parent, max_faults_shown)
+    _refuse_other_writing(table, faults)
+    if COLUMN not in table.header:
+        return {}
+    consent = _read(table, faults)
     file_of = {os.path.realpath(path): image for image, path in photos.items()}
     profiles_of: dict[str, list[str]] = {image: [] for image in photos}
     for _, record in table.records():
@@ -51,8 +57,29 @@ def without_consent(table: Table | None, photos: Mapping[str, Path], sha256: Map
     return found
 
 
-def _read(table: Table) -> dict[str, bool]:
-    faults = Faults(table.path.parent, MAX_SHOWN)
+def said_of(table: Table | None) -> str | None:
+    """What is said where nobody's consent is known; None where it is."""
+    if table is None:
+        return "no profiles table was found, so consent was not checked (profiles=FILE names one)"
+    return None if COLUMN in table.header else f"{table.path} has no column {COLUMN}, so consent was not checked"
+
+
+def _refuse_other_writing(table: Table, faults: Faults) -> None:
+    """A column that its author takes for `consent` must not be passed over."""
+    for name in table.header:
+        if name != COLUMN and "".join(sign for sign in name.casefold() if sign.isalnum()) == COLUMN:
+            faults.add(f"{name!r} is not read; call the column {COLUMN}", file=table.path.name, column=name)
+    _raise(faults)
+
+
+def _raise(faults: Faults) -> None:
+    try:
+        faults.raise_if_any()
+    except UserError as error:
+        raise UserError(f"{error}\nNothing was sent.") from None
+
+
+def _read(table: Table, faults: Faults) -> dict[str, bool]:
     consent: dict[str, bool] = {}
     for row, record in table.records():
         cell, profile = record[COLUMN].casefold(), record["profile_id"]
@@ -63,8 +90,5 @@ def _read(table: Table) -> dict[str, bool]:
             )
         elif consent.setdefault(profile, cell in _YES) != (cell in _YES):
             faults.add(f"profile {profile!r} has consented in one row and not in another; make them agree", **where)
-    try:
-        faults.raise_if_any()
-    except UserError as error:
-        raise UserError(f"{error}\nNothing was sent.") from None
+    _raise(faults)
     return consent

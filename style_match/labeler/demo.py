@@ -43,6 +43,9 @@ class Demo:
                 f"labeler.folder={folder}: no {_MARKER} of this version is in it. Name a folder of the demo."
             )
 
+    def at_work(self, requests: Sequence[Request]) -> frozenset[str]:
+        return frozenset()
+
     def identity(self) -> dict[str, Any]:
         return {"labeler": "demo", "sources": sources_sha256(), "language": self._task.language}
 

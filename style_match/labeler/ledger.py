@@ -5,7 +5,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import IO, Any
 from style_match.errors import UserError
 from style_match.labeler.answer import Answer, Status, Usage
 from style_match.labeler.request import Request
+from style_match.lock import hold
 
 FILE_NAME = "labels.sqlite"
 _APPLICATION = 0x534D4C42  # marks the file as ours among other sqlite files
@@ -138,10 +139,16 @@ class Ledger:
         where = (request.key, request.sha256, request.schema.name)
         return (*where, *what, *tokens, answer.cost_usd, answer.model, self.turn, time.time())
 
-    def take_in_flight(self) -> int:
-        """How many requests were in flight when an earlier process ended; from now on they count as unanswered."""
+    def take_in_flight(self, *, at_work: Collection[str] = ()) -> int:
+        """How many requests were in flight when an earlier process ended; from now on they count as unanswered.
+
+        Args:
+            at_work: keys of those that a batch still answers; they are not counted.
+        """
         with self._transaction() as database:
-            return database.execute("UPDATE asked SET in_flight = 0 WHERE in_flight = 1").rowcount
+            keys = [key for (key,) in database.execute("SELECT key FROM asked WHERE in_flight = 1")]
+            database.execute("UPDATE asked SET in_flight = 0 WHERE in_flight = 1")
+        return sum(key not in at_work for key in keys)
 
     def stored(self, keys: Iterable[str]) -> dict[str, Stored]:
         """The last word of each of the requests that has one, answers and failures."""
@@ -211,6 +218,17 @@ def read_values(path: Path) -> dict[str, dict[str, Any]]:
         raise UserError(f"{path}: its answers cannot be read ({error}). Name a labels.sqlite of this step.") from error
 
 
+def has_written(path: Path, content: str) -> bool:
+    """`Ledger.has_written` of a ledger that is not changed; False where there is none that can be read."""
+    if not path.is_file():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return bool(database.execute("SELECT count(*) FROM written WHERE content = ?", (content,)).fetchone()[0])
+    except sqlite3.Error:
+        return False
+
+
 def _merged(database: sqlite3.Connection) -> dict[str, dict[str, Any]]:
     query = """SELECT sha256, schema, "values" FROM answer WHERE status = ? ORDER BY turn, answered_at"""
     by_schema: dict[str, dict[str, str]] = {}
@@ -253,18 +271,10 @@ def _damaged(path: Path, what: str) -> str:
 
 def _alone(out: Path) -> IO[str]:
     """A lock that is held until it is closed or the process ends, however it ends."""
-    import fcntl
-
     try:
-        lock = open(out / ".labels.lock", "w")  # noqa: SIM115 - open as long as the ledger is
+        lock = hold(out / ".labels.lock")
     except OSError as error:
-        raise UserError(f"Cannot write into {out}: {error.strerror}. Give another out.") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise UserError(f"Another process labels into {out}: wait for it, or give another out.") from None
-    except OSError as error:
-        lock.close()
-        raise UserError(f"Cannot lock {out}: {error.strerror}. Give an out on another disk.") from error
+        raise UserError(f"Cannot write or lock {out}: {error.strerror}. Give another out.") from error
+    if lock is None:
+        raise UserError(f"Another process labels into {out}: wait for it, or give another out.")
     return lock

@@ -12,6 +12,7 @@ from style_match.labeler.body import ENDPOINTS, Interface, shortened
 from style_match.labeler.client import Address, connect, read_key
 from style_match.labeler.cost import check_served, find_model, image_tokens
 from style_match.labeler.request import Request
+from style_match.labeler.shard import Shards
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -78,11 +79,25 @@ class OpenAILabeler:
         self.max_failures_in_row, self.invalid_attempts, self.retry = max_failures_in_row, invalid_attempts, retry
         self.assumed, self.batch = estimate, batch
 
+    def at_work(self, requests: Sequence[Request]) -> frozenset[str]:
+        """Those in batches that are known at the server; whether others are there too is found when it is asked."""
+        shards = Shards(self.task.out)
+        wanted = {request.key for request in requests}
+        waiting = [shard for shard in shards.open if not shard.is_collected and wanted.intersection(shard.keys)]
+        if waiting and self.mode != "batch":
+            number = sum(len(wanted.intersection(shard.keys)) for shard in waiting)
+            raise UserError(
+                f"{shards.path}: {number} of these requests are in batches of an earlier run, or were on the way into "
+                "one; what is there is paid. Collect them with labeler.mode=batch, or remove the file to send them "
+                "again; what the batches answer is lost then."
+            )
+        return frozenset(key for shard in waiting if shard.batch_id for key in wanted.intersection(shard.keys))
+
     def identity(self) -> dict[str, Any]:
         """The server's name is part of it: what a test server said is not taken for a model's answer."""
         asked = self.interface
         return {
-            "server": self.address.host,
+            "server": self.address.name,
             "model": asked.model,
             "effort": asked.effort,
             "detail": asked.detail,

@@ -29,7 +29,6 @@ SUFFIXES: tuple[str, ...] = (
     ".pbm",
 )
 SUFFIXES += (".pnm", ".avif", ".heic", ".heif")
-MAX_SHOWN = 20  # faults in one message
 _AHEAD = 256  # files that wait for a thread
 
 
@@ -50,21 +49,24 @@ class Checked:
     bad: dict[str, str] = field(default_factory=dict)
 
 
-def find_photos(images: Path, profiles: Path | None, *, skip: Sequence[Path]) -> Found:
+def find_photos(
+    images: Path, profiles: Path | None, *, skip: Sequence[Path], max_faults_shown: int, levels_up: int = 1
+) -> Found:
     """The photos of `images`: those that its profiles table names, where it has one, else all image files below it.
 
     Args:
         profiles: a table elsewhere, which is read for its profiles but does not say which photos there are; None: the
-            one in `images`, or else in the folder above it.
+            one in `images`, or else in the nearest folder above it that has one.
         skip: files and folders that are this step's own.
+        levels_up: how many folders above `images` are looked into.
 
     Raises:
-        UserError: no such folder, links that lead out of it, no photo, a fault in the table.
+        UserError: no such folder, links that lead out of it, no photo, a fault in the table, two tables above a link.
     """
     if not images.is_dir():
         what = "is a file, not a folder" if images.exists() else "there is no such folder"
         raise UserError(f"images={images}: {what}. Name the folder of the photos.")
-    faults = Faults(images, MAX_SHOWN)
+    faults = Faults(images, max_faults_shown)
     files, num_other = _walk(images, {os.path.realpath(path) for path in skip}, faults)
     if profiles is None and _has_table(images):
         table = _read(images, faults)
@@ -82,17 +84,30 @@ def find_photos(images: Path, profiles: Path | None, *, skip: Sequence[Path]) ->
         raise UserError(f"profiles={profiles}: there is no such file. Name a profiles.csv or profiles.parquet.")
     if profiles is not None and profiles.name not in ("profiles.csv", "profiles.parquet"):
         raise UserError(f"profiles={profiles}: the file has to be called profiles.csv or profiles.parquet.")
-    parent = profiles.parent if profiles is not None else images.resolve().parent
-    if profiles is None and not _has_table(parent):
+    parent = profiles.parent if profiles is not None else _above(images, levels_up)
+    if parent is None:
         return Found(files, None, num_other)
-    faults = Faults(parent, MAX_SHOWN)
+    faults = Faults(parent, max_faults_shown)
     table = _read(parent, faults)
     faults.raise_if_any()
     return Found(files, table, num_other)
 
 
+def _above(images: Path, levels_up: int) -> Path | None:
+    """The nearest folder above with a profiles table; a link has two ways up, by its own place and by what it names."""
+    found: dict[str, Path] = {}
+    for start in (os.path.abspath(images), os.path.realpath(images)):
+        folder = next((each for each in list(Path(start).parents)[:levels_up] if _has_table(each)), None)
+        if folder is not None:
+            found.setdefault(os.path.realpath(folder), folder)
+    if len(found) > 1:
+        both = " and ".join(map(str, found.values()))
+        raise UserError(f"images={images}: {both} have a profiles table each. Name the one that counts: profiles=FILE.")
+    return next(iter(found.values()), None)
+
+
 def _has_table(folder: Path) -> bool:
-    return any((folder / f"profiles{suffix}").is_file() for suffix in (".csv", ".parquet"))
+    return any(os.path.isfile(folder / f"profiles{suffix}") for suffix in (".csv", ".parquet"))
 
 
 def _read(folder: Path, faults: Faults) -> Table | None:

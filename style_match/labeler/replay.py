@@ -11,7 +11,6 @@ from style_match.data.table import read_text
 from style_match.errors import UserError
 from style_match.labeler.answer import Answer, Estimate, Progress, Record, Status, Task
 from style_match.labeler.ledger import FILE_NAME, read_values
-from style_match.labeler.photos import MAX_SHOWN
 from style_match.labeler.request import Request
 from style_match.schema import Schema
 
@@ -44,8 +43,11 @@ class Replay:
                 raise UserError(f"labeler.file={file} is the ledger of out itself. Replay it into another out.")
             self._by_photo = read_values(path)
         else:
-            self._by_name = _of_lines(path)
+            self._by_name = _of_lines(path, Faults(path.parent, task.max_faults_shown))
         self._identity = {"labeler": "replay", "file": hashlib.sha256(content).hexdigest()}
+
+    def at_work(self, requests: Sequence[Request]) -> frozenset[str]:
+        return frozenset()
 
     def identity(self) -> dict[str, Any]:
         return self._identity
@@ -87,8 +89,7 @@ def recorded(schema: Schema, values: Mapping[str, Any] | None, lacking: str) -> 
         return Answer(Status.INVALID, detail=str(error))
 
 
-def _of_lines(path: Path) -> dict[str, dict[str, Any]]:
-    faults = Faults(path.parent, MAX_SHOWN)
+def _of_lines(path: Path, faults: Faults) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     line_of: dict[str, int] = {}
     for line, content in enumerate((read_text(path, faults) or "").split("\n"), start=1):

@@ -68,6 +68,14 @@ class Backoff(wait_base):
         return self.own(retry_state)
 
 
+def no_money(server: str, code: str) -> UserError:
+    """What ends the run where nothing is answered until somebody pays."""
+    return UserError(
+        f"{server}: the account's quota is exhausted ({code}). Raise its limit or add credit, then run the same "
+        "command again; stored answers are not asked for again."
+    )
+
+
 def judge(error: "APIError", *, server: str, model: str, key: str, key_env: str | None) -> Exception:
     """The exception to raise for an error of the client: `Again`, `Rejected`, or the `UserError` that ends the run."""
     from openai import APIConnectionError, APIStatusError, APITimeoutError
@@ -85,10 +93,7 @@ def judge(error: "APIError", *, server: str, model: str, key: str, key_env: str 
     status, code, param = error.status_code, error.code or error.type or "", error.param or ""
     codes = {error.code, error.type}
     if codes & NO_MONEY or status == 402:
-        return UserError(
-            f"{server}: the account's quota is exhausted ({code}). Raise its limit or add credit, then run the same "
-            "command again; stored answers are not asked for again."
-        )
+        return no_money(server, code)
     if status == 401:
         where = f"the key in {key_env}" if key_env else "requests without a key; name its variable by labeler.key_env"
         return UserError(f"{server} does not accept {where} (401 {code}).")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from style_match.labeler.openai import OpenAILabeler
 
 T = TypeVar("T")
+FAILURES = (Status.ERROR, Status.TRUNCATED, Status.INVALID)  # a refusal is what the model says of one photo
 
 
 class Stopped(Exception):
@@ -77,11 +78,11 @@ class Sender:
     async def _one(self, request: Request) -> None:
         """Ask and record; what ends the run is left in `stop`."""
         try:
-            jpeg = await asyncio.to_thread(request.jpeg)
-        except UserError as error:  # of this photo alone: it is changed, gone, or no photo
-            self.record.answered(request, Answer(Status.ERROR, detail=str(error)))
-            return
-        try:
+            try:
+                jpeg = await asyncio.to_thread(request.jpeg)
+            except UserError as error:  # of this photo alone: it is changed, gone, or no photo
+                self.record.answered(request, Answer(Status.ERROR, detail=str(error)))
+                return
             answer = await self._answer(request, jpeg)
             self.record.answered(request, answer)
         except Stopped:
@@ -89,7 +90,7 @@ class Sender:
         except UserError as error:
             self.stop = self.stop or error
             return
-        self.failures_in_row = self.failures_in_row + 1 if answer.status is Status.ERROR else 0
+        self.failures_in_row = self.failures_in_row + 1 if answer.status in FAILURES else 0
         if self.failures_in_row >= self.labeler.max_failures_in_row:
             self.stop = self.stop or UserError(
                 f"{self.labeler.address.shown}: {self.failures_in_row} photos in a row had no answer; the last one: "

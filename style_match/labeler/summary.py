@@ -13,8 +13,15 @@ from style_match.schema import Schema, shortened
 MAX_NAMED = 10
 
 
-def said_before(num_requests: int, estimate: Estimate | None) -> str:
-    """What is about to be asked, and what it will cost."""
+def said_before(num_requests: int, estimate: Estimate | None, *, num_at_work: int = 0) -> str:
+    """What is about to be asked, and what it will cost.
+
+    Args:
+        num_at_work: requests beside them that an earlier command sent.
+    """
+    if num_at_work:
+        collected = f"{num_at_work} requests are in batches of an earlier run: collected, not sent again"
+        return f"{said_before(num_requests, estimate) if num_requests else 'to ask: nothing else'}; {collected}"
     if not num_requests:
         return "to ask: nothing, every answer is stored"
     if estimate is None:
@@ -31,7 +38,10 @@ def said_after(record: LedgerRecord, *, paid: bool) -> str:
     if paid or record.num_sent:
         used = record.usage
         said.append(f"{used.input_tokens} tokens in ({used.cached_tokens} cached), {used.output_tokens} out")
-    return "; ".join([*said, f"${record.cost_usd:.4f}"] if paid else said)
+    if paid:
+        earlier = f" (${record.earlier_usd:.4f} of it for requests of an earlier run)" if record.earlier_usd else ""
+        said.append(f"${record.cost_usd:.4f}{earlier}")
+    return "; ".join(said)
 
 
 def counts(schema: Schema, lines: Mapping[str, Mapping[str, Any]], num_photos: int, title: str) -> str:

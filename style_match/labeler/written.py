@@ -14,10 +14,12 @@ from style_match.data.metadata import FILE_NAME
 from style_match.errors import UserError
 from style_match.files import write_whole
 from style_match.labeler.ledger import FILE_NAME as LEDGER
-from style_match.labeler.ledger import Ledger
+from style_match.labeler.ledger import Ledger, has_written
 
 FAILED = "failed.csv"
+DRY_RUN = "dry_run.jpg"
 OWN_FILES = (FILE_NAME, FAILED, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm")
+_HEADER = ("image", "status", "detail", "attempts")  # of failed.csv
 REMEDY = "Free some space, or mend its permissions, and run again: answers that were stored are kept."
 
 
@@ -31,12 +33,31 @@ class Failure:
     attempts: int
 
 
+def is_dry_run(path: Path) -> bool:
+    """Whether a photo is what an earlier dry run wrote beside its ledger, not one of the user's."""
+    try:
+        return path.is_file() and has_written(path.with_name(LEDGER), _hash(path.read_bytes()))
+    except OSError:
+        return False
+
+
+def write_dry_run(out: Path, ledger: Ledger, jpeg: bytes) -> Path:
+    """Write dry_run.jpg. Raises UserError where a photo of the user's is called so."""
+    path = out / DRY_RUN
+    if path.exists() and not is_dry_run(path):
+        raise UserError(f"{path} is no file of a dry run: it is not overwritten. Rename it, or give another out.")
+    ledger.will_write(_hash(jpeg))
+    write_whole(path, jpeg, remedy=REMEDY)
+    return path
+
+
 def refuse_foreign(out: Path, images: Path, ledger: Ledger) -> set[str]:
     """The images of the metadata.jsonl that is about to be replaced.
 
     Raises:
-        UserError: it is not of this ledger, or it is about the photos of another folder.
+        UserError: it is not of this ledger, or it is about the photos of another folder; or failed.csv is another's.
     """
+    _refuse_foreign_list(out / FAILED)
     path = out / FILE_NAME
     try:
         content = path.read_bytes() if path.exists() else None
@@ -59,6 +80,15 @@ def refuse_foreign(out: Path, images: Path, ledger: Ledger) -> set[str]:
     return {json.loads(line)["image"] for line in (content or b"").splitlines()}
 
 
+def _refuse_foreign_list(path: Path) -> None:
+    try:
+        head = path.read_bytes().split(b"\n", 1)[0].strip() if path.exists() else None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Mend it, or give another out.") from error
+    if head is not None and head != ",".join(_HEADER).encode():
+        raise UserError(f"{path} is not of this step: it is not overwritten. Rename it, or give another out.")
+
+
 def write_metadata(out: Path, ledger: Ledger, sha256: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Write metadata.jsonl: one line for each image that has an answer, in the order of `sha256` (image -> hash).
 
@@ -78,7 +108,7 @@ def write_failed(out: Path, failures: Sequence[Failure]) -> None:
     """Write failed.csv; the header alone where nothing failed."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("image", "status", "detail", "attempts"))
+    writer.writerow(_HEADER)
     writer.writerows((one.image, one.status, one.detail, one.attempts) for one in failures)
     write_whole(out / FAILED, buffer.getvalue(), remedy=REMEDY)
 

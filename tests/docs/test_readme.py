@@ -80,8 +80,8 @@ def test_a_command_of_the_documents_runs(shell, line):
         assert "synthetic data" in shell(f"{demo} {' '.join(smaller(demo))}")
     elif line.startswith("export "):
         shell.environment |= dict([line.removeprefix("export ").split("=", 1)])
-    elif line.endswith("&"):
-        shell.begin(line, until="http://127.0.0.1:")
+    elif line.endswith("&") or "style_match.app" in line:
+        shell.begin(filled(line, shell), until="http://127.0.0.1:")
     elif line not in OTHERS:
         assert re.match(r"python -m style_match\.\w+", line), f"{line}: the test does not know this command"
         if "--help" in line:

@@ -105,7 +105,7 @@ def test_mistakes_in_the_file_of_the_human(labelled, rows, said):
 def test_faults_are_told_together_before_anything_is_asked(tmp_path):
     (tmp_path / "human.csv").write_text("image,fashion_style\nx.jpg,Chic\ny.jpg,Sporty\n")
     with pytest.raises(UserError, match="4 faults"):
-        read_human_labels(tmp_path / "human.csv", SCHEMA, {"a.jpg": ""})
+        read_human_labels(tmp_path / "human.csv", SCHEMA, {"a.jpg": ""}, max_faults_shown=20)
 
 
 def test_photos_that_were_not_answered_are_counted(command, photos, answers):

@@ -17,8 +17,10 @@ def profiles(folder, *rows, header="profile_id,image,consent"):
 
 
 def refused(folder, sha256=None) -> dict[str, str]:
-    found = find_photos(folder, None, skip=[])
-    return without_consent(found.table, found.photos, sha256 or {image: image for image in found.photos})
+    found = find_photos(folder, None, skip=[], max_faults_shown=20)
+    return without_consent(
+        found.table, found.photos, sha256 or {image: image for image in found.photos}, max_faults_shown=20
+    )
 
 
 @pytest.mark.parametrize("cell", ["yes", "true", "1", "YES", "True"])
@@ -44,6 +46,44 @@ def test_rows_of_a_profile_that_disagree_are_a_fault(photos):
         refused(profiles(photos, "p,a.jpg,yes", "p,b.jpg,no"))
 
 
+@pytest.mark.parametrize("header", ["Consent", "CONSENT", "con sent", "consent?"])
+def test_a_column_that_is_meant_for_it_is_not_passed_over(photos, header):
+    with pytest.raises(UserError) as caught:
+        refused(profiles(photos, "p,a.jpg,no", header=f"profile_id,image,{header}"))
+    message = str(caught.value)
+    assert "profiles.csv" in message and "call the column consent" in message and "Nothing was sent" in message
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_tables_of_three_folders_above_are_obeyed(command, tmp_path, answers, depth):
+    folder = tmp_path.joinpath("root", *["below"] * depth)
+    folder.mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).write_bytes(picture(ord(name[0])))
+    below = "/".join(["below"] * depth)
+    profiles(tmp_path / "root", f"p,{below}/a.jpg,yes", f"q,{below}/b.jpg,no")
+    command(f"images={folder}", "labeler=replay", f"labeler.file={answers('a', 'b')}")
+    assert ("left out, no consent: 1 (b.jpg)" in command.err) == (depth < 4)
+    assert ("no profiles table was found, so consent was not checked" in command.err) == (depth == 4)
+
+
+def test_a_table_without_the_column_is_named(command, photos, answers):
+    profiles(photos, "p,a.jpg", header="profile_id,image")
+    command(f"images={photos}", "labeler=replay", f"labeler.file={answers('a')}")
+    assert "profiles.csv has no column consent, so consent was not checked" in command.err
+
+
+def test_a_link_has_two_ways_up(photos, tmp_path):
+    root = tmp_path / "dataset"
+    root.mkdir()
+    (root / "images").symlink_to(photos)
+    profiles(root, "p,images/a.jpg,no", "q,images/b.jpg,yes")
+    assert {"a.jpg"} < set(refused(root / "images")) and "b.jpg" not in refused(root / "images")
+    profiles(photos.parent, "p,photos/a.jpg,yes")
+    with pytest.raises(UserError, match=r"have a profiles table each\. Name the one that counts: profiles=FILE"):
+        refused(root / "images")
+
+
 def test_all_profiles_of_a_photo_and_of_its_copies_are_needed(photos):
     table = profiles(photos, "p,a.jpg,yes", "q,a.jpg,no", "p,b.jpg,yes", "q,c.jpg,no", "r,d.jpg,yes")
     same = {"a.jpg": "1", "b.jpg": "2", "c.jpg": "2", "d.jpg": "3"}
@@ -65,11 +105,13 @@ def test_the_table_of_the_folder_above_is_obeyed(photos, named):
 def test_a_table_that_is_named_is_read(photos, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     profiles(tmp_path / "elsewhere", "p,a.jpg,no")
-    found = find_photos(photos, tmp_path / "elsewhere" / "profiles.csv", skip=[])
+    found = find_photos(photos, tmp_path / "elsewhere" / "profiles.csv", skip=[], max_faults_shown=20)
     assert len(found.photos) == 6
-    assert "a.jpg" in without_consent(found.table, found.photos, {image: image for image in found.photos})
+    assert "a.jpg" in without_consent(
+        found.table, found.photos, {image: image for image in found.photos}, max_faults_shown=20
+    )
     with pytest.raises(UserError, match="has to be called"):
-        find_photos(photos, photos / "a.jpg", skip=[])
+        find_photos(photos, photos / "a.jpg", skip=[], max_faults_shown=20)
 
 
 def test_photos_without_consent_are_never_opened_for_asking_and_are_named(command, photos, answers):
@@ -99,18 +141,18 @@ def test_photos_are_found_by_their_suffix_and_the_rest_is_counted(photos):
     (photos / ".hidden.jpg").write_bytes(picture(8))
     (photos / ".cache").mkdir()
     (photos / ".cache" / "h.jpg").write_bytes(picture(9))
-    found = find_photos(photos, None, skip=[photos / "e.jpg"])
+    found = find_photos(photos, None, skip=[photos / "e.jpg"], max_faults_shown=20)
     assert list(found.photos) == ["G.JPEG", "a.jpg", "b.jpg", "c.jpg", "d.jpg", "deep/f.jpg"]
     assert found.num_other == 1
 
 
 def test_a_dataset_folder_says_itself_which_photos_there_are(photos):
     profiles(photos, "p,deep/f.jpg,yes", "p,a.jpg,yes")
-    found = find_photos(photos, None, skip=[])
+    found = find_photos(photos, None, skip=[], max_faults_shown=20)
     assert list(found.photos) == ["deep/f.jpg", "a.jpg"]
     profiles(photos, "p,x.jpg,yes", "q,/etc/passwd,yes", "r,../a.jpg,yes")
     with pytest.raises(UserError) as caught:
-        find_photos(photos, None, skip=[])
+        find_photos(photos, None, skip=[], max_faults_shown=20)
     message = str(caught.value)
     assert "3 faults" in message and "'x.jpg' does not exist" in message and "data.image_root" not in message
 
@@ -121,11 +163,11 @@ def test_links_out_of_the_folder_are_refused_and_links_inside_are_not(photos, tm
     (outside / "x.jpg").write_bytes(picture(8))
     os.symlink(photos / "a.jpg", photos / "same.jpg")
     os.symlink(photos / "deep", photos / "again")
-    assert len(find_photos(photos, None, skip=[]).photos) == 7
+    assert len(find_photos(photos, None, skip=[], max_faults_shown=20).photos) == 7
     os.symlink(outside / "x.jpg", photos / "x.jpg")
     os.symlink(outside, photos / "all")
     with pytest.raises(UserError) as caught:
-        find_photos(photos, None, skip=[])
+        find_photos(photos, None, skip=[], max_faults_shown=20)
     assert "x.jpg is a symbolic link out of the folder" in str(caught.value) and "2 faults" in str(caught.value)
 
 
@@ -133,7 +175,7 @@ def test_links_out_of_the_folder_are_refused_and_links_inside_are_not(photos, tm
 def test_names_that_no_table_can_hold_are_refused(photos, name):
     (photos / name).write_bytes(picture(8))
     with pytest.raises(UserError, match="control character or bytes that are no UTF-8"):
-        find_photos(photos, None, skip=[])
+        find_photos(photos, None, skip=[], max_faults_shown=20)
 
 
 def test_names_in_korean_with_spaces(command, photos, answers):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from style_match.data.synthetic import is_synthetic
 from style_match.demo.dataset import couple_metadata, couple_profiles, style_metadata, write_couples, write_styles
 from style_match.demo.world import WorldParams
 from style_match.labeler import demo
@@ -114,3 +115,15 @@ def test_the_demos_of_the_configs_are_drawn_where_no_folder_has_the_photo(comman
     assert "drawing the photos of data=demo_styles" in command.err
     assert [(data.name, data.world_seed) for data in drawn] == [("demo_styles", 0), ("demo_couples", 0)]
     assert len(lines(Path("labels/metadata.jsonl"))) == 2
+
+
+def test_drawn_photos_stay_synthetic_wherever_they_are_copied(command, drawn, tmp_path):
+    photos = tmp_path / "copied"
+    shutil.copytree(drawn / "styles-label" / "images", photos)
+    assert not is_synthetic(photos)
+    command(f"images={photos}")
+    assert is_synthetic(photos)
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "a.jpg").write_bytes(picture(3))
+    command(f"images={tmp_path / 'people'}", "max_failed_share=1")
+    assert not is_synthetic(tmp_path / "people")

@@ -164,6 +164,25 @@ def test_a_dry_run_shows_one_request_and_sends_nothing(replay, command, photos, 
     assert len(lines(photos)) == 6  # the file of the dry run is no photo
 
 
+def test_a_photo_that_is_called_dry_run_is_a_photo(replay, photos, answers):
+    (photos / "dry_run.jpg").write_bytes(mine := picture(8))
+    said = replay(answers(*ALL, "dry_run"), "labeler.dry_run=true", code=2)
+    assert "dry_run.jpg is no file of a dry run: it is not overwritten" in said
+    replay(answers(*ALL, "dry_run"))
+    assert "dry_run.jpg" in lines(photos) and (photos / "dry_run.jpg").read_bytes() == mine
+    (photos / "dry_run.jpg").unlink()
+    for _ in range(2):
+        replay(answers(*ALL), "labeler.dry_run=true")
+    replay(answers(*ALL))
+    assert set(lines(photos)) == {f"{name}.jpg" for name in ALL}
+
+
+def test_a_list_of_the_users_is_not_overwritten(replay, photos, answers):
+    (photos / "failed.csv").write_text("image,why\na.jpg,mine\n")
+    assert "failed.csv is not of this step: it is not overwritten" in replay(answers(*ALL), code=2)
+    assert (photos / "failed.csv").read_text() == "image,why\na.jpg,mine\n"
+
+
 def test_a_ledger_is_replayed_by_the_bytes_of_the_photos(replay, photos, answers, tmp_path):
     replay(answers(*ALL))
     moved = tmp_path / "moved"
@@ -172,6 +191,12 @@ def test_a_ledger_is_replayed_by_the_bytes_of_the_photos(replay, photos, answers
     replay(photos / "labels.sqlite", images=moved)
     assert lines(moved)["renamed.jpg"] == style_values(0)
     assert "is the ledger of out itself" in replay(photos / "labels.sqlite", code=2)
+
+
+def test_so_many_faults_are_shown(replay, tmp_path):
+    (tmp_path / "broken.jsonl").write_text("{no\n" * 5)
+    said = replay(tmp_path / "broken.jsonl", "max_faults_shown=2", code=2)
+    assert said.count("is broken JSON") == 2 and "... and 3 more" in said
 
 
 @pytest.mark.parametrize(
@@ -215,6 +240,10 @@ def test_two_processes_do_not_label_into_one_folder(replay, photos, answers):
         (["images=empty"], "no photo is below it"),
         (["images=photos", "labeler=replay"], "labeler.file is needed by labeler=replay"),
         (["images=photos", "labeler=replay", "labeler.file=no.jsonl"], "labeler.file=no.jsonl: cannot be read"),
+        (
+            ["images=photos", "schema=style,couple", "-m"],
+            "label makes no runs to sweep over: give one command for each",
+        ),
         (["images=photos", "schema=stlye"], "Did you mean schema=style?"),
         (["images=photos", "schema.leave_out=[captoin]"], "schema/style.yaml: leave_out: captoin is no attribute"),
         (["images=photos", "labeler.language=kr"], "labeler.language=kr: Write en or ko."),
@@ -229,7 +258,7 @@ def test_two_processes_do_not_label_into_one_folder(replay, photos, answers):
 def test_mistakes_are_answered(command, photos, tmp_path, words, said):
     (tmp_path / "empty").mkdir()
     assert said in command(*words, code=2)
-    assert not (photos / "labels.sqlite").exists()
+    assert not (photos / "labels.sqlite").exists() and not (tmp_path / "multirun").exists()
 
 
 def test_a_schema_of_the_users_own_is_one_file(command, photos, answers, tmp_path):

@@ -37,15 +37,29 @@ def test_a_bound_needs_a_price(ledger):
 
 
 def test_asking_stops_where_the_next_would_pass_the_bound(ledger):
-    spent = record(ledger, 0.4, 0.4)  # 0.1 each
+    spent = record(ledger, 0.4, 0.6)  # 0.1 each
     spent.asked(REQUESTS[0])
     spent.answered(REQUESTS[0], Answer(Status.ANSWERED, style_values(), usage=Usage(9, 1, 2), cost_usd=0.25))
     spent.asked(REQUESTS[1])
-    with pytest.raises(UserError, match=r"labeler\.max_cost_usd=0\.4 is reached: \$0\.2500 spent"):
-        spent.asked(REQUESTS[2])  # 0.25 + two in flight
+    with pytest.raises(UserError, match=r"labeler\.max_cost_usd=0\.6 is reached") as caught:
+        spent.asked(REQUESTS[2])  # 0.25, and two in flight that will cost as much each: not 0.1, as was estimated
     spent.asked(REQUESTS[1])  # the same once more is not a second photo
-    spent.answered(REQUESTS[1], Answer(Status.REFUSED, detail="no"))
+    spent.answered(REQUESTS[1], Answer(Status.REFUSED, detail="no", cost_usd=0.05))
+    assert "$0.3000 spent by this command" in str(caught.value)  # what was in flight has ended meanwhile
     spent.asked(REQUESTS[2])
     spent.forget_asked(REQUESTS[2])
     assert (spent.num_sent, spent.kinds, spent.usage) == (3, {Status.ANSWERED: 1, Status.REFUSED: 1}, Usage(9, 1, 2))
     assert ledger.take_in_flight() == 0
+
+
+def test_what_an_earlier_command_sent_is_beside_the_bound(ledger):
+    keys = {request.key for request in REQUESTS[:2]}
+    spent = LedgerRecord(ledger, REQUESTS, estimate=Estimate(100, 10, 0.4), max_cost_usd=0.2, at_work=keys)
+    spent.answered(REQUESTS[0], Answer(Status.ANSWERED, style_values(), cost_usd=0.1))
+    assert (spent.cost_usd, spent.earlier_usd) == (0.1, 0.1)
+    spent.asked(REQUESTS[2])
+    spent.asked(REQUESTS[1])  # its batch had no answer: it is sent again, and paid by this command
+    with pytest.raises(UserError, match=r"\$0\.0000 spent"):
+        spent.asked(REQUESTS[3])
+    with pytest.raises(UserError, match="2 requests are estimated"):
+        LedgerRecord(ledger, REQUESTS, estimate=Estimate(100, 10, 0.4), max_cost_usd=0.1, at_work=keys)

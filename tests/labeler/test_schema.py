@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from style_match.errors import UserError
-from style_match.schema import LANGUAGES
+from style_match.schema import LANGUAGES, Schema
 from tests.labeler.makers import make_schema, style_values
 
 NEVER = ("ethnicity", "religion", "health", "orientation"), ("인종", "종교", "건강", "성적 지향")
@@ -124,6 +124,13 @@ TWO = {"A": "one", "B": "two"}
         ({"attributes": {"x": {"description": "d", "list": "no"}}, "label": None}, ["list is true or false"]),
         ({"attributes": {"hair colour": {"description": "d"}}, "label": None}, ["hair colour: is no name"]),
         ({"attributes": {"image": {"description": "d"}}, "label": None}, ["attribute image: is no name"]),
+        ({"attributes": {"model_x": {"description": "d"}}, "label": None}, ["model_x: must not begin with model_"]),
+        ({"attributes": {"class": {"description": "d"}}, "label": None}, ["attribute class: is a word of Python"]),
+        ({"label": ["caption"]}, ["label: ['caption'] is no attribute with classes"]),
+        ({"leaveout": ["caption"]}, ["leaveout is unknown (did you mean 'leave_out'?)"]),
+        ({"name": "my style"}, ["name: 'my style' is not taken"]),
+        ({"name": "옷차림"}, ["name: '옷차림' is not taken"]),
+        ({"name": "x" * 65}, ["at most 64"]),
         ({"leave_out": ["captoin"]}, ["leave_out: captoin is no attribute"]),
         ({"leave_out": "caption"}, ["leave_out is no list"]),
         ({"leave_out": list(style_values())}, ["leaves no attribute"]),
@@ -138,3 +145,8 @@ def test_a_fault_of_the_file_names_file_and_attribute(changes, words):
     with pytest.raises(UserError) as caught:
         make_schema(**changes)
     assert all(word in str(caught.value) for word in ["schema/style.yaml", *words])
+
+
+def test_a_file_that_is_a_list_is_named():
+    with pytest.raises(UserError, match=r"schema/mine\.yaml: is a list; write KEY: VALUE"):
+        Schema([{"name": "mine"}], file="schema/mine.yaml")  # type: ignore[arg-type]

@@ -69,6 +69,7 @@ def test_a_compatible_server_needs_no_key_and_is_not_paid(serve, command, monkey
     done = command(server := serve(key=None), "labeler.model=Qwen/Qwen3-VL-8B-Instruct", labeler="compatible")
     assert done.code == 0, done.err
     assert "nothing is paid" in done.err and len(done.lines) == NUM_PHOTOS
+    assert f"{NUM_PHOTOS} requests sent, {NUM_PHOTOS} answered" in done.err
     path, _, body = server.requests[0]
     assert path == "/v1/chat/completions" and body["temperature"] == 0 and "store" not in body
 

@@ -13,6 +13,10 @@ pytestmark = pytest.mark.slow  # many commands
 BATCH = "labeler.mode=batch"
 
 
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def cost(printed: str) -> float:
     return float(printed.rpartition("this command: ")[2].partition("$")[2].split()[0])
 
@@ -73,9 +77,6 @@ def test_lines_are_told_apart(serve, command):
 
 @pytest.mark.parametrize("when", ["waiting", "uploaded", "created"])
 def test_a_run_that_ended_is_taken_up_without_sending_twice(when, serve, command, monkeypatch, tmp_path):
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
     server, out = serve(batch_s=0.3), tmp_path / "out"
     if when == "waiting":
         monkeypatch.setattr(asyncio, "sleep", stop)
@@ -98,3 +99,69 @@ def test_a_run_that_ended_is_taken_up_without_sending_twice(when, serve, command
     done = command(server, BATCH)
     assert done.code == 0 and len(done.lines) == NUM_PHOTOS, done.err
     assert len(server.jobs.batches) == 1 and sum(server.asked.values()) == NUM_PHOTOS and not server.jobs.files
+
+
+def test_answers_that_the_provider_has_removed_are_asked_again(serve, command, monkeypatch):
+    server = serve(batch_s=0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "sleep", stop)
+        assert command(server, BATCH).code == 130
+    end = server.jobs._end
+
+    def ended(batch, outcome):
+        end(batch, outcome)
+        monkeypatch.setattr(server.jobs, "_end", end)  # the first batch alone
+        server.jobs.remove(batch["output_file_id"])
+
+    monkeypatch.setattr(server.jobs, "_end", ended)
+    done = command(server, BATCH)
+    assert done.code == 0 and len(done.lines) == NUM_PHOTOS, done.err
+    assert "a file of its answers, has expired; what it held is asked again" in done.err
+    assert len(server.jobs.batches) == 2 and not (done.folder / "batches.json").exists()
+
+
+def test_what_is_in_a_batch_is_not_sent_at_once_too(serve, command, monkeypatch):
+    server = serve(batch_s=0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "sleep", stop)
+        assert command(server, BATCH).code == 130
+    done = command(server)
+    assert done.code == 2 and f"batches.json: {NUM_PHOTOS} of these requests are in batches" in done.err
+    assert "labeler.mode=batch, or remove the file" in done.err and not sum(server.asked.values())
+    other = command(server, "labeler.effort=low", f"out={done.folder.parent / 'other'}")
+    assert other.code == 0, other.err  # of another folder
+    (done.folder / "batches.json").unlink()
+    assert command(server).code == 0
+
+
+def test_exhausted_quota_ends_the_run_after_collecting(serve, command):
+    of_image = {f"images/s000{n}.jpg": ["quota"] for n in (2, 4)}
+    server = serve(of_image=of_image)
+    done = command(server, BATCH)
+    assert done.code == 2 and "the account's quota is exhausted (insufficient_quota)" in done.err, done.err
+    assert len(done.lines) == NUM_PHOTOS - 2 and len(server.jobs.batches) == 1 and not server.jobs.files
+    assert {row["status"] for row in done.failed.values()} == {"unanswered"}
+    again = command(server, BATCH)
+    assert again.code == 0 and len(again.lines) == NUM_PHOTOS and "in flight" not in again.err
+
+
+def test_a_resumed_batch_is_told_once_and_not_paid_twice(serve, command, monkeypatch):
+    server = serve(batch_s=0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "sleep", stop)
+        assert command(server, BATCH).code == 130
+    done = command(server, BATCH, "labeler.max_cost_usd=0.0000001")
+    assert done.code == 0 and len(done.lines) == NUM_PHOTOS, done.err
+    words = f"to ask: nothing else; {NUM_PHOTOS} requests are in batches of an earlier run: collected, not sent again"
+    assert words in done.err and "asked again" not in done.err and "0 requests sent" in done.err
+    assert "of it for requests of an earlier run" in done.err and len(server.jobs.batches) == 1
+
+
+@pytest.mark.parametrize("outcome", ["failed", "no key"])
+def test_a_batch_that_is_not_taken_leaves_nothing_in_flight(outcome, serve, command):
+    server = serve(key="another") if outcome == "no key" else serve(batches=[outcome])
+    failed = command(server, BATCH)
+    assert failed.code == 2 and not (failed.folder / "batches.json").exists()
+    server.key = KEY
+    done = command(server, BATCH)
+    assert done.code == 0 and "in flight" not in done.err and len(done.lines) == NUM_PHOTOS

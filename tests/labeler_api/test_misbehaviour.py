@@ -4,6 +4,10 @@ import socket
 
 import pytest
 
+from style_match.errors import UserError
+from style_match.labeler.answer import Status
+from style_match.labeler.ledger import Ledger
+from style_match.labeler.request import Request
 from tests.labeler_api.conftest import NUM_PHOTOS
 
 pytestmark = pytest.mark.slow  # many commands
@@ -95,6 +99,33 @@ def test_failures_in_a_row_end_the_run(serve, command):
     done = command(server, "labeler.max_failures_in_row=2", "labeler.retry.max_attempts=2", "labeler.concurrency=1")
     assert done.code == 2 and "2 photos in a row" in done.err
     assert sum(server.asked.values()) == 1 + 2 * 2
+
+
+@pytest.mark.parametrize("word", ["truncated", "violation", "refusal"])
+def test_answers_without_use_in_a_row_end_the_run_and_refusals_do_not(word, serve, command):
+    server = serve(script=["ok"], always=word)
+    done = command(server, "labeler.max_failures_in_row=2", "labeler.invalid_attempts=1", "labeler.concurrency=1")
+    assert ("2 photos in a row" in done.err) == (word != "refusal"), done.err
+    assert sum(server.asked.values()) == (NUM_PHOTOS if word == "refusal" else 3)
+
+
+def test_a_full_disk_at_a_photo_that_is_gone_ends_the_run(serve, command, monkeypatch):
+    read, store = Request.jpeg, Ledger.answered
+
+    def gone(self: Request) -> bytes:
+        if self.image == "s0001.jpg":
+            return read(self)
+        raise UserError(f"{self.photo}: cannot be read")
+
+    def full(self: Ledger, answers: list) -> None:
+        if any(answer.status is Status.ERROR for _, answer in answers):
+            raise UserError("Cannot write labels.sqlite: the disk is full.")
+        store(self, answers)
+
+    monkeypatch.setattr(Request, "jpeg", gone)
+    monkeypatch.setattr(Ledger, "answered", full)
+    done = command(serve())
+    assert done.code == 2 and "the disk is full" in done.err and "Traceback" not in done.err, done.err
 
 
 def test_no_network(command):
