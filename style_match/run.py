@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match.errors import UserError
 from style_match.files import remove_unfinished, write_whole
+from style_match.lock import hold
 
 CORE_PACKAGES = (
     "torch",
@@ -111,20 +112,17 @@ class RunFolder:
 
     def _lock(self) -> None:
         """Held until the process ends, however it ends; the operating system releases it then."""
-        import fcntl
-
         try:
-            lock = open(self.path / ".lock", "w")  # noqa: SIM115 - open as long as the process lives
-            self._locks.append(lock)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderInUse(
-                f"Another process is writing the run folder {self.path}: wait for it or give another hydra.run.dir."
-            ) from None
+            lock = hold(self.path / ".lock")
         except OSError as error:
             raise UserError(
                 f"Cannot write the run folder {self.path}: {error.strerror}. Give another hydra.run.dir."
             ) from error
+        if lock is None:
+            raise FolderInUse(
+                f"Another process is writing the run folder {self.path}: wait for it or give another hydra.run.dir."
+            )
+        self._locks.append(lock)
 
     @property
     def checkpoints(self) -> Path:

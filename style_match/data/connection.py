@@ -43,21 +43,37 @@ def profile_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
     return keys_of
 
 
-def connected(pairs: Iterable[tuple[Hashable, Hashable]]) -> dict[Hashable, int]:
-    """Number of the connected component of every node of the graph, counted from 0 in order of appearance."""
-    parent: dict[Hashable, Hashable] = {}
+class Components:
+    """The connected components of a graph whose edges come one by one; a node not seen before stands alone."""
 
-    def root(node: Hashable) -> Hashable:
+    def __init__(self) -> None:
+        self._parent: dict[Hashable, Hashable] = {}
+
+    def root(self, node: Hashable) -> Hashable:
+        """A node that stands for the whole component."""
+        parent = self._parent
         parent.setdefault(node, node)
         while parent[node] != node:
             parent[node] = parent[parent[node]]
             node = parent[node]
         return node
 
+    def join(self, one: Hashable, other: Hashable) -> None:
+        """Make them one component; the root of `one` stands for it."""
+        self._parent[self.root(other)] = self.root(one)
+
+    def numbers(self) -> dict[Hashable, int]:
+        """Number of the component of every node, counted from 0 in order of appearance."""
+        numbers: dict[Hashable, int] = {}
+        return {node: numbers.setdefault(self.root(node), len(numbers)) for node in list(self._parent)}
+
+
+def connected(pairs: Iterable[tuple[Hashable, Hashable]]) -> dict[Hashable, int]:
+    """Number of the connected component of every node of the graph, counted from 0 in order of appearance."""
+    components = Components()
     for one, other in pairs:
-        parent[root(other)] = root(one)
-    numbers: dict[Hashable, int] = {}
-    return {node: numbers.setdefault(root(node), len(numbers)) for node in list(parent)}
+        components.join(one, other)
+    return components.numbers()
 
 
 def groups(keys: Mapping[str, Iterable[Key]]) -> list[list[str]]:

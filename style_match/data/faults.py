@@ -7,6 +7,8 @@ from pathlib import Path
 
 from style_match.errors import UserError
 
+MAX_SHOWN = 20  # faults in one message, where no option says how many
+
 
 class Faults:
     """Collects what is wrong with the folder; `raise_if_any` turns it into one `UserError`."""

@@ -11,7 +11,7 @@ from typing import Any
 from style_match.data.classes import read_classes
 from style_match.data.connection import across_splits, item_keys, say, say_item
 from style_match.data.couples import couple_without, read_couples
-from style_match.data.faults import Faults, nearest
+from style_match.data.faults import MAX_SHOWN, Faults, nearest
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.image_path import ImagePaths
 from style_match.data.metadata import read_metadata
@@ -144,7 +144,7 @@ def read_folder(
     task: str,
     image_root: str | Path | None = None,
     label_column: str | None = "fashion_style",
-    max_faults_shown: int = 20,
+    max_faults_shown: int = MAX_SHOWN,
 ) -> DatasetFolder:
     """Reads profiles, couples (`task="couple"`) or labels (`task="style"`), and metadata of a dataset folder.
 

@@ -14,6 +14,11 @@ FILE_NAME = "metadata.jsonl"
 
 def read_metadata(root: Path, profiles: Profiles | None, faults: Faults) -> dict[str, dict[str, Any]]:
     """Image as written in the profiles table to its object without the key `image`; {} where there is no file."""
+    return {name: found for name, (_, found) in read_lines(root, profiles, faults).items()}
+
+
+def read_lines(root: Path, profiles: Profiles | None, faults: Faults) -> dict[str, tuple[int, dict[str, Any]]]:
+    """As `read_metadata`, each object with the number of its line, from 1."""
     path = root / FILE_NAME
     if not path.is_file():
         return {}
@@ -25,7 +30,7 @@ def read_metadata(root: Path, profiles: Profiles | None, faults: Faults) -> dict
         position = profiles.table.header.index("image")
         for _, cells in profiles.table.rows:
             written.setdefault(PurePosixPath(cells[position]), set()).add(cells[position])
-    metadata: dict[str, dict[str, Any]] = {}
+    metadata: dict[str, tuple[int, dict[str, Any]]] = {}
     line_of: dict[PurePosixPath, int] = {}
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
@@ -43,7 +48,7 @@ def read_metadata(root: Path, profiles: Profiles | None, faults: Faults) -> dict
             what = f"no photo {str(image)!r} in {profiles.table.path.name}; correct the name or remove the line"
             faults.add(what, file=FILE_NAME, place=f"line {line}")
         for name in written.get(image, ()):
-            metadata[name] = found
+            metadata[name] = (line, found)
     return metadata
 
 

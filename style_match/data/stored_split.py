@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from style_match.data.faults import Faults, nearest
+from style_match.data.faults import MAX_SHOWN, Faults, nearest
 from style_match.data.folder import DatasetFolder
 from style_match.data.records import SPLITS
 from style_match.data.table import read_table
 from style_match.errors import UserError
 from style_match.files import remove_unfinished, write_whole
 
-_MAX_FAULTS_SHOWN = 20
 _REMEDY = "Make the folder writable or name another with split.store."
 
 
@@ -36,7 +35,7 @@ def read_stored(folder: DatasetFolder, path: Path, columns: Sequence[str]) -> di
     """
     if not path.exists():
         return {}
-    faults = Faults(path.parent, _MAX_FAULTS_SHOWN)
+    faults = Faults(path.parent, MAX_SHOWN)
     ids = _id_columns(folder)
     table = read_table(path.parent, path.stem, ((*ids, *columns),), faults)
     stored: dict[str, str] = {}

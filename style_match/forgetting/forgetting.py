@@ -124,7 +124,11 @@ class Forgetting:
         names = ["a file whose name tells the person" if lines.in_text(name) else name for name in names]
         left += [f"{name} mentions the person: look at it yourself" for name in names]
         if (self.root / "prepared.json").is_file():
-            left.append("the source that prepared.json names: forget the person there too, or prepare brings them back")
+            left.append(
+                "the source that prepared.json names: forget the person there too, if it has a profiles.csv; else "
+                "delete the photo and its line of metadata.jsonl there (a labels.sqlite keeps the answer until it is "
+                "deleted). Under the same id prepare does not bring it back here; under another id it would"
+            )
         return left
 
     def _print(self, title: str, left: Sequence[str]) -> None:
@@ -159,11 +163,9 @@ class Forgetting:
 def _ids(value: Any) -> list[str]:
     given = list(value) if isinstance(value, ListConfig | list) else [value]
     for each in given:
-        if isinstance(each, bool | float) or each is None or not str(each):
-            raise UserError(
-                f"profile={each}: write an id that reads as a number or a word of YAML in quotes: '\"{each}\"'"
-            )
-    return list(dict.fromkeys(map(str, given)))
+        if not isinstance(each, str) or not each:  # 1_2 in a YAML would be somebody else's 12
+            raise UserError(f"profile={each}: is no id. In a YAML, write an id in quotes.")
+    return list(dict.fromkeys(given))
 
 
 def _written(ids: Sequence[str]) -> str:

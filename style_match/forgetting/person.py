@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from style_match.data.faults import Faults
+from style_match.data.faults import MAX_SHOWN, Faults
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.image_path import ImagePaths
 from style_match.data.metadata import FILE_NAME, metadata_name, parse_line
@@ -14,7 +14,6 @@ from style_match.data.profiles import DUPLICATES
 from style_match.data.table import read_table
 from style_match.errors import UserError
 
-_MAX_FAULTS_SHOWN = 20
 _NUM_NEAREST = 3
 
 
@@ -74,7 +73,7 @@ def read(root: Path, image_root: Path, fingerprints: Fingerprints) -> Table:
     Raises:
         UserError: there is no readable profiles table, or a photo cannot be read.
     """
-    faults = Faults(root, _MAX_FAULTS_SHOWN)
+    faults = Faults(root, MAX_SHOWN)
     table = read_table(root, "profiles", (("profile_id", "image"),), faults)
     faults.raise_if_any()
     assert table is not None  # what could not be read has left a fault

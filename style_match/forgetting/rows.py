@@ -11,7 +11,7 @@ from style_match.errors import UserError
 from style_match.files import write_whole
 
 _ID_COLUMNS = ("profile_id", "female_id", "male_id", "left_id", "right_id")
-_NO_NAMES = ("kind", "file", "row", "line", "status", "attempts", "split")  # of rejected.csv and failed.csv
+_NO_NAMES = ("image", "kind", "file", "row", "line", "status", "attempts", "split")  # of rejected.csv and failed.csv
 Cells = dict[str, str]
 
 
@@ -28,7 +28,9 @@ class Lines:
         return any(cells.get(column, "").strip() in self.ids for column in _ID_COLUMNS)
 
     def mentions(self, cells: Cells) -> bool:
-        """Of a list of what was left out or failed: an id or an image as a word of any cell."""
+        """Of a list of what was left out or failed: its image, or an id or an image as a word of another cell."""
+        if PurePosixPath(cells.get("image", "")) in self.images:
+            return True
         return any(self.in_text(cell) for column, cell in cells.items() if column not in _NO_NAMES)
 
     def in_text(self, text: str) -> bool:

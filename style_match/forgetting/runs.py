@@ -61,7 +61,8 @@ def kept_in(
 
     Args:
         folders: the runs of this data.
-        roots: also below them pages of style_match.report that show photos or mention the person.
+        roots: also below them recommendations that mention the person, and pages of style_match.report that do or that
+            show photos.
     """
     files, loggers = set(), []
     for folder in folders:
@@ -73,6 +74,9 @@ def kept_in(
         files |= {path} if path.is_file() and _in_header(path, lines.ids) else set()
         if (configs.get(folder, {}).get("logger") or {}).get("log_images"):
             loggers += [folder / name for name in _LOGGERS if (folder / name).is_dir()]
+    for path in _below(roots, "recommendations.*"):
+        holds = _in_table(path, lines.ids) if path.suffix == ".parquet" else lines.in_file(path)
+        files |= {path} if holds else set()
     if files or loggers:
         pages = _below(roots, "report.html")
         # a report's thumbnails cannot be told from each other, and its charts mention no id
@@ -103,4 +107,4 @@ def _in_header(path: Path, ids: Collection[str]) -> bool:
 
 
 def _below(roots: Iterable[Path], name: str) -> set[Path]:
-    return {path.resolve() for root in roots for path in root.rglob(name)}
+    return {path.resolve() for root in roots for path in root.rglob(name) if path.is_file()}

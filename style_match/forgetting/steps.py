@@ -9,19 +9,24 @@ from functools import partial
 from pathlib import Path
 
 from style_match.data.fingerprint import Fingerprints
+from style_match.data.memo import Memo
 from style_match.data.metadata import FILE_NAME as METADATA
 from style_match.data.stored_split import alone
+from style_match.drawing import cache_root
 from style_match.errors import UserError
 from style_match.features.identity import owner_of
 from style_match.features.removal import find_rows, remove_rows
 from style_match.files import remove_unfinished
 from style_match.forgetting.copies import copies, has_pictures
 from style_match.forgetting.person import Person
+from style_match.forgetting.places import places
 from style_match.forgetting.rows import Lines, drop_lines, drop_rows
+from style_match.labeler.ledger import FILE_NAME as LEDGER
+from style_match.labeler.written import DRY_RUN, FAILED, is_dry_run
+from style_match.preparation.inspection import MEMO
 
-LISTS = ("rejected.csv", "failed.csv")  # of prepare and label: what was left out or failed, and why
-LEDGER = "labels.sqlite"
-PAGES = ("prepared.html", "dry_run.jpg")
+LISTS = ("rejected.csv", FAILED)  # of prepare and label: what was left out or failed, and why
+PAGES = ("prepared.html", DRY_RUN)
 
 
 @dataclass(frozen=True)
@@ -45,28 +50,35 @@ def steps(
     lines = Lines(person.profile_ids, person.images)
     yield Step(str(features), "rows of features", partial(_features, features, person))
     yield Step("indexes", "indexes", partial(_indexes, root, person))
-    for folder in dict.fromkeys((root, image_root)):
+    where = dict(places(person, root, image_root))
+    for folder in where:
         if (ledger := folder / LEDGER).is_file():
             yield Step(str(ledger), "answers of the labeler", partial(_ledger, ledger, person))
     tables = sorted(path for path in root.iterdir() if path.suffix in (".csv", ".parquet") and path.name not in LISTS)
     for path in tables:  # couples, and others that tell of profiles
         if path.stem != "profiles":
             yield Step(path.name, "rows", partial(drop_rows, path, lines.has_id))
-    if (path := root / METADATA).is_file():
-        yield Step(METADATA, "lines", partial(_metadata, path, lines))
+    for folder, named in where.items():
+        if (path := folder / METADATA).is_file():
+            yield Step(_said(path, root), "lines", partial(_metadata, path, named))
     for path in tables:
         if path.stem == "profiles":
             yield Step(path.name, "rows", partial(drop_rows, path, lines.has_id))
     for path in sorted({path for folder in splits for path in folder.glob("*.csv")}):
         yield Step(str(path), "rows of a split", partial(_split, path, lines))
-    for name in LISTS:
-        if (path := root / name).is_file():
-            yield Step(name, "rows", partial(drop_rows, path, lines.mentions))
-    for name in PAGES:
-        yield Step(name, "files", partial(_page, root / name, lines))
+    for folder, named in where.items():
+        for path in [folder / name for name in LISTS if (folder / name).is_file()]:
+            yield Step(_said(path, root), "rows", partial(drop_rows, path, named.mentions))
+        for path in [folder / name for name in PAGES]:
+            yield Step(_said(path, root), "files", partial(_page, path, named))
     yield Step("photos", "files", partial(_photos, person, root, image_root))
     yield Step("remembered hashes", "entries", partial(fingerprints.forget, [*map(Path, person.paths)], person.sha256))
-    yield Step("unfinished files", "files", partial(_unfinished, root))
+    yield Step("remembered looks of photos", "entries", partial(_looks, cache_root() / MEMO, person))
+    yield Step("unfinished files", "files", partial(_unfinished, [root, root / "splits", root / "photos", *where]))
+
+
+def _said(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _features(root: Path, person: Person, *, dry_run: bool) -> int:
@@ -135,7 +147,11 @@ def _split(path: Path, lines: Lines, *, dry_run: bool) -> int:
 
 def _page(path: Path, lines: Lines, *, dry_run: bool) -> int:
     """A page that shows pictures may show this person, and the labeler's example is of anybody."""
-    if not path.is_file() or (path.suffix == ".html" and not has_pictures(path) and not lines.in_file(path)):
+    if path.name == DRY_RUN:
+        is_theirs = is_dry_run(path)  # else it is a photo of that name
+    else:
+        is_theirs = path.is_file() and (has_pictures(path) or lines.in_file(path))
+    if not is_theirs:
         return 0
     if not dry_run:
         path.unlink()
@@ -154,9 +170,20 @@ def _photos(person: Person, root: Path, image_root: Path, *, dry_run: bool) -> i
     return len(found)
 
 
-def _unfinished(root: Path, *, dry_run: bool) -> int:
+def _looks(path: Path, person: Person, *, dry_run: bool) -> int:
+    """What style_match.prepare remembers of the photos: sizes and perceptual hashes."""
+    if not path.is_file():
+        return 0
+    memo = Memo(path)
+    try:
+        return memo.count([], person.sha256) if dry_run else memo.remove([], person.sha256)
+    finally:
+        memo.close()
+
+
+def _unfinished(folders: Iterable[Path], *, dry_run: bool) -> int:
     """What killed processes left half written."""
-    folders = [folder for folder in (root, root / "splits", root / "photos") if folder.is_dir()]
+    folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
     found = [
         path for folder in folders for path in (*folder.glob(".*.[0-9]*.tmp"), *folder.glob(".style_match_*.jsonl"))
     ]

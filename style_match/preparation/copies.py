@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from style_match.data.connection import Components
 from style_match.errors import UserError
 from style_match.preparation.inspection import Facts
 
@@ -117,32 +118,25 @@ def group(
         owners: of each photo.
         settled: owners whom an earlier preparation has kept -> the group they were in, or "".
     """
-    parent: dict[str, str] = {owner: owner for owner in (*settled, *owners)}
-
-    def root(owner: str) -> str:
-        while parent[owner] != owner:
-            parent[owner] = parent[parent[owner]]
-            owner = parent[owner]
-        return owner
-
+    components = Components()
     first_of: dict[str, str] = {}
     for owner, name in settled.items():
-        parent[owner] = first_of.setdefault(name, owner) if name else owner
-    has_settled = {root(owner) for owner in settled}
+        components.join(first_of.setdefault(name, owner) if name else owner, owner)
+    has_settled = {components.root(owner) for owner in settled}
     bridges: dict[int, str] = {}
     for one, other in sorted(pairs, key=lambda pair: (max(pair), min(pair))):
-        roots = root(owners[one]), root(owners[other])
+        roots = components.root(owners[one]), components.root(owners[other])
         if roots[0] == roots[1] or one in bridges or other in bridges:
             continue
         if roots[0] in has_settled and roots[1] in has_settled:
             new = [photo for photo in (one, other) if owners[photo] not in settled] or [max(one, other)]
             bridges[new[-1]] = owners[other if new[-1] == one else one]
         elif roots[1] in has_settled:
-            parent[roots[0]] = roots[1]
+            components.join(roots[1], roots[0])
         else:
-            parent[roots[1]] = roots[0]
-    members: dict[str, list[str]] = {}
+            components.join(*roots)
+    members: dict[Hashable, list[str]] = {}
     for owner in dict.fromkeys(owners):
-        members.setdefault(root(owner), []).append(owner)
+        members.setdefault(components.root(owner), []).append(owner)
     several = [some for some in members.values() if len(some) > 1]
     return {owner: f"d{number}" for number, some in enumerate(several, start=1) for owner in some}, bridges

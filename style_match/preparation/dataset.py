@@ -42,7 +42,7 @@ def metadata_jsonl(images: Sequence[str], metadata: Sequence[dict[str, Any] | No
     return "".join(lines)
 
 
-def classes_json(path: Path, label: str, names: Sequence[str]) -> tuple[str, list[str]]:
+def classes_json(path: Path, label: str, names: Sequence[str], max_shown: int) -> tuple[str, list[str]]:
     """(text, classes): those of the file where it is there, then the new ones; a number once given stays.
 
     Raises:
@@ -50,7 +50,7 @@ def classes_json(path: Path, label: str, names: Sequence[str]) -> tuple[str, lis
     """
     known: list[str] = []
     if path.exists():
-        faults = Faults(path.parent, 20)
+        faults = Faults(path.parent, max_shown)
         known = list(classes.read_classes(path.parent, None, label, faults))
         if not known and not len(faults):
             faults.add(f"is of another column than {label}", file=path.name)
@@ -92,11 +92,11 @@ def couples_csv(folder: Path, source: Source, faults: Faults) -> tuple[str, int]
     return as_csv(table.header, rows), len(rows)
 
 
-def settled_groups(out: Path) -> dict[str, str]:
+def settled_groups(out: Path, max_shown: int) -> dict[str, str]:
     """Profile id -> group of copies, of the profiles that an earlier run kept; {} where there was none."""
     if not (out / "profiles.csv").exists():
         return {}
-    faults = Faults(out, 20)
+    faults = Faults(out, max_shown)
     table = read_table(out, "profiles", (("profile_id", *OWN_COLUMNS),), faults)
     faults.raise_if_any()
     assert table is not None  # what could not be read has left a fault

@@ -4,23 +4,25 @@ from pathlib import Path
 
 from style_match.data.faults import Faults
 from style_match.labeler.audit import FOLDER as AUDIT
+from style_match.labeler.ledger import FILE_NAME as LEDGER
 from style_match.labeler.photos import find_photos
+from style_match.labeler.written import DRY_RUN, OWN_FILES, is_dry_run
 from style_match.preparation.source import SPLIT_WORDS, Columns, Source, SourcePhoto, check_ids, to_split
 
 REMEDY = "rename one, or take whole paths for ids with ids=path"
-OF_LABELER = ("dry_run.jpg", AUDIT)  # pictures that style_match.label may leave beside its labels.sqlite
+TABLES = ("couples.csv", "couples.parquet", "metadata.jsonl")  # are read as what they are
 
 
 def read_photos(root: Path, ids: str, faults: Faults) -> Source:
     """Every photo below `root`; its id is its file's stem, or its path with `ids="path"`."""
-    photos, notes = _find(root, ids)
+    photos, notes = _find(root, ids, faults)
     check_ids(photos, faults, remedy=REMEDY)
     return Source(root, "tables", tuple(photos), (), tuple(notes))
 
 
 def read_classes(root: Path, columns: Columns, ids: str, faults: Faults) -> Source:
     """CLASS/PHOTO, or SPLIT/CLASS/PHOTO where all folders at the top are called train, val (or validation), test."""
-    found, notes = _find(root, ids)
+    found, notes = _find(root, ids, faults)
     tops = {photo.image.split("/")[0] for photo in found if "/" in photo.image}
     are_splits = bool(tops) and all(top.lower() in SPLIT_WORDS for top in tops)
     header = (columns.to_label, *(["split"] if are_splits else []))
@@ -39,16 +41,23 @@ def read_classes(root: Path, columns: Columns, ids: str, faults: Faults) -> Sour
     return Source(root, "classes", tuple(photos), header, tuple(notes))
 
 
-def _find(root: Path, ids: str) -> tuple[list[SourcePhoto], list[str]]:
+def _find(root: Path, ids: str, faults: Faults) -> tuple[list[SourcePhoto], list[str]]:
     """Photos below `root` by their paths, and what is said about the other files."""
-    own = [root / name for name in OF_LABELER] if (root / "labels.sqlite").exists() else []
-    found = find_photos(root, None, skip=own)
+    own = [root / name for name in TABLES]
+    if (root / LEDGER).is_file():
+        own += [root / name for name in (*OWN_FILES, AUDIT)]
+    if is_dry_run(root / DRY_RUN):
+        own.append(root / DRY_RUN)
+    found = find_photos(root, None, skip=own, max_faults_shown=faults.max_shown)
     photos = []
     for image, path in found.photos.items():
         stem = image.rpartition(".")[0]
         name = stem if ids == "path" else stem.rpartition("/")[2]
         photos.append(SourcePhoto(name, image, image, 0, {}, path=path))
-    notes = [f"{found.num_other} files that are no photos are passed over"] if found.num_other else []
+    notes = []
+    if found.num_other:
+        num = f"{found.num_other} files that are no photos are" if found.num_other > 1 else "1 file that is no photo is"
+        notes.append(f"{num} passed over")
     if found.table is not None:
         notes.append(f"{found.table.path} lies above the source and is not read: give source={found.table.path.parent}")
     return photos, notes

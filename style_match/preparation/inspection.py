@@ -13,6 +13,7 @@ from style_match.data.memo import Memo
 from style_match.errors import UserError
 from style_match.preparation.source import SourcePhoto
 
+MEMO = "prepare.sqlite"  # in the cache: what was seen of each photo's bytes
 _AHEAD = 32  # photos a worker is given at once
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from style_match.data.faults import Faults, nearest
-from style_match.data.metadata import FILE_NAME, read_metadata
+from style_match.data.metadata import FILE_NAME, read_lines
 from style_match.data.profiles import Profiles
 from style_match.data.table import Table
 from style_match.errors import UserError
@@ -15,10 +15,15 @@ from style_match.preparation.source import Source, SourcePhoto
 
 @dataclass(frozen=True)
 class Labelled:
-    """The source with the attributes among its columns, and each photo's metadata (None: there is none)."""
+    """The source with the attributes among its columns, and each photo's metadata (None: there is none).
+
+    Attributes:
+        places: of each photo, attribute -> the line that says it; what its table says is not among them.
+    """
 
     source: Source
     metadata: tuple[dict[str, Any] | None, ...]
+    places: tuple[dict[str, str], ...]
 
 
 def join(source: Source, file: Path | None, attributes: Sequence[str], faults: Faults) -> Labelled:
@@ -30,28 +35,32 @@ def join(source: Source, file: Path | None, attributes: Sequence[str], faults: F
     Raises:
         UserError: `file` is not there, or is called otherwise.
     """
-    said = _read(source, file, faults)
+    lines, said = _read(source, file, faults)
     found = {name for each in said if each for name in each}
     header = tuple(dict.fromkeys([*source.header, *(name for name in attributes if name in found)]))
     photos = []
-    for photo, metadata in zip(source.photos, said, strict=True):
+    places: list[dict[str, str]] = []
+    for photo, line, metadata in zip(source.photos, lines, said, strict=True):
         cells = dict(photo.columns)
+        places.append({})
         for name in attributes:
             value = (metadata or {}).get(name)
             if value is None:
                 continue
             if not isinstance(value, str):
-                faults.add(f"{name} of {photo.image} is {value!r}, not a text", file=FILE_NAME)
+                faults.add(f"{name} of {photo.image} is {value!r}, not a text", file=FILE_NAME, place=f"line {line}")
             elif cells.get(name) and cells[name] != value:
                 what = f"{cells[name]!r} here, but {value!r} in {FILE_NAME}; correct one of them"
                 faults.add(what, file=photo.place, column=name)
-            else:
+            elif not cells.get(name):
                 cells[name] = value
+                places[-1][name] = f"line {line}"
         photos.append(replace(photo, columns=cells))
-    return Labelled(replace(source, photos=tuple(photos), header=header), tuple(said))
+    return Labelled(replace(source, photos=tuple(photos), header=header), tuple(said), tuple(places))
 
 
-def _read(source: Source, file: Path | None, faults: Faults) -> list[dict[str, Any] | None]:
+def _read(source: Source, file: Path | None, faults: Faults) -> tuple[list[int], list[dict[str, Any] | None]]:
+    """(line, object) of each photo's metadata."""
     if file is not None and (not file.is_file() or file.name != FILE_NAME):
         reason = f"is not called {FILE_NAME}; rename it" if file.is_file() else "there is no such file"
         raise UserError(f"metadata={file}: {reason}")
@@ -62,8 +71,9 @@ def _read(source: Source, file: Path | None, faults: Faults) -> list[dict[str, A
     rows = [(row, (name,)) for row, names in enumerate(spellings, start=1) for name in names]
     table = Table(Path(_said(source)), "row", ("image",), tuple(rows))
     nobody = Profiles(table, (), {}, {}, None, (), frozenset())
-    found = read_metadata(folder, nobody, faults)
-    return [next((found[name] for name in names if name in found), None) for names in spellings]
+    found = read_lines(folder, nobody, faults)
+    each = [next((found[name] for name in names if name in found), (0, None)) for names in spellings]
+    return [line for line, _ in each], [said for _, said in each]
 
 
 def _spellings(photo: SourcePhoto, folder: Path) -> list[str]:
@@ -78,17 +88,17 @@ def _said(source: Source) -> str:
     return source.photos[0].file if source.photos and source.photos[0].row else "the source"
 
 
-def check_classes(photos: Sequence[SourcePhoto], allowed: Mapping[str, Sequence[str]], faults: Faults) -> None:
-    """A fault for each value outside the classes of its attribute, with every place that has it."""
-    for attribute, classes in allowed.items():
-        places: dict[str, list[str]] = {}
-        for photo in photos:
+def check_classes(labelled: Labelled, allowed: Mapping[str, Sequence[str]], faults: Faults) -> None:
+    """A fault for each line or row with a value outside the classes of its attribute."""
+    for photo, lines in zip(labelled.source.photos, labelled.places, strict=True):
+        for attribute, classes in allowed.items():
             value = photo.columns.get(attribute, "")
             if value and value not in classes:
-                places.setdefault(value, []).append(photo.place)
-        for value, where in places.items():
-            one_of = f"is none of {', '.join(classes)}{nearest(value, classes)}"
-            faults.add(f"{value!r} {one_of}: {', '.join(where)}", column=attribute)
+                what = f"{value!r} is none of {', '.join(classes)}{nearest(value, classes)}"
+                if attribute in lines:
+                    faults.add(f"{attribute} of {photo.image}: {what}", file=FILE_NAME, place=lines[attribute])
+                else:
+                    faults.add(what, file=photo.place, column=attribute)
 
 
 def check_agreement(photos: Sequence[SourcePhoto], label: str | None, faults: Faults) -> None:

@@ -9,6 +9,7 @@ from style_match.data.profiles import LEFT_OUT
 from style_match.data.records import SPLITS
 from style_match.errors import UserError
 from style_match.preparation import copies
+from style_match.preparation.filters import left_out_by
 from style_match.preparation.inspection import Facts
 from style_match.preparation.source import SourcePhoto
 from style_match.progress import bar
@@ -40,7 +41,7 @@ def judge(
     photos: Sequence[SourcePhoto],
     facts: Sequence[Facts],
     *,
-    leave_out: Mapping[str, Any],
+    leave_out: Mapping[str, Sequence[str]],
     min_side_px: int | None,
     label: str | None,
     duplicates: Mapping[str, Any],
@@ -50,7 +51,7 @@ def judge(
     """A reason for each photo that is left out.
 
     Args:
-        leave_out: attribute -> values; `unlabelled` -> whether photos without a label may be left out.
+        leave_out: attribute -> values.
         duplicates: the node of the config.
         settled: see `copies.group`.
         show: whether progress may be shown.
@@ -60,10 +61,9 @@ def judge(
         pairs = copies.find_pairs(facts, duplicates, advance)
     groups, bridges = copies.group(owners, pairs, settled)
     twin = {later: first for first, later in _twins(photos, facts)}
-    values = {name: wanted for name, wanted in leave_out.items() if name != "unlabelled"}
     verdicts = Verdicts([""] * len(photos), [""] * len(photos), groups, pairs)
     for place, (photo, its) in enumerate(zip(photos, facts, strict=True)):
-        low = [name for name, wanted in values.items() if photo.columns.get(name) in wanted and photo.columns.get(name)]
+        unwanted = left_out_by(photo.columns, leave_out)
         kind, reason = "", ""
         if given := photo.columns.get(LEFT_OUT):
             kind, reason = "left out by the source", given
@@ -73,8 +73,8 @@ def judge(
             kind, reason = TWICE, f"the same bytes as {photos[twin[place]].image} of the same profile"
         elif min_side_px is not None and min(its.width, its.height) < min_side_px:
             kind, reason = "too small", f"{its.width} x {its.height} pixels, a side below min_side_px={min_side_px}"
-        elif low:
-            kind = reason = f"{low[0]} is {photo.columns[low[0]]}"
+        elif unwanted:
+            kind = reason = unwanted
         elif label is not None and not photo.columns.get(label):
             kind, reason = f"no {label}", f"no {label} in the table or in metadata.jsonl"
         elif place in bridges:

@@ -6,17 +6,19 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from style_match.data.fingerprint import Fingerprints
 from style_match.errors import UserError
 from style_match.files import remove_unfinished, write_whole
+from style_match.lock import hold
 from style_match.preparation.inspection import Facts
 from style_match.preparation.source import SourcePhoto
 
 DONE, UNFINISHED, PHOTOS = "prepared.json", "prepared.partial.json", "photos"
+TABLES = ("profiles.csv", "couples.csv", "metadata.jsonl", "classes.json", "rejected.csv")
 REMEDY = "Free some space, or choose another out; the same command goes on where it stopped."
 
 
@@ -46,44 +48,51 @@ class OutFolder:
     def is_update(self) -> bool:
         return (self.path / DONE).exists()
 
-    def refuse_other(self, identity: Mapping[str, Any]) -> None:
-        """Raises UserError where it was prepared from another source, or with other options."""
+    def is_begun_otherwise(self, identity: Mapping[str, Any]) -> bool:
+        """Whether it was begun, and never finished, with other options: then it is begun anew.
+
+        Raises:
+            UserError: it was prepared, or begun, from another source, or was prepared with other options.
+        """
+        begun = False
         for name in (DONE, UNFINISHED):
             try:
                 was = json.loads((self.path / name).read_text(encoding="utf-8"))["identity"]
+                differing = [
+                    f"{key} was {_written(was.get(key))}, now {_written(identity.get(key))}"
+                    for key in sorted({*was, *identity})
+                    if was.get(key) != identity.get(key)
+                ]
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise UserError(
                     f"{self.path / name} cannot be read ({error}); restore it or give another out"
                 ) from None
-            differing = [
-                f"{key} was {_written(was.get(key))}, now {_written(identity.get(key))}"
-                for key in sorted({*was, *identity})
-                if was.get(key) != identity.get(key)
-            ]
-            if differing:
+            if differing and (self.is_update or was.get("source") != identity.get("source")):
                 raise UserError(
                     f"out={self.path}: was prepared otherwise: {'; '.join(differing)}. Give another out, or the same "
                     "words as then to bring it up to date."
                 )
+            begun = bool(differing)
+        return begun
+
+    def clear(self) -> None:
+        """Removes the tables and splits of a preparation that was never finished; its photos are gone over later."""
+        for path in [self.path / name for name in TABLES] + [*(self.path / "splits").glob("*.csv")]:
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """While inside, no other process writes it; the operating system lets go of a killed one's lock."""
-        import fcntl
-
-        with ExitStack() as stack:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(open(self.path / ".lock", "a"))
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"out={self.path}: another process is writing it; wait for it") from None
-            except OSError as error:
-                raise UserError(
-                    f"out={self.path}: cannot be written ({error.strerror}); give another folder"
-                ) from error
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = hold(self.path / ".lock")
+        except OSError as error:
+            raise UserError(f"out={self.path}: cannot be written ({error.strerror}); give another folder") from error
+        if lock is None:
+            raise UserError(f"out={self.path}: another process is writing it; wait for it")
+        with lock:
             for folder in (self.path, self.path / PHOTOS):
                 remove_unfinished(folder)  # of a killed process
             yield

@@ -43,7 +43,7 @@ def page(prepared: Prepared, options: Mapping[str, Any]) -> str:
         groups=shown,
         num_groups=len(groups),
         thumbnails=thumbnails(source.photos, shown, options["thumbnail_px"]) if options["thumbnails"] else {},
-        notes=(*source.notes, *prepared.split.notes),
+        notes=(*source.notes, *prepared.notes, *prepared.split.notes),
         splits=split_rows(prepared),
         split_file=prepared.split.path.name,
     )

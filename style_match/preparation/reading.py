@@ -43,11 +43,11 @@ def read(cfg: DictConfig, root: Path) -> tuple[str, labels.Labelled, str]:
     if task == "couple" and table is None:
         raise UserError(f"task=couple: {base} has no couples.csv; give couples=FILE, or task=style")
     metadata = Path(cfg.metadata).expanduser().absolute() if cfg.metadata else None
-    attributes = list(dict.fromkeys([cfg.label, *cfg.attributes]))
+    attributes = list(dict.fromkeys([cfg.label, *cfg.attributes, *cfg.leave_out]))
     labelled = labels.join(source, metadata, attributes, faults)
     photos = labelled.source.photos
     allowed = {name: classes for name in attributes if (classes := classes_of(cfg, name))}
-    labels.check_classes(photos, allowed, faults)
+    labels.check_classes(labelled, allowed, faults)
     if task == "style":
         labels.check_writing(photos, cfg.label, faults)
     text = ""

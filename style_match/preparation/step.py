@@ -20,7 +20,9 @@ from style_match.data.synthetic import is_synthetic
 from style_match.drawing import cache_root
 from style_match.errors import UserError
 from style_match.preparation import dataset, labels
-from style_match.preparation.inspection import Facts, Inspector
+from style_match.preparation.filters import attributes_of, check_filters
+from style_match.preparation.forgotten import without_forgotten
+from style_match.preparation.inspection import MEMO, Facts, Inspector
 from style_match.preparation.leaving import TWICE, Verdicts, judge, refuse_empty_classes
 from style_match.preparation.names import file_stems
 from style_match.preparation.out import PHOTOS, OutFolder
@@ -44,6 +46,7 @@ class Prepared:
     images: Sequence[str]
     record: dict[str, Any]
     changed: bool
+    notes: Sequence[str]
 
 
 def prepare(cfg: DictConfig) -> Prepared:
@@ -55,28 +58,36 @@ def prepare(cfg: DictConfig) -> Prepared:
     root, path = Path(cfg.source).expanduser().absolute(), Path(cfg.out).expanduser().absolute()
     out = OutFolder(path, root)
     task, labelled, couples = read(cfg, root)
+    faults = Faults(path, cfg.max_faults_shown)
+    labelled, couples, num_forgotten = without_forgotten(path, labelled, couples, faults)
     source = labelled.source
+    notes = check_filters(cfg, labelled)
+    if num_forgotten:
+        were = "profile of the source was" if num_forgotten == 1 else "profiles of the source were"
+        notes.append(f"{num_forgotten} {were} forgotten here and {'is' if num_forgotten == 1 else 'are'} left out")
     for note in source.notes:
         progress.say(note)
     label = cfg.label if task == "style" else None
     identity = _identity(cfg, root, source.kind, task)
-    out.refuse_other(identity)
+    anew = out.is_begun_otherwise(identity)
     fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
     facts = _look(cfg, source, fingerprints)
     verdicts = judge(
         source.photos,
         facts,
-        leave_out=cfg.leave_out,
+        leave_out=attributes_of(cfg),
         min_side_px=cfg.min_side_px,
         label=label,
         duplicates=cfg.duplicates,
-        settled=dataset.settled_groups(path),
+        settled={} if anew else dataset.settled_groups(path, cfg.max_faults_shown),
         show=cfg.progress,
     )
     _refuse(cfg, source, facts, verdicts, label)
     names = zip(file_stems([photo.profile_id for photo in source.photos]), facts, strict=True)
     images = [f"{PHOTOS}/{stem}{each.suffix}" for stem, each in names]
     with out.alone():
+        if anew:
+            out.clear()
         before = out.digest()
         was_complete = out.is_update
         out.begin(identity)
@@ -89,7 +100,7 @@ def prepare(cfg: DictConfig) -> Prepared:
             given = classes_of(cfg, label) or {
                 photo.columns[label] for photo in source.photos if photo.columns.get(label)
             }
-            text, classes = dataset.classes_json(path / "classes.json", label, sorted(given))
+            text, classes = dataset.classes_json(path / "classes.json", label, sorted(given), cfg.max_faults_shown)
             out.write("classes.json", text)
         out.write_or_remove("metadata.jsonl", dataset.metadata_jsonl(images, labelled.metadata))
         out.write_or_remove("couples.csv", couples)
@@ -100,10 +111,12 @@ def prepare(cfg: DictConfig) -> Prepared:
         folder = replace(folder, photo_sha256={photo.image: hashes[photo.image] for photo in folder.photos})
         split = make_split(folder, seed=cfg.split.seed, fractions=tuple(cfg.split.fractions))
         write_rejected(folder, path / "rejected.csv", more=split.excluded)
-        counts = _counts(source, verdicts, folder, split, label)
+        counts = {**_counts(source, verdicts, folder, split, label), "forgotten": num_forgotten}
         record = {
             "identity": identity,
-            "synthetic": is_synthetic(root),
+            "synthetic": any(
+                map(is_synthetic, (root, *([Path(cfg.metadata).expanduser().parent] if cfg.metadata else [])))
+            ),
             "counts": counts,
             "classes": classes,
             "data": folder.fingerprint(fingerprints),
@@ -112,7 +125,7 @@ def prepare(cfg: DictConfig) -> Prepared:
         out.finish(record)
         changed = bool(written or removed) or not was_complete or out.digest() != before
     fingerprints.close()
-    return Prepared(folder, split, source, facts, verdicts, images, record, changed)
+    return Prepared(folder, split, source, facts, verdicts, images, record, changed, notes)
 
 
 def _identity(cfg: DictConfig, root: Path, kind: str, task: str) -> dict[str, Any]:
@@ -127,7 +140,7 @@ def _identity(cfg: DictConfig, root: Path, kind: str, task: str) -> dict[str, An
 def _look(cfg: DictConfig, source: Source, fingerprints: Fingerprints) -> list[Facts]:
     """Facts of every photo; those that cannot be decoded stop the run unless they may be left out."""
     inspector = Inspector(
-        cache_root() / "prepare.sqlite",
+        cache_root() / MEMO,
         fingerprints,
         hash_size=cfg.duplicates.hash_size,
         max_source_pixels=cfg.max_source_pixels,
@@ -172,12 +185,6 @@ def _refuse(cfg: DictConfig, source: Source, facts: Sequence[Facts], verdicts: V
         raise UserError(f"source={cfg.source}: every photo is left out ({why}); see leave_out and min_side_px")
     if label:
         refuse_empty_classes(source.photos, verdicts, label)
-    for name, wanted in cfg.leave_out.items():
-        values = {photo.columns.get(name, "") for photo in source.photos} if name != "unlabelled" else set()
-        for value in wanted if values else ():
-            meant = [each for each in values if each.casefold() == value.casefold() and each != value]
-            if meant and value not in values:
-                raise UserError(f"leave_out.{name}={value}: it is written {meant[0]}")
 
 
 def _counts(

@@ -21,7 +21,7 @@ def summary(prepared: Prepared) -> str:
     width = max(len(name) for name, _ in rows)
     lines += [f"{name:<{width}}  {count:>9,}" for name, count in rows]
     lines.append(f"{'train / val / test':<{width}}  {' / '.join(str(n) for n in counts['split'].values()):>9}")
-    lines += ["", *(f"note: {note}" for note in prepared.split.notes)]
+    lines += ["", *(f"note: {note}" for note in (*prepared.notes, *prepared.split.notes))]
     if not prepared.changed:
         lines.append("Nothing changed: it was up to date.")
     lines += [str(root / name) for name in ("profiles.csv", "rejected.csv", "prepared.html")]

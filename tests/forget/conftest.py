@@ -111,12 +111,10 @@ def _dataset(root: Path) -> None:
     ]
     rejected += [["couple", "woman-0 + gent-9", "couples.csv", 9, "x"], ["profile", "gent-40", "p", 7, "no woman-00"]]
     _write(root / "rejected.csv", rejected)
-    _write(
-        root / "failed.csv", [["image", "status"], ["images/woman-0.png", "refused"], ["images/gent-2.png", "error"]]
-    )
+    failed = [["images/woman-0.png", "refused", "no", 1], ["images/gent-2.png", "error", "no", 2]]
+    _write(root / "failed.csv", [["image", "status", "detail", "attempts"], *failed])
     (root / "prepared.html").write_text('<img src="data:image/jpeg;base64,AAAA">', encoding="utf-8")
     (root / "prepared.json").write_text('{"identity": {"source": "/somewhere"}}', encoding="utf-8")
-    (root / "dry_run.jpg").write_bytes(b"the photo of anybody, encoded again")
     (root / "backup").mkdir()
     shutil.copy(root / "images/woman-0.png", root / "backup/IMG_1.png")
 

@@ -1,11 +1,11 @@
 """After the command nothing of the person is left, nothing of anybody else is changed, and the list is right."""
 
-import csv
 import hashlib
 import json
 import sqlite3
 from pathlib import Path
 
+import pyarrow
 import pyarrow.csv
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_nothing_of_her_is_left(world: World, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     for line in ("couples.csv: 2 rows", "profiles.csv: 2 rows", "metadata.jsonl: 2 lines", "rejected.csv: 2 rows"):
         assert f"  {line}\n" in said
-    for line in ("failed.csv: 1 rows", "photos: 3 files", "prepared.html: 1 files", "dry_run.jpg: 1 files"):
+    for line in ("failed.csv: 1 rows", "photos: 3 files", "prepared.html: 1 files"):
         assert f"  {line}\n" in said
     assert f"{world.cache / 'features'}: 3 rows of features" in said
     assert "note: profile woman-0-later goes with woman-0" in said
@@ -186,19 +186,13 @@ def test_an_unknown_profile(world: World) -> None:
         UserError, match=r"profile=womann-3: no such profile in the profiles of .*; the nearest are woman-3"
     ):
         world.forget("womann-3")
-    with pytest.raises(UserError, match=r"profile=1.5: write an id that reads as a number or a word of YAML in quotes"):
+    with pytest.raises(UserError, match=r"profile=1.5: is no id. In a YAML, write an id in quotes"):
         world.forget(1.5)
+    with pytest.raises(UserError, match=r"profile=12: is no id"):  # a YAML's 1_2, too
+        world.forget(12)
     with pytest.raises(UserError, match=r"runs=nowhere: there is no such folder"):
         world.forget(runs="nowhere")
     assert world.state(but=("fingerprints.sqlite",)) == before
-
-
-def test_a_number_as_id(world: World) -> None:
-    for path in (world.root / "profiles.csv", world.root / "couples.csv"):
-        path.write_text(path.read_text().replace("gent-11", "411"))
-    world.forget(411)
-    with open(world.root / "profiles.csv", newline="") as file:
-        assert "411" not in {row["profile_id"] for row in csv.DictReader(file)}
 
 
 def test_parquet_tables(world: World) -> None:
@@ -255,3 +249,21 @@ def test_a_table_that_cannot_be_read_is_told_before_anything_is_removed(world: W
     with pytest.raises(UserError, match=f"{name}.*line"):
         world.forget()
     assert world.state(but=("fingerprints.sqlite",)) == before
+
+
+def test_recommendations_that_show_her(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of other steps below the roots; a list without her stays unnamed."""
+    for name, who in (("recommend", "woman-0"), ("search", "woman-0-later"), ("others", "woman-00")):
+        folder = world.runs / name
+        folder.mkdir()
+        (folder / "recommendations.html").write_text(f"<td>{who}</td>", encoding="utf-8")
+        (folder / "recommendations.json").write_text(json.dumps({"query": who}), encoding="utf-8")
+        parquet.write_table(pyarrow.table({"recommended": [who]}), folder / "recommendations.parquet")
+    world.forget(dry_run=True)
+    said = capsys.readouterr().out
+    hers = [path for path in sorted(world.runs.rglob("recommendations.*")) if path.parent.name != "others"]
+    assert len(hers) == 6
+    for path in world.runs.rglob("recommendations.*"):
+        assert (f"{path}: holds the person; runs_too=true removes it" in said) == (path in hers)
+    world.forget(runs_too=True)
+    assert {path.parent.name for path in world.runs.rglob("recommendations.*")} == {"others"}

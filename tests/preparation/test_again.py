@@ -169,3 +169,26 @@ def test_metadata_and_couples_that_are_gone_from_the_source_are_gone(source, run
     assert "metadata.jsonl" in files_of(run(source).folder.root)
     (source / "metadata.jsonl").unlink()
     assert "metadata.jsonl" not in files_of(run(source).folder.root)
+
+
+def test_what_was_begun_and_never_finished_is_begun_anew_with_other_options(source, run):
+    rows = read_rows(source)[:6]
+    write_table(source / "profiles.csv", HEADER, [list(row.values()) for row in rows])
+    with pytest.raises(UserError, match=r"change split.fractions"):
+        run(source)
+    assert (source.parent / "out/prepared.partial.json").exists()
+    words = ["split.fractions=[0.34,0.33,0.33]", "min_side_px=10"]
+    assert files_of(run(source, *words).folder.root) == files_of(run(source, *words, out="whole").folder.root)
+    with pytest.raises(UserError, match="min_side_px was 10, now null"):
+        run(source, words[0])
+
+
+def test_what_was_begun_from_another_source_is_refused(source, run, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        stop_at(patch, 6, Killed())
+        run(source)
+    before = files_of(source.parent / "out")
+    source.rename(source.parent / "moved")
+    with pytest.raises(UserError, match=r"was prepared otherwise: source was"):
+        run(source.parent / "moved")
+    assert files_of(source.parent / "out") == before

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from style_match.data.synthetic import NOTE
 from style_match.errors import UserError
+from style_match.labeler.ledger import Ledger
+from style_match.labeler.written import write_dry_run
 
 from .sources import CLASSES, files_of, jpeg, photo, read_rows, write
 
@@ -51,8 +54,10 @@ def test_metadata_may_lie_elsewhere(photos, run, tmp_path: Path):
 
 
 def test_pictures_of_the_labeler_are_no_profiles(photos, run):
-    for name in ("labels.sqlite", "failed.csv", "dry_run.jpg", "audit/confusion.png"):
-        write(photos / name, jpeg(photo(50)) if name.endswith(("jpg", "png")) else b"")
+    write(photos / "failed.csv", b"")
+    write(photos / "audit/confusion.png", jpeg(photo(50)))
+    with Ledger(photos) as ledger:
+        write_dry_run(photos, ledger, jpeg(photo(51)))
     assert run(photos).record["counts"]["photos"] == 12
 
 
@@ -61,8 +66,42 @@ def test_every_fault_of_the_metadata_is_named(photos, run):
     write(photos / "metadata.jsonl", bad)
     with pytest.raises(UserError) as error:
         run(photos, "schema=style")
-    for part in ("line 2", "line 3", "broken JSON", "line 4", "'77.jpg'", "'Strete' is none of", "2.jpg, 3.jpg, 4.jpg"):
+    for part in ("line 2", "line 3", "broken JSON", "line 4", "'77.jpg'"):
         assert part in str(error.value)
+
+
+def test_each_line_outside_the_classes_is_named(photos, run):
+    said = lines(range(6), fashion_style="Strete") + lines(range(6, 12), fashion_style="Street_Hip", caption=3)
+    write(photos / "metadata.jsonl", said.replace('"High"', "7", 1))
+    with pytest.raises(UserError) as error:
+        run(photos, "schema=style", "max_faults_shown=5")
+    title, *faults = str(error.value).splitlines()
+    assert title.startswith("7 faults") and faults[-1] == "  ... and 2 more"
+    assert faults[0].startswith("  metadata.jsonl, line 1: visual_quality of 0.jpg is 7, not a text")
+    for number, fault in enumerate(faults[1:-1], start=1):
+        where = f"  metadata.jsonl, line {number}: fashion_style of {number - 1}.jpg: 'Strete' is none of "
+        assert fault.startswith(where) and "(did you mean 'Street_Hip'?)" in fault
+
+
+def test_a_table_outside_the_classes_is_named_row_by_row(source, run):
+    with pytest.raises(UserError) as error:
+        run(source, "classes=[Chic,Artsy]")
+    assert "profiles.csv, line 3, column fashion_style: 'Street' is none of Chic, Artsy" in str(error.value)
+    assert str(error.value).startswith("6 faults")
+
+
+def test_files_that_are_read_or_the_labelers_are_not_passed_over(photos, run):
+    for name in ("labels.sqlite", "failed.csv", "couples.txt"):
+        write(photos / name, b"")
+    assert run(photos).source.notes == ("1 file that is no photo is passed over",)
+    write(photos / "notes.txt", b"")
+    assert run(photos).source.notes == ("2 files that are no photos are passed over",)
+
+
+def test_a_labeler_that_says_its_photos_are_drawn_is_believed(photos, run):
+    with Ledger(photos) as ledger:
+        ledger.note(NOTE, "true")
+    assert run(photos).record["synthetic"] is True
 
 
 def test_a_table_that_says_otherwise_is_named(source, run):

@@ -33,7 +33,9 @@ def test_low_quality_is_left_out_with_its_reason_and_kept_on_request(source, run
     out = run(source).folder.root
     assert [row["profile_id"] for row in read_rows(out) if row["left_out"] == "visual_quality is Low"] == ["p3"]
     assert "photos/p3.jpg" in files_of(out)
-    assert any(row["id"] == "photos/p3.jpg" and row["kind"] == "photo" for row in read_rows(out, "rejected.csv"))
+    assert [(row["id"], row["reason"]) for row in read_rows(out, "rejected.csv")] == [
+        ("p3", "photos/p3.jpg: visual_quality is Low")
+    ]
     kept = run(source, "leave_out.visual_quality=[]", out="kept").folder
     assert "p3" in kept.profile_ids
 
