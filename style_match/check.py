@@ -13,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from style_match import for_couples
 from style_match.errors import UserError
 from style_match.options import find, nearest
-from style_match.values import ANYTHING, FLAG, LIST, RULES, TEXT, Rule, number, whole
+from style_match.rules import RULES
+from style_match.values import ANYTHING, FLAG, LIST, TEXT, Rule, number, whole
 
 
 def check(config: DictConfig, base: DictConfig | None = None, *, step: str = "train") -> None:
@@ -117,8 +118,19 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
         yield f"split.fold={fold}: there are split.folds={folds}; write one from 0 to {folds - 1}."
     if get("report.bands") is not None and get("report.by") is None:
         yield "report.bands: of which column? Write report.by=COLUMN too."
+    if get("card.bands") is not None and get("card.by") is None:
+        yield "card.bands: of which column? Write card.by=COLUMN too."
     if get("exposure_cap") is not None and get("query") != "all":
         yield f"exposure_cap={get('exposure_cap')} is over all users: write query=all too, or leave it out."
+    everybody = [name for name in ("side", "metadata") if get(name) is not None] if get("query") == "all" else []
+    for name in everybody:
+        yield f"{name}={get(name)} is of one photo, and query=all asks for every profile: leave {name} out."
+    index = str(get("index._target_") or "")
+    compares_all = "mode=mutual" if get("mode") == "mutual" else None
+    if get("query") == "all" and get("exposure_cap") is not None:
+        compares_all = compares_all or f"exposure_cap={get('exposure_cap')}"
+    if compares_all and index and not index.endswith(".Exact"):
+        yield f"{compares_all} compares everybody with everybody, without an index: leave index out."
     if step == "train" and get("ckpt_path") not in (None, "last"):
         yield f"ckpt_path={get('ckpt_path')}: training goes on from a run's last one: write run=FOLDER ckpt_path=last."
     if get("ckpt_path") == "last" and not get("run"):

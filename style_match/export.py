@@ -11,7 +11,7 @@ def run(cfg: DictConfig) -> None:
     """Write the matcher folder of the run that `run=` names; `cfg` is that run's config.
 
     Raises:
-        UserError: the run is not finished or not whole, or `out` holds something else.
+        UserError: the run is not finished or not whole, its data was changed, or `out` holds something else.
     """
     from style_match.matcher.exporting import finished_run
     from style_match.matcher.writing import refuse_other_content, write_matcher
@@ -23,12 +23,13 @@ def run(cfg: DictConfig) -> None:
     # what imports torch and Lightning, several seconds
     import json
 
-    from style_match.matcher.card import card
+    from style_match.matcher.card import by_group, card
     from style_match.matcher.exporting import content
     from style_match.matcher.folder import ABOUT, CARD
 
+    figures = by_group(found, cfg.card)  # before the text head is fitted: mistakes in card.by and card.bands
     about, files = content(found)
-    files[CARD] = card(found, about, cfg.card).encode()
+    files[CARD] = card(found, about, cfg.card, figures).encode()
     files[ABOUT] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
     write_matcher(out, files)
     for name in ("", CARD):

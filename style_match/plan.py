@@ -1,5 +1,6 @@
 """What a command line will run: one run, or the cells of a sweep, composed and checked before the first one starts."""
 
+import re
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -24,6 +25,11 @@ PATHS |= {"hydra.run.dir", "hydra.sweep.dir", "sweep", "out", "model", "runs"}
 PATHS |= {"images", "profiles", "labeler.file", "labeler.folder", "labeler.audit"}
 # options that hold a text for this program, whatever signs Hydra's grammar has for something else
 TEXTS = {"query", "where"}
+# options that hold a text or a list of them; no word of YAML is meant, so that an id 1_2, true or null is that id
+LISTS = {"profile"}
+_ITEM = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|[^,]+')
+_BEFORE_QUOTE = re.compile(r'(\\*)"')
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 class Plan:
@@ -78,6 +84,11 @@ class Plan:
         if swept and self.words.step == "report":
             remedy = "name the one folder that holds all runs; several tables are table=[table1,table3]."
             raise UserError(f"{' '.join(swept)}: one report takes one value of each: {remedy}")
+        makes_runs = self.config.hydra.run.dir != "."
+        if not makes_runs and (swept or self.is_sweep):
+            raise UserError(
+                f"{self.words.step} makes no runs to sweep over: give one command for each value, without -m."
+            )
         if swept:
             raise UserError(f"{' '.join(swept)}: several values are a sweep: add -m, or write one value.")
 
@@ -181,8 +192,10 @@ def folds_without_fold(overrides: Iterable[Override]) -> int | None:
 def path_as_value(line: str) -> str:
     """An override whose value is a path that Hydra's grammar cannot read, or a text, with the quotes that it needs."""
     key, equals, path = line.partition("=")
-    if equals and key in TEXTS:
-        return line if path in ("", "null") or _is_quoted(line) else f"{key}={quoted(path)}"
+    if equals and key.lstrip("+") in LISTS:
+        return f"{key}={_as_texts(path)}"
+    if equals and key.lstrip("+") in TEXTS:
+        return line if path in ("", "null") else f"{key}={_as_text(path)}"
     if equals and key in PATHS:
         try:
             if not OverridesParser.create().parse_override(line).is_sweep_override() or not Path(path).exists():
@@ -191,6 +204,20 @@ def path_as_value(line: str) -> str:
             pass
         return f"{key}={quoted(path)}"
     return line
+
+
+def _as_texts(value: str) -> str:
+    """A value, or the items of a list in brackets, each in the quotes that keep it a text."""
+    if value.startswith("[") and value.endswith("]"):
+        items = (item.strip() for item in _ITEM.findall(value[1:-1]))
+        return f"[{','.join(_as_texts(item) for item in items if item)}]"
+    return _as_text(value)
+
+
+def _as_text(value: str) -> str:
+    """A value in quotes, in which ${ is no interpolation but two signs like any other."""
+    value = value if _is_quoted(f"text={value}") else quoted(value)
+    return _INTERPOLATION.sub(lambda found: 2 * found[1] + r"\${", value)
 
 
 def _is_quoted(line: str) -> bool:
@@ -203,8 +230,8 @@ def _is_quoted(line: str) -> bool:
 
 def quoted(value: str) -> str:
     """A value as Hydra's grammar reads it back, whatever signs are in it."""
-    behind = len(value) - len(value.rstrip("\\"))  # a backslash before the closing quote would hide it
-    return '"' + value.replace('"', '\\"') + "\\" * behind + '"'
+    behind = len(value) - len(value.rstrip("\\"))  # a backslash before a quote would hide it
+    return '"' + _BEFORE_QUOTE.sub(r'\1\1\\"', value) + "\\" * behind + '"'
 
 
 def lines(overrides: Iterable[Override]) -> list[str]:

@@ -67,7 +67,7 @@ def metadata_text(metadata: Mapping[str, Any], *, leave_out: Collection[str]) ->
             lines.append(f"{' '.join(str(key).split())}: {text}")
     if not lines:
         raise UserError("the metadata has no attribute to render; use prompt=image, or label the photo")
-    _refuse_control_tokens("\n".join(lines), "the metadata")
+    refuse_control_tokens("\n".join(lines), "the metadata")
     return "\n".join(lines)
 
 
@@ -139,7 +139,7 @@ def _class_pattern(name: str) -> re.Pattern[str]:
 
 def _check_options(wants_metadata: bool, system: str | None, instruction: str, template: str) -> None:
     for option, text in (("system", system or ""), ("instruction", instruction), ("template", template)):
-        _refuse_control_tokens(text, f"prompt.{option}")
+        refuse_control_tokens(text, f"prompt.{option}")
     allowed = {"instruction", "metadata"} if wants_metadata else {"instruction"}
     found = set(_PLACEHOLDER.findall(template))
     unknown = sorted(found - allowed)
@@ -153,7 +153,8 @@ def _check_options(wants_metadata: bool, system: str | None, instruction: str, t
         raise UserError("prompt.template lacks {metadata}, so the metadata would not reach the model.")
 
 
-def _refuse_control_tokens(text: str, where: str) -> None:
+def refuse_control_tokens(text: str, where: str) -> None:
+    """UserError where a control token stands in a text, which `where` names."""
     found = _CONTROL_TOKEN.search(text)
     if found:
         raise UserError(f"{where} contains the control token {found[0]}, which would end or alter the prompt")

@@ -27,12 +27,17 @@ def refuse_other_split(folder: RunFolder, scorer: Scorer) -> None:
     Raises:
         UserError: they are others.
     """
-    file = folder.file(FILE)
-    if file.is_file() and file.read_text(encoding="utf-8") != _lines(scorer):
+    if is_other_split(folder.path, scorer):
         raise UserError(
             f"{scorer.split.path} no longer divides the data as it did when the run {folder.path} began: restore it, "
             "or start a new run."
         )
+
+
+def is_other_split(run: Path, scorer: Scorer) -> bool:
+    """Whether the train and val splits are others than the run's seen.txt tells; False where it has none."""
+    file = run / FILE
+    return file.is_file() and file.read_text(encoding="utf-8") != _lines(scorer)
 
 
 def refuse_seen(run: Path, scorer: Scorer) -> None:

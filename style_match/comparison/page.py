@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from style_match.comparison.runs import LeftOut, Run
 from style_match.comparison.table import ResultTable
 from style_match.errors import UserError
 from style_match.evaluation.table import heading
+from style_match.thumbnail import as_uri, thumbnail
 
 
 def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], *, left_out: Sequence[LeftOut]) -> str:
@@ -155,18 +154,12 @@ def column_of(run: Run, column: str) -> dict[str, str]:
 
 def thumbnails(run: Run, profile_ids: Iterable[str], side_px: int) -> dict[str, str]:
     """Small pictures of profiles as data URIs, without any metadata of the files."""
-    from PIL import ImageOps
-
-    from style_match.data.image import decode
-
     folder, made = _dataset(run), {}
     for profile_id in sorted(profile_ids):
         if profile_id not in folder.columns:
             raise UserError(f"{folder.profiles_file} has no profile {profile_id}, which {run.folder} was tested on.")
-        picture = decode(folder.photos_of(profile_id)[0].path, max_source_pixels=run.config.data.max_source_pixels)
-        content = io.BytesIO()
-        ImageOps.contain(picture, (side_px, side_px)).save(content, "JPEG", quality=80)
-        made[profile_id] = "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+        photo, bound = folder.photos_of(profile_id)[0].path, run.config.data.max_source_pixels
+        made[profile_id] = as_uri(thumbnail(photo, side_px, max_source_pixels=bound))
     return made
 
 

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from style_match.matcher.exporting import FinishedRun
 
 
-def card(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def card(
+    run: FinishedRun,
+    about: Mapping[str, Any],
+    options: Mapping[str, Any],
+    figures: tuple[str | None, list[Group]],
+) -> str:
     """README.md of a matcher folder.
 
     Args:
         about: its matcher.json.
         options: the node `card` of conf/export.yaml.
-
-    Raises:
-        UserError: `card.by` is no column of the run's profiles.
+        figures: of `by_group`.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -36,7 +39,7 @@ def card(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, Any])
         lstrip_blocks=True,
         keep_trailing_newline=True,
     ).get_template("card.md.jinja")
-    column, groups = by_group(run, options)
+    column, groups = figures
     return template.render(
         header=_header(run, about, options),
         about=about,
@@ -47,6 +50,8 @@ def card(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, Any])
         heading=heading,
         percent=lambda value: f"{100 * value:.1f}",
         bounds=_bounds,
+        confidence=_confidence(run),
+        confidence_of_groups=f"{100 * options['confidence']:g}",
         column=column,
         groups=groups,
         min_group=options["min_group"],
@@ -59,7 +64,11 @@ def card(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, Any])
 
 
 def by_group(run: FinishedRun, options: Mapping[str, Any]) -> tuple[str | None, list[Group]]:
-    """The column and its groups of asking profiles with their metrics: `by`, else gender where that is known."""
+    """The column and its groups of asking profiles with their metrics: `by`, else gender where that is known.
+
+    Raises:
+        UserError: `card.by` is no column of the run's profiles, or `card.bands` do not fit it.
+    """
     from style_match.comparison.groups import group_rows
     from style_match.comparison.runs import Run
 
@@ -143,6 +152,12 @@ def _bounds(cell: Mapping[str, Any]) -> str:
     """The interval of a cell of metrics.json in percent; nothing where it is exact."""
     ends = next(iter(_intervals(cell).values()), None)
     return "" if ends is None or ends[0] == ends[1] else f" ({100 * ends[0]:.1f}-{100 * ends[1]:.1f})"
+
+
+def _confidence(run: FinishedRun) -> str:
+    """Of the intervals in metrics.json, in percent: 95 of `ci95`."""
+    cell = run.metrics[run.model][_names(run)[0]]
+    return next(name for name in cell if name.startswith("ci")).removeprefix("ci")
 
 
 def _plain(text: str) -> str:

@@ -2,20 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from style_match import __version__
+from style_match import __version__, progress
 from style_match.backbone.checkpoint import resolve_dtype
 from style_match.data.fingerprint import Fingerprints
-from style_match.data.folder import DatasetFolder, read_folder
+from style_match.data.folder import DatasetFolder
 from style_match.drawing import cache_root, draw_demo
 from style_match.errors import UserError
 from style_match.features.identity import HUB_ID, PACKAGE, Checkpoint, resolve_checkpoint
+from style_match.inputs import Inputs
 from style_match.matcher.checkpoint import hashes_of
 from style_match.matcher.folder import FORMAT, HEAD, SEEN, TEXT, digest
 
@@ -26,13 +27,17 @@ PROVENANCE = ("code", "git", "versions", "seeds", "device", "selected")
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run folder that has all its files; `dataset` is the folder it was trained or scored on."""
+    """A run folder that has all its files; `inputs` read the very data that it was trained or scored on."""
 
     folder: Path
     config: DictConfig
     provenance: dict[str, Any]
     metrics: dict[str, Any]
-    dataset: DatasetFolder
+    inputs: Inputs
+
+    @property
+    def dataset(self) -> DatasetFolder:
+        return self.inputs.folder
 
     @property
     def model(self) -> str:
@@ -50,7 +55,7 @@ def finished_run(config: DictConfig) -> FinishedRun:
     """The run that `config.run` names, checked without torch.
 
     Raises:
-        UserError: it is not finished, of another one's head, or its dataset folder is gone.
+        UserError: it is not finished, damaged, of another one's head, or its dataset folder is gone or was changed.
     """
     folder = Path(config.run).expanduser()
     if not (folder / "metrics.json").is_file() or not (folder / "provenance.json").is_file():
@@ -58,45 +63,77 @@ def finished_run(config: DictConfig) -> FinishedRun:
             f"run={folder} is not finished: it has no metrics.json. Go on with it by "
             f"`python -m style_match.train run={folder} ckpt_path=last`."
         )
-    metrics, provenance = (
-        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("metrics", "provenance")
-    )
+    metrics = _read_json(folder / "metrics.json", ("frozen",))
+    provenance = _read_json(folder / "provenance.json", ("data", "features", "backbone", "synthetic", "device"))
     if "trained" in metrics and not (folder / "checkpoints" / "best.ckpt").is_file():
         other = provenance.get("run")
         where = f"it scored run={other}: export that one" if other else "checkpoints/best.ckpt is missing"
         raise UserError(f"run={folder} holds no trained head; {where}.")
-    return FinishedRun(folder, config, provenance, metrics, _dataset(config, provenance))
+    return FinishedRun(folder, config, provenance, metrics, _inputs(config, provenance))
 
 
-def _dataset(config: DictConfig, provenance: Mapping[str, Any]) -> DatasetFolder:
-    """The dataset folder of the run, or `data.root` where it was moved; a synthetic one is drawn again."""
-    data = config.data
-    places = [Path(provenance["data"]["folder"]), *([Path(data.root).expanduser()] if data.root else [])]
-    root = next((place for place in places if place.is_dir()), None)
-    if root is None and data.get("synthetic"):
-        root = draw_demo(data, show=config.progress)
-    if root is None:
+def _read_json(file: Path, needed: Iterable[str]) -> dict[str, Any]:
+    """A file of a finished run, which has at least the sections `needed`."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}): restore it, or train again.") from error
+    lacking = [name for name in needed if name not in found] if isinstance(found, dict) else list(needed)
+    if lacking:
+        raise UserError(f"{file} is damaged (it has no {', '.join(lacking)}): restore it, or train again.")
+    return found
+
+
+def _inputs(config: DictConfig, provenance: Mapping[str, Any]) -> Inputs:
+    """What reads the dataset folder of the run, or `data.root` where it was moved; a synthetic one is drawn again.
+
+    Raises:
+        UserError: it is gone, or holds other data than the run was made with.
+    """
+    data, was = config.data, provenance["data"]
+    places = [Path(was["folder"]), *([Path(data.root).expanduser()] if data.root else [])]
+    found = [place for place in dict.fromkeys(places) if place.is_dir()]
+    if not found and data.get("synthetic"):
+        found = [draw_demo(data, show=config.progress)]
+    if not found:
         raise UserError(
             f"The dataset folder of run={config.run} is gone: {places[0]}. Sides, classes and groups are read from it: "
             "name its new place by data.root=FOLDER."
         )
-    return read_folder(root, task=data.task, image_root=data.image_root, label_column=data.label_column)
+    is_drawn = {"synthetic": False} if data.get("synthetic") else {}  # it is read where it lies
+    for root in found:
+        inputs = Inputs(OmegaConf.merge(config, {"data": {"root": str(root), **is_drawn}}))  # type: ignore[arg-type]
+        if inputs.folder.fingerprint(inputs.fingerprints) == was["fingerprint"]:
+            return inputs
+    remedy = "delete it (it is drawn again)" if is_drawn else "name an unchanged copy by data.root=FOLDER"
+    raise UserError(
+        f"{' and '.join(map(str, found))} was changed since run={config.run} was made: counts, groups and a text head "
+        f"would be of other data than its numbers. Restore it, {remedy}, or train again."
+    )
 
 
 def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     """matcher.json as a dict, with its digest, and the bytes of the files that it names.
 
     Raises:
-        UserError: the checkpoint is damaged, or the backbone is gone or no longer what it was.
+        UserError: the checkpoint is damaged, the backbone is gone, or it or the split is no longer what it was.
     """
     from safetensors.torch import save
 
     from style_match.fit import load_head
     from style_match.head.identity import Identity
     from style_match.matcher.head import make_head, tells_sides
-    from style_match.matcher.text import text_path
+    from style_match.matcher.text import text_path, why_no_texts
+    from style_match.score import Scorer
+    from style_match.seen import is_other_split
 
     config, width = run.config, run.provenance["features"]["width"]
+    scorer = Scorer(run.inputs.cfg, run.inputs)
+    if is_other_split(run.folder, scorer):
+        raise UserError(
+            f"{scorer.split.path} no longer divides {run.dataset.root} as it did when run={run.folder} was trained, so "
+            "that a text head would learn from test photos. Restore it, or train again."
+        )
     options: Any = OmegaConf.to_container(config.head, resolve=True)
     if run.model == "frozen":
         options = {"_target_": f"{Identity.__module__}.{Identity.__qualname__}", "_partial_": True}
@@ -107,7 +144,10 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     files = {HEAD: save({name: value.contiguous() for name, value in head.state_dict().items()})}
     if (run.folder / SEEN).is_file():
         files[SEEN] = (run.folder / SEEN).read_bytes()
-    text, text_weights = text_path(run, head)
+    no_text = why_no_texts(run)
+    if no_text:
+        progress.say(f"no text search: {no_text}")
+    text, text_weights = (None, None) if no_text else text_path(run, head, scorer)
     if text_weights is not None:
         files[TEXT] = text_weights
     is_couple = config.data.task == "couple"
@@ -130,6 +170,7 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
         "prompt": OmegaConf.to_container(config.prompt, resolve=True),
         "pooling": OmegaConf.to_container(config.pooling, resolve=True),
         "text": text,
+        "no_text": no_text,
         "data": {
             "options": {"image_root": None, "label_column": None, **{name: config.data[name] for name in DATA_OPTIONS}},
             "demo": {**OmegaConf.to_container(config.data, resolve=True), "root": None}  # type: ignore[dict-item]

@@ -122,7 +122,7 @@ class StyleMatcher:
         """
         from style_match.matcher.text import encode_text
 
-        return encode_text(self, [texts] if isinstance(texts, str) else list(texts), batch_size, show_progress)
+        return encode_text(self, texts, batch_size, show_progress)
 
     @staticmethod
     def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -85,7 +85,7 @@ def demo_root(folder: MatcherFolder, root: str | Path | None, *, show: bool, num
         UserError: none is asked for, and the matcher was trained on a folder of photos.
     """
     if root is not None:
-        return Path(root)
+        return Path(root).expanduser()
     if (demo := folder.about["data"]["demo"]) is None:
         raise UserError(f"data.root=FOLDER is needed: {folder.path} was trained on photos, and tells nothing of where.")
     return draw_demo(OmegaConf.create({**demo, "num_workers": num_workers}), show=show)

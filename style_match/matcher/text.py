@@ -1,13 +1,13 @@
 """Texts in the space of the photos: the text path of a matcher folder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from style_match import progress
 from style_match.errors import UserError
+from style_match.targets import conf_dir
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,40 +17,44 @@ if TYPE_CHECKING:
     from style_match.matcher.exporting import FinishedRun
     from style_match.matcher.matcher import StyleMatcher
     from style_match.matcher.profiles import MatcherInputs
+    from style_match.score import Scorer
 
 OF_A_TEXT = ("attributes", "system", "template", "pooling")  # options of conf/text that decide a vector
 
 
-def text_path(run: "FinishedRun", head: "nn.Module") -> tuple[dict[str, Any] | None, bytes | None]:
+def why_no_texts(run: "FinishedRun") -> str | None:
+    """Why a matcher of this run cannot have text search, with the remedy; None where it can."""
+    if "text" not in run.config:
+        return "its run is of an older version, without the options of conf/text. Make the run again, and export it."
+    try:
+        run.inputs.captions  # noqa: B018
+    except UserError as error:
+        fault = str(error).partition("\n")[0].rstrip(":")
+        return f"{fault}. Label the photos with style_match.label, make the run again, and export it."
+    return None
+
+
+def text_path(run: "FinishedRun", head: "nn.Module", scorer: "Scorer") -> tuple[dict[str, Any], bytes | None]:
     """How texts reach the space of the photos, for matcher.json, and the weights of the text head.
 
     A text head is fitted from the captions of the training photos; a run that was trained on texts has one besides, or
-    shares that of the photos. Head and path of search (image, caption or both) are the best of the validation split.
+    shares that of the photos. The head is the better one on the validation split; the path of search is `both`, photos
+    and captions, unless `image` or `caption` alone is better there by more than `text.path_margin` of MRR.
 
     Returns:
-        None, None where photos have no captions, which is said; no weights where the head is shared.
+        no weights where the head is shared.
     """
     from safetensors.torch import save
 
     from style_match.fit import load_head
-    from style_match.inputs import Inputs
-    from style_match.score import Scorer
     from style_match.text.fitting import fitted
     from style_match.text.inputs import TextInputs
+    from style_match.text.measure import chosen_path
     from style_match.text.space import TextSpace
     from style_match.text.term import width
     from style_match.text.training import is_on, text_term
 
-    if "text" not in run.config:
-        progress.say("no text search: the run is of an older version, without the options of conf/text")
-        return None, None
-    cfg: DictConfig = OmegaConf.merge(run.config, {"data": {"root": str(run.dataset.root)}})  # type: ignore[assignment]
-    inputs = Inputs(cfg)
-    try:
-        inputs.captions  # noqa: B018
-    except UserError as error:
-        progress.say(f"no text search: {str(error).partition(chr(10))[0]}")
-        return None, None
+    inputs, cfg = run.inputs, run.inputs.cfg
     heads: dict[str, tuple[Any, nn.Module]] = {}  # kind -> its node of the config, the head
     if is_on(cfg) and run.model == "trained":
         if cfg.text.head == "own":
@@ -60,15 +64,15 @@ def text_path(run: "FinishedRun", head: "nn.Module") -> tuple[dict[str, Any] | N
             heads["own"] = cfg.text.own, term.head.eval()
         else:
             heads["shared"] = None, head
-    space = TextSpace(cfg, inputs, Scorer(cfg, inputs), head, None)
+    space = TextSpace(cfg, inputs, scorer, head, None)
     heads["fitted"] = cfg.text.fitted, fitted(space)
     measured: dict[str, dict[str, float]] = {}
     for kind, (_, text_head) in heads.items():
         space.text_head = text_head
         measured[kind] = space.measured_paths("val")
-    kind, path = max(
-        ((kind, path) for kind, found in measured.items() for path in found), key=lambda way: measured[way[0]][way[1]]
-    )
+    margin = _margin(cfg)
+    paths = {kind: chosen_path(found, margin) for kind, found in measured.items()}
+    kind = max(measured, key=lambda each: measured[each][paths[each]])
     options, text_head = heads[kind]
     about = {
         "head": {
@@ -78,25 +82,29 @@ def text_path(run: "FinishedRun", head: "nn.Module") -> tuple[dict[str, Any] | N
             "dim": width(head),
         },
         "options": {name: OmegaConf.to_container(cfg.text)[name] for name in OF_A_TEXT},  # type: ignore[call-overload, index]
-        "path": path,
-        "measured": {"split": "val", "queries": "part", "mrr": measured},
+        "path": paths[kind],
+        "measured": {"split": "val", "queries": "part", "mrr": measured, "path_margin": margin},
     }
     if options is None:
         return about, None
     return about, save({name: value.contiguous() for name, value in text_head.state_dict().items()})
 
 
+def _margin(cfg: DictConfig) -> float:
+    """`text.path_margin`; of a run of an older version, which has none, this version's."""
+    own = OmegaConf.select(cfg, "text.path_margin")
+    return own if own is not None else OmegaConf.load(conf_dir() / "text" / "default.yaml").path_margin
+
+
 def options_of(matcher: "StyleMatcher") -> DictConfig:
     """The options of the matcher's texts.
 
     Raises:
-        UserError: it has no text path.
+        UserError: it has no text path, and why.
     """
     if (about := matcher.folder.about["text"]) is None:
-        raise UserError(
-            f"The matcher {matcher.folder.path} was not made for texts: the photos of its run had no captions. Label "
-            "them with style_match.label, train and export again."
-        )
+        why = matcher.folder.about.get("no_text") or "it does not tell why. Export it again."
+        raise UserError(f"The matcher {matcher.folder.path} was not made for texts: {why}")
     return OmegaConf.create(about["options"])
 
 
@@ -115,25 +123,41 @@ def load_text_head(matcher: "StyleMatcher") -> "nn.Module":
     return head.eval()
 
 
-def encode_text(matcher: "StyleMatcher", texts: list[str], batch_size: int | None, show: bool) -> np.ndarray:
+def encode_text(matcher: "StyleMatcher", texts: str | Sequence[str], batch_size: int | None, show: bool) -> np.ndarray:
     """(N, E) float32 embeddings of texts by the text path of the matcher folder (`text` in matcher.json).
 
     Raises:
-        UserError: the folder has none, or a text is empty or holds a control token.
+        UserError: the folder has none, or a text is none, is empty, or holds a control token or what is not UTF-8.
     """
     from style_match.inputs import own_poolings
     from style_match.matcher.encoding import pooled
     from style_match.text.inputs import text_prompt
 
     options = options_of(matcher)
-    if not all(isinstance(text, str) and text.strip() for text in texts):
-        raise UserError("A text to be encoded is empty: write some words.")
+    texts = _as_texts(texts)
     if not texts:
         return np.empty((0, matcher.dim), dtype=np.float32)
     prompts = [text_prompt(text, options) for text in texts]
     poolings = {name: own_poolings()[name] for name in options.pooling}
     pairs: Iterator[tuple[Image | None, str]] = ((None, prompt) for prompt in prompts)
     return _embedded(matcher, pooled(matcher.inputs(), pairs, len(texts), poolings, batch_size=batch_size, show=show))
+
+
+def _as_texts(texts: str | Sequence[str]) -> list[str]:
+    """One text, or several, as a list; UserError where one is none that can be encoded."""
+    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+        raise UserError(f"encode_text is given a {type(texts).__name__}: give a text or a list of texts.")
+    found = [texts] if isinstance(texts, str) else list(texts)
+    for number, text in enumerate(found, start=1):
+        if not isinstance(text, str):
+            raise UserError(f"Text {number} is a {type(text).__name__}: give a text or a list of texts.")
+        if not text.strip():
+            raise UserError("A text to be encoded is empty: write some words.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"The text {text!r} is not UTF-8 ({error.reason}): write it in UTF-8.") from error
+    return found
 
 
 def encode_captions(
@@ -145,7 +169,7 @@ def encode_captions(
         UserError: photos without captions.
     """
     from style_match.features.identity import owner_of
-    from style_match.text.captions import captions
+    from style_match.text.captions import UnreadableCaptions, captions
     from style_match.text.inputs import TextInputs
 
     folder: DatasetFolder = inputs.folder
@@ -153,8 +177,12 @@ def encode_captions(
     images = [photo.image for photo in folder.photos]
     try:
         said = captions(images, folder.metadata, keys=options.attributes)
-    except UserError as error:
-        raise UserError(f"path={path} searches the captions too. {error}\nOr write path=image.") from error
+    except UnreadableCaptions as error:
+        raise UserError(
+            f"path={path} searches the captions too: write path=image to search the photos alone, or mend "
+            f"metadata.jsonl (style_match.label writes it). No {' or '.join(options.attributes)} can be read for "
+            f"{error.photos}"
+        ) from error
     texts = [each[0] for each in said]
     owners = [owner_of(photo.profile_id) for photo in folder.photos]
     embedded = _embedded(matcher, TextInputs(inputs, options).of(texts, owners, "captions"))

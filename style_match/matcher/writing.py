@@ -5,14 +5,17 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from style_match.errors import UserError
 from style_match.files import write_whole
-from style_match.matcher.folder import ABOUT
+from style_match.matcher.folder import ABOUT, CARD, HEAD, SEEN, TEXT, digest
+
+OWN = frozenset({ABOUT, HEAD, CARD, SEEN, TEXT})
 
 
 def refuse_other_content(out: Path, run_id: str) -> None:
-    """Refuse a place that holds anything but an earlier export of the same run.
+    """Refuse a place that holds anything but an earlier export of the same run, or a damaged one and nothing else.
 
     Raises:
         UserError: it is a file, or not empty.
@@ -23,17 +26,27 @@ def refuse_other_content(out: Path, run_id: str) -> None:
         return
     if not (out / ABOUT).is_file():
         raise UserError(f"out={out} is not empty and holds no matcher: name another folder.")
+    was = _read_about(out / ABOUT)
+    if was is None and (others := sorted({path.name for path in out.iterdir()} - OWN)):
+        raise UserError(
+            f"out={out} holds a damaged matcher and other files ({', '.join(others[:3])}): name another "
+            "folder, or move those files away, and it is overwritten."
+        )
+    if was is not None and was["run"]["id"] != run_id:
+        raise UserError(f"out={out} holds the matcher of another run: name another folder, or delete that one.")
+
+
+def _read_about(file: Path) -> dict[str, Any] | None:
+    """matcher.json; None where it is damaged."""
     try:
-        was = json.loads((out / ABOUT).read_text(encoding="utf-8"))
-        is_same = was["run"]["id"] == run_id
-    except (ValueError, KeyError, TypeError):
-        is_same = False
-    if not is_same:
-        raise UserError(f"out={out} holds the matcher of another run, or a damaged one: name another folder.")
+        about = json.loads(file.read_text(encoding="utf-8"))
+        return about if about["digest"] == digest(about) and "id" in about["run"] else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def write_matcher(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files into a new folder at once, or over those of an earlier export of the same run.
+    """Write the files into a new folder at once, or over those of an earlier export, which may be damaged.
 
     Raises:
         UserError: the place cannot be written.
@@ -41,6 +54,8 @@ def write_matcher(out: Path, files: Mapping[str, bytes]) -> None:
     if (out / ABOUT).is_file():
         for name, content in files.items():
             write_whole(out / name, content, remedy="Give another out.")
+        for name in OWN - files.keys():  # of the earlier one alone
+            (out / name).unlink(missing_ok=True)
         return
     beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:

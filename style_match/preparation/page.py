@@ -1,7 +1,5 @@
 """prepared.html: what was kept, left out and grouped, on one page that asks nothing of the network."""
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +8,7 @@ import numpy as np
 
 from style_match.preparation.source import SourcePhoto
 from style_match.preparation.step import Prepared
+from style_match.thumbnail import as_uri, thumbnail
 
 
 def page(prepared: Prepared, options: Mapping[str, Any]) -> str:
@@ -106,14 +105,7 @@ def median(values: Sequence[float]) -> float:
 
 def thumbnails(photos: Sequence[SourcePhoto], groups: Sequence[Mapping[str, Any]], side_px: int) -> dict[int, str]:
     """Small pictures of the groups' photos as data URIs, without any metadata of the files."""
-    from PIL import Image, ImageOps
-
-    from style_match.data.image import decode
-
     made = {}
     for place in sorted({place for row in groups for place in row["photos"]}):
-        picture = ImageOps.contain(decode(photos[place].content(), max_source_pixels=1 << 31), (side_px, side_px))
-        pixels, content = Image.frombytes("RGB", picture.size, picture.tobytes()), io.BytesIO()
-        pixels.save(content, "JPEG", quality=80)
-        made[place] = "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+        made[place] = as_uri(thumbnail(photos[place].content(), side_px, max_source_pixels=1 << 31))
     return made

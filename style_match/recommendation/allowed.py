@@ -37,14 +37,14 @@ class Allowed:
         return self.side(asked) & self.filtered
 
     def reach(self) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) bool both: to whom somebody could be recommended, and who could be recommended to somebody."""
-        could = np.zeros(len(self.profiles), dtype=bool)
+        """(N,) of each profile: how many may be recommended to it, and whether it may be recommended to somebody."""
+        gallery = np.zeros(len(self.profiles), dtype=np.int64)
         candidates = np.zeros(len(self.profiles), dtype=bool)
         for row in range(len(self.profiles)):
             may = self.rows(profile(self.profiles, row))
-            could[row] = may.any()
+            gallery[row] = may.sum()
             candidates |= may
-        return could, candidates
+        return gallery, candidates
 
     def for_index(self, side: int) -> Condition | None:
         """The condition on the columns of an index for those who ask from one side."""

@@ -90,6 +90,7 @@ def write_page(
         spreads={},
         thumbnail_px=cfg.page.thumbnail_px,
         max_source_pixels=matcher.folder.about["data"]["options"]["max_source_pixels"],
+        are_seen=bool(matcher.folder.about["prompt"]["image"]),
     )
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -42,11 +42,13 @@ def serve(
     Without mode=mutual and without a cap they are found by the index, without holding all pairs in memory.
 
     Raises:
-        UserError: nobody may be recommended to anybody, or there are more pairs than `max_pairs`.
+        UserError: nobody may be recommended to anybody, k is above what anybody could get, or there are more pairs than
+            `max_pairs`.
     """
-    could, candidates = allowed.reach()
-    if not could.any():
-        raise UserError("query=all: nobody is left who may be recommended to anybody: widen where.")
+    gallery, candidates = allowed.reach()
+    most = int(gallery.max(initial=0))
+    if k > most:
+        raise UserError(f"query=all, k={k}: {_remedy(most, allowed)}.")
     found: dict[str, Lists] = {}
     if mode == "similar" and exposure_cap is None:
         askers = [profile(profiles, row) for row in range(len(profiles))]
@@ -54,8 +56,18 @@ def serve(
         found[PLAIN] = [[profiles.row_of[one] for one, _ in answer] for answer in answers]
     else:
         found = _all_ways(all_pairs(profiles, allowed, max_pairs=max_pairs), k, mode, exposure_cap)
-    spreads = {name: spread(lists, could, candidates, k) for name, lists in found.items()}
+    spreads = {name: spread(lists, gallery > 0, candidates, k) for name, lists in found.items()}
     return Served(list(found.values())[-1], spreads)
+
+
+def _remedy(most: int, allowed: Allowed) -> str:
+    """What to do where nobody could get more than `most`."""
+    wider = ", or widen where" if allowed.condition is not None else ""
+    if most:
+        return f"nobody could get more than {most} profiles; write k={most} at most{wider}"
+    if wider:
+        return "nobody is left who may be recommended to anybody: widen where"
+    return f"no two of the {len(allowed.profiles)} profiles in the folder could be recommended to each other"
 
 
 def _all_ways(pairs: Pairs, k: int, mode: str, cap: int | None) -> dict[str, Lists]:

@@ -1,17 +1,16 @@
 """recommendations.html: who is recommended, with photos, on one page that asks nothing of the network."""
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from style_match import progress
 from style_match.errors import UserError
 from style_match.matcher.vectors import Vectors
 from style_match.recommendation.exposure import Spread
 from style_match.recommendation.query import Asked
+from style_match.thumbnail import as_uri, thumbnail
 
 HIDDEN = ("user_id", "split", "duplicate_group")  # columns that are not shown
-JPEG_QUALITY = 85
 
 
 def page(
@@ -22,6 +21,7 @@ def page(
     spreads: Mapping[str, Spread],
     thumbnail_px: int,
     max_source_pixels: int,
+    are_seen: bool,
 ) -> str:
     """The page; a list has a line for each recommended one: rank, profile_id, score, columns, and row of the profile.
 
@@ -29,6 +29,10 @@ def page(
 
     Args:
         about: matcher, data, k, where, mode, cap and whether the data is synthetic, for the head of the page.
+        are_seen: whether the matcher looks at photos; if not, one that is none is left empty, which is said.
+
+    Raises:
+        UserError: a photo cannot be read, where the matcher looks at photos.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -45,7 +49,7 @@ def page(
         lists=[
             (asked, [{**line, "photo": profiles.photos[line["row"]][0]} for line in lines]) for asked, lines in lists
         ],
-        thumbnails={photo: thumbnail(photo, thumbnail_px, max_source_pixels) for photo in sorted(photos)},
+        thumbnails=_thumbnails(photos, thumbnail_px, max_source_pixels, are_seen),
         about=about,
         spreads=spreads,
     )
@@ -57,16 +61,16 @@ def shown_columns(profiles: Vectors) -> list[str]:
     return [name for name in names if name not in HIDDEN]
 
 
-def thumbnail(photo: str, side_px: int, max_source_pixels: int) -> str:
-    """A small picture as a data URI; empty where the photo is none, as where the matcher never looks at photos."""
-    from PIL import ImageOps
-
-    from style_match.data.image import decode
-
-    try:
-        picture = decode(photo, max_source_pixels=max_source_pixels)
-    except UserError:
-        return ""
-    content = io.BytesIO()
-    ImageOps.contain(picture, (side_px, side_px)).save(content, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+def _thumbnails(photos: Collection[str], side_px: int, max_source_pixels: int, are_seen: bool) -> dict[str, str]:
+    """Photo -> data URI; empty where there is nothing to show."""
+    made, faults = dict.fromkeys(photos, ""), []
+    for photo in sorted(photos):
+        try:
+            made[photo] = as_uri(thumbnail(photo, side_px, max_source_pixels=max_source_pixels))
+        except UserError as error:
+            if are_seen:
+                raise
+            faults.append(str(error))
+    if faults:
+        progress.say(f"{len(faults)} of {len(photos)} photos cannot be shown on the page, such as {faults[0]}")
+    return made

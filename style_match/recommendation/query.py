@@ -13,6 +13,7 @@ from style_match.matcher.vectors import Vectors
 from style_match.options import nearest
 
 if TYPE_CHECKING:
+    from style_match.matcher.folder import MatcherFolder
     from style_match.matcher.matcher import StyleMatcher
 
 NOBODY = -1  # the person of whom nothing is known
@@ -62,16 +63,20 @@ def ask(
     """What `StyleMatcher.recommend` is asked; a text is a profile id where there is such a profile, else a file.
 
     Raises:
-        UserError: profiles of another matcher, no such profile or file, no photo, a side that is missing or wrong.
+        UserError: profiles of another matcher, no such profile or file, no photo, a side that is missing or wrong,
+            metadata that is missing, or a side or metadata that nothing would read.
     """
+    refuse_unread(matcher.folder, side, metadata)
     if profiles.matcher != matcher.identity:
         raise UserError(
             f"These profiles were embedded by another matcher ({profiles.matcher[:8]}), not by {matcher.folder.name}: "
             "embed them again."
         )
     if isinstance(query, str) and query in profiles.row_of:
+        if metadata is not None:
+            raise UserError(f"query={query} is a profile of the folder, whose metadata is known: leave metadata out.")
         return _of_profile(profiles, query, side)
-    if isinstance(query, str) and not Path(query).expanduser().is_file():
+    if isinstance(query, str) and not _is_file(query):
         _refuse_unknown(query, profiles)
     names = matcher.folder.sides
     if names is not None and side not in names:
@@ -86,9 +91,37 @@ def ask(
         if vector.shape != (matcher.dim,):
             raise UserError(f"The embedding asked with has {len(vector)} numbers, this matcher's have {matcher.dim}.")
         return Asked("an embedding", vector / np.linalg.norm(vector), NOBODY, number)
+    prompt = matcher.folder.about["prompt"]
+    if prompt["metadata"] and metadata is None:
+        raise UserError(
+            f"query={_name(query)}: this matcher reads metadata (prompt={prompt['name']}): write metadata=FILE.json, a "
+            "file that holds one JSON object with the attributes of the photo."
+        )
     embedding = matcher.encode(query, metadata, side=side)[0]
     file = str(Path(query).expanduser()) if isinstance(query, str | Path) else None
     return Asked(_name(query), embedding, _person(file, profiles), number, photo=file)
+
+
+def refuse_unread(folder: "MatcherFolder", side: str | None, metadata: Any) -> None:
+    """Refuse what a matcher would not look at, whoever asks.
+
+    Raises:
+        UserError: a side where there are none, or metadata where the prompt has none.
+    """
+    if side is not None and folder.sides is None:
+        raise UserError(f"side={side}: the matcher {folder.name} is of styles, which have no sides: leave side out.")
+    if metadata is not None and not (prompt := folder.about["prompt"])["metadata"]:
+        raise UserError(
+            f"metadata: the matcher {folder.name} reads none (prompt={prompt['name']}): leave metadata out."
+        )
+
+
+def _is_file(query: str) -> bool:
+    """False too for what no file can be called, such as a name that is too long."""
+    try:
+        return Path(query).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # the last one: ~NAME of no user
+        return False
 
 
 def _of_profile(profiles: Vectors, query: str, side: str | None) -> Asked:

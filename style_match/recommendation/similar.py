@@ -20,9 +20,12 @@ Answers = list[tuple[str, float]]
 
 
 def exact_index(profiles: Vectors) -> "Index":
-    """An exact index of the profiles, in memory."""
-    index: Index = instantiate(OmegaConf.load(conf_dir() / "index" / "exact.yaml"))
-    index.build(profiles.profile_ids, profiles.embeddings, profiles.rows, profiles.matcher)
+    """An exact index of the profiles, in memory; built once, then kept on the object as a cached property is."""
+    index: Index | None = vars(profiles).get("exact_index")
+    if index is None:
+        index = instantiate(OmegaConf.load(conf_dir() / "index" / "exact.yaml"))
+        index.build(profiles.profile_ids, profiles.embeddings, profiles.rows, profiles.matcher)
+        vars(profiles)["exact_index"] = index
     return index
 
 
@@ -50,7 +53,15 @@ def best(
 ) -> list[Answers]:
     """For each who asks the k nearest who are allowed, best first, equal scores in the order of ids; fewer where there
     are fewer.
+
+    Raises:
+        UserError: the index is of another matcher than the profiles.
     """
+    if index is not None and index.matcher != profiles.matcher:
+        raise UserError(
+            f"The index was built from the profiles of another matcher ({index.matcher[:8]}), not of the one that made "
+            f"these profiles ({profiles.matcher[:8]}): build it from these."
+        )
     used = index if index is not None else exact_index(profiles)
     found: list[Answers] = [[] for _ in askers]
     for side in sorted({asked.side for asked in askers}):

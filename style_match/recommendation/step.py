@@ -21,7 +21,7 @@ from style_match.recommendation.exposure import Spread
 from style_match.recommendation.mutual import mutual_best
 from style_match.recommendation.page import page, shown_columns
 from style_match.recommendation.printing import print_list, print_spreads
-from style_match.recommendation.query import Asked, ask, profile
+from style_match.recommendation.query import Asked, ask, profile, refuse_unread
 from style_match.recommendation.similar import best, refuse_too_many
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def recommend(cfg: DictConfig, config_dirs: Sequence[str]) -> None:
     matcher = StyleMatcher.from_pretrained(
         cfg.model, backbone=cfg.backbone.path, device=cfg.backbone.device, config_dirs=config_dirs
     )
+    refuse_unread(matcher.folder, cfg.side, cfg.metadata)  # before anything is embedded
     root = demo_root(matcher.folder, cfg.data.root, num_workers=cfg.data.num_workers, show=cfg.progress)
     data = {name: cfg.data[name] for name in ("image_root", "on_bad_image", "num_workers")}
     profiles = matcher.embed_folder(root, features_root=cfg.features.root, show_progress=cfg.progress, **data)
@@ -136,6 +137,7 @@ def _write(
         spreads=spreads,
         thumbnail_px=cfg.page.thumbnail_px,
         max_source_pixels=matcher.folder.about["data"]["options"]["max_source_pixels"],
+        are_seen=bool(matcher.folder.about["prompt"]["image"]),
     )
     try:
         out.mkdir(parents=True, exist_ok=True)

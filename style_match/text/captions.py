@@ -13,6 +13,18 @@ _BETWEEN_PARTS = re.compile(r"\s*(?:[,;.!?]+(?=\s|$)|[\n\u3001\u3002\uff0c\uff0e
 MOST_PARTS = 4  # of a caption that are joined into one text
 
 
+class UnreadableCaptions(UserError):
+    """Captions that are missing or cannot be used; `photos` counts and names theirs, without a remedy."""
+
+    def __init__(self, photos: str, *, keys: Sequence[str]) -> None:
+        super().__init__(
+            f"text.attributes=[{','.join(keys)}] cannot be read for {photos}\n"
+            "Mend metadata.jsonl (style_match.label writes it; or by hand, one JSON object a photo), name other "
+            "text.attributes, or do without texts: loss.text_weight=0."
+        )
+        self.photos = photos
+
+
 def captions(
     images: Sequence[str],
     metadata_of: Mapping[str, Mapping[str, Any]],
@@ -29,7 +41,7 @@ def captions(
         class_names: label values that no caption may tell.
 
     Raises:
-        UserError: photos without any, with control tokens in one, or with one that tells the class.
+        UnreadableCaptions: photos without any, with control tokens in one, or with one that tells the class.
     """
     faults, found = [], []
     for image in images:
@@ -45,13 +57,8 @@ def captions(
             faults.append(f"{image}: its text tells the class ({', '.join(told)})")
     if faults:
         more = f"\n(and {len(faults) - MAX_SHOWN} more)" if len(faults) > MAX_SHOWN else ""
-        raise UserError(
-            f"text.attributes=[{','.join(keys)}] cannot be read for {len(faults)} of {len(images)} photos:\n"
-            + "\n".join(faults[:MAX_SHOWN])
-            + more
-            + "\nMend metadata.jsonl (style_match.label writes it; or by hand, one JSON object a photo), name other "
-            "text.attributes, or do without texts: loss.text_weight=0."
-        )
+        shown = "\n".join(faults[:MAX_SHOWN]) + more
+        raise UnreadableCaptions(f"{len(faults)} of {len(images)} photos:\n{shown}", keys=keys)
     return tuple(found)
 
 

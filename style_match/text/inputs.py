@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from style_match.data.image import DECODE_POLICY
 from style_match.features.identity import Checkpoint, row_address
 from style_match.inputs import Inputs, own_poolings
-from style_match.prompt import render
+from style_match.prompt import refuse_control_tokens, render
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +71,7 @@ def text_prompt(text: str, options: DictConfig) -> str:
         UserError: a control token stands in it.
     """
     line = " ".join(text.split())
+    refuse_control_tokens(line, f"The text {line!r}")
     return render(
         image=False, metadata=None, system=options.system, instruction=line, template=options.template, leave_out=()
     )

@@ -87,6 +87,15 @@ def mrr(similarity: Tensor, relevant: Tensor) -> float:
     return float((1 / first_ranks(similarity.double(), relevant).double()).mean())
 
 
+def chosen_path(mrr_of: Mapping[str, float], margin: float) -> str:
+    """The path of search that a matcher has by default: `both`, unless another's MRR is above it by more than `margin`.
+
+    The texts measured with are parts of the very captions that `caption` searches, which favours it.
+    """
+    best = max(mrr_of, key=lambda path: mrr_of[path])
+    return best if mrr_of[best] - mrr_of["both"] > margin else "both"
+
+
 def _ranks(relevant: Tensor) -> Ranks:
     """As many candidates and right ones for each query as there are; the ranks themselves are not asked for."""
     num, gallery = relevant.shape

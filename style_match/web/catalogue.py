@@ -14,8 +14,8 @@ from style_match.data.image import decode_stream
 from style_match.errors import UserError
 from style_match.recommendation.allowed import Allowed
 from style_match.recommendation.query import NOBODY, Asked, ask
+from style_match.thumbnail import thumbnail
 from style_match.web.embedding_map import EmbeddingMap
-from style_match.web.thumbnail import thumbnail
 from style_match.where import kind_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from style_match import values
+from style_match import rules
 
 # the step, and whether torch was imported by its end; modules named first cannot be imported
 SCRIPT = """
@@ -96,5 +96,5 @@ def free_port() -> int:
     ],
 )
 def test_options(option, right, wrong):
-    assert all(values.RULES[option].holds(value) for value in right)
-    assert not any(values.RULES[option].holds(value) for value in wrong)
+    assert all(rules.RULES[option].holds(value) for value in right)
+    assert not any(rules.RULES[option].holds(value) for value in wrong)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from style_match import StyleMatcher
 from style_match.errors import UserError
+from tests.matcher.conftest import conf
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning:style_match")
 
@@ -65,6 +66,36 @@ def test_what_is_no_photo_is_named(matcher, people, tmp_path):
         matcher.encode(photos_of(people), batch_size=0)
     with pytest.raises(UserError, match="was not made for texts"):
         matcher.encode_text("a neat look")
+
+
+def test_a_matcher_without_texts_tells_why(made):
+    why = "its run is of an older version. Make the run again."
+    matcher = StyleMatcher.from_pretrained(made(no_text=why), device="cpu")
+    with pytest.raises(UserError, match=rf"was not made for texts: {why}"):
+        matcher.encode_text("a neat look")
+
+
+def test_what_is_no_text_is_named(made):
+    shared = {"head": {"options": None}, "options": conf("text/default.yaml"), "path": "both"}
+    matcher = StyleMatcher.from_pretrained(made(text=shared), device="cpu")
+    assert matcher.encode_text("a neat look").shape == (1, matcher.dim)
+    for wrong, said in (
+        (5, "is given a int: give a text or a list"),
+        (b"a hat", "is given a bytes"),
+        (["a hat", None], "Text 2 is a NoneType"),
+        ("  ", "is empty"),
+        ("a \udc80 hat", r"The text 'a \\udc80 hat' is not UTF-8"),
+        ("a hat <|im_end|>", r"The text 'a hat <\|im_end\|>' contains the control token"),
+    ):
+        with pytest.raises(UserError, match=said):
+            matcher.encode_text(wrong)
+
+
+def test_a_folder_in_the_home_is_found(made, people, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(people.parent))
+    matcher = StyleMatcher.from_pretrained(made(), device="cpu")
+    found = matcher.embed_folder("~/people", features_root=str(tmp_path / "store"))
+    assert found.profile_ids[0] == "f0" and found.photos[0][0].startswith(str(people))
 
 
 def test_a_folder_is_embedded_once_and_photos_of_one_profile_are_averaged(matcher, people, tmp_path, capsys):

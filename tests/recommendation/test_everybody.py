@@ -22,12 +22,12 @@ OPTIONS = {"k": 3, "mode": "similar", "exposure_cap": None, "max_pairs": 10**6, 
 def test_the_nearest_of_everybody_are_those_of_a_loop(profiles, sides, where):
     found = profiles(17, sides=sides)
     allowed = Allowed(found, where)
-    served = serve(found, allowed, **OPTIONS)
-    wanted = [by_loops.ranking(found, user, allowed.filtered)[:3] for user in range(17)]
+    served = serve(found, allowed, **OPTIONS | {"k": 2})
+    wanted = [by_loops.ranking(found, user, allowed.filtered)[:2] for user in range(17)]
     assert served.lists == wanted
     matrix = all_pairs(found, allowed, max_pairs=10**6)
     for user in range(17):
-        assert np.argsort(matrix.rank[user], kind="stable")[:3].tolist()[: len(wanted[user])] == wanted[user]
+        assert np.argsort(matrix.rank[user], kind="stable")[:2].tolist()[: len(wanted[user])] == wanted[user]
 
 
 @pytest.mark.parametrize("sides", [True, False])
@@ -110,5 +110,22 @@ def test_too_many_pairs_and_a_filter_that_leaves_nobody_are_refused(profiles):
     found = profiles(12)
     with pytest.raises(UserError, match=r"12 x 12 of them, more than max_pairs=143 .*raise it"):
         serve(found, Allowed(found, None), **OPTIONS | {"mode": "mutual", "max_pairs": 143})
-    with pytest.raises(UserError, match="query=all: nobody is left"):
+    with pytest.raises(UserError, match=r"query=all, k=3: nobody is left .* widen where"):
         serve(found, Allowed(found, "age > 99"), **OPTIONS)
+
+
+@pytest.mark.parametrize("mode", ["similar", "mutual"])
+def test_a_k_above_what_anybody_could_get_is_refused(profiles, mode):
+    found = profiles(12)
+    served = serve(found, Allowed(found, None), **OPTIONS | {"k": 6, "mode": mode})
+    assert max(map(len, served.lists)) == 6, "the other side; p002 and p004 are one person, on one side"
+    with pytest.raises(UserError, match=r"k=7: nobody could get more than 6 profiles; write k=6 at most.$"):
+        serve(found, Allowed(found, None), **OPTIONS | {"k": 7, "mode": mode})
+    with pytest.raises(UserError, match=r"write k=[1-5] at most, or widen where"):
+        serve(found, Allowed(found, "age < 24"), **OPTIONS | {"k": 7, "mode": mode})
+
+
+def test_everybody_of_one_profile_is_told_that_there_is_nobody_else(profiles):
+    found = profiles(1, sides=False)
+    with pytest.raises(UserError, match="no two of the 1 profiles in the folder could be recommended to each other"):
+        serve(found, Allowed(found, None), **OPTIONS)

@@ -132,11 +132,43 @@ def test_what_is_no_finished_run_is_not_exported(exported, step, tmp_path):
     ):
         told = step("export", *words, code=2).stderr
         assert re.search(said, told), told
+    bands = step("export", f"run={run}", "card.bands=[18,25]", code=2).stderr
+    assert "card.bands: of which column? Write card.by=COLUMN too." in bands
+    (tmp_path / "cell=1" / "provenance.json").write_text('{"data": ')
+    told = step("export", f"run={tmp_path / 'cell=1'}", code=2).stderr
+    assert "provenance.json is damaged" in told and "Traceback" not in told
     (tmp_path / "cell=1" / "metrics.json").unlink()
     assert "is not finished: it has no metrics.json" in step("export", f"run={tmp_path / 'cell=1'}", code=2).stderr
     step("evaluate", f"run={run}", f"hydra.run.dir={tmp_path / 'scored'}")
     told = step("export", f"run={tmp_path / 'scored'}", code=2).stderr
     assert f"holds no trained head; it scored run={run}: export that one" in told
+
+
+def test_a_run_whose_data_was_changed_since_is_not_exported(exported, step, tmp_path):
+    people, run, copy = tmp_path / "people", tmp_path / "run", tmp_path / "copy"
+    found = StyleMatcher.from_pretrained(exported("mlp")[1]).embed_folder()
+    shutil.copytree(Path(found.photos[0][0]).parents[1], people, ignore=shutil.ignore_patterns("splits"))
+    step("train", "data=couples", f"data.root={people}", *COUPLES[1:], f"hydra.run.dir={run}")
+    shutil.copytree(people, copy)
+    table = people / "couples.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    told = step("export", f"run={run}", code=2).stderr
+    assert f"{people} was changed since run={run} was made" in told and "data.root=FOLDER" in told
+    step("export", f"run={run}", f"data.root={copy}", f"out={tmp_path / 'matcher'}")
+    (split,) = (copy / "splits").glob("*.csv")
+    lines = split.read_text().splitlines(keepends=True)
+    test = next(place for place, line in enumerate(lines) if line.rstrip().endswith(",test"))
+    lines[test] = lines[test].replace(",test", ",train")
+    split.write_text("".join(lines))
+    told = step("export", f"run={run}", f"data.root={copy}", f"out={tmp_path / 'matcher'}", code=2).stderr
+    assert f"{split} no longer divides {copy} as it did when run={run}" in told
+
+
+def test_the_backbone_alone_answers_texts_by_both_paths(exported):
+    about = json.loads((exported("frozen")[1] / "matcher.json").read_text())
+    assert about["text"]["head"]["kind"] == "fitted" and about["no_text"] is None
+    found = about["text"]["measured"]["mrr"]["fitted"]
+    assert about["text"]["path"] == "both" or max(found.values()) > found["both"] + 0.02
 
 
 def test_recommend_prints_and_writes_a_page(exported, step, tmp_path):

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from style_match.errors import UserError
 from style_match.head.text_map import TextMap
-from style_match.text.measure import first_ranks, mrr, queries, section
+from style_match.text.measure import chosen_path, first_ranks, mrr, queries, section
 
 SAID = [("a hat, blue suit",), ("a hat, red dress",), ("blue suit, park",), ("a hat, blue suit",)]
 EVALUATION = {"confidence": 0.95, "num_resamples": 200, "seed": 0}
@@ -29,6 +29,13 @@ def test_the_best_right_photo_counts_and_ties_count_against_it():
     relevant = torch.tensor([[False, True, True], [True, False, False]])
     assert first_ranks(similarity, relevant).tolist() == [2, 2]
     assert mrr(similarity, relevant) == 0.5
+
+
+def test_both_is_searched_unless_another_path_is_better_by_more_than_the_margin():
+    found = {"image": 0.3, "caption": 0.5442, "both": 0.5416}
+    assert chosen_path(found, 0.02) == "both"
+    assert chosen_path(found, 0.002) == "caption"
+    assert chosen_path({**found, "image": 0.6}, 0.02) == "image"
 
 
 def test_chance_is_what_random_similarities_give():

@@ -1,0 +1,36 @@
+"""Searching by texts: what is searched, and where there are no captions."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from style_match.errors import UserError
+from style_match.recommendation.by_text import text_vectors
+
+OPTIONS = {"features_root": None, "show_progress": False}
+
+
+@pytest.fixture
+def matcher():
+    """Of texts, with a folder of two photos, one without a caption."""
+    photos = tuple(SimpleNamespace(image=name, profile_id=name[0]) for name in ("a.jpg", "b.jpg"))
+    folder = SimpleNamespace(photos=photos, metadata={"a.jpg": {"caption": "a red coat"}})
+    about = {"task": "style", "text": {"options": {"attributes": ["caption"]}}}
+    return SimpleNamespace(
+        folder=SimpleNamespace(about=about), inputs=lambda *_, **__: SimpleNamespace(folder=folder), dim=6
+    )
+
+
+@pytest.mark.parametrize("path", ["caption", "both"])
+def test_a_folder_without_captions_is_told_of_the_photos_alone(matcher, profiles, path):
+    with pytest.raises(UserError) as told:
+        text_vectors(matcher, profiles(2), "people", path=path, **OPTIONS)
+    said = str(told.value)
+    assert said.startswith(f"path={path} searches the captions too: write path=image to search the photos alone")
+    assert "No caption can be read for 1 of 2 photos:\nb.jpg: it has no caption" in said
+    assert "text." not in said and "loss." not in said, "no option of training"
+
+
+def test_the_photos_alone_need_no_captions(matcher, profiles):
+    found = profiles(2)
+    assert text_vectors(matcher, found, "people", path="image", **OPTIONS) is found
