@@ -30,6 +30,7 @@ def scored(tmp_path: Path) -> tuple[Any, Any]:
         ranks=SimpleNamespace(direction=torch.tensor([0]), rank=torch.tensor([2]), gallery=torch.tensor([3])),
     )
     scorer = SimpleNamespace(
+        inputs=SimpleNamespace(synthetic=True),
         folder=SimpleNamespace(photos_of=lambda name: [SimpleNamespace(path=tmp_path / f"{name}.png")]),
         data=SimpleNamespace(gallery=lambda _: gallery),
     )

@@ -75,8 +75,11 @@ def test_the_yaml_of_a_pooling_gives_its_function(name):
     assert instantiate(cfg.function) is getattr(pooling, name)
 
 
-def test_every_pooling_has_a_yaml():
-    assert {path.stem for path in (CONF / "pooling").glob("*.yaml")} == {*NAMES, "both"}
+def test_every_pooling_has_a_yaml_and_others_are_composed_of_them():
+    files = {path.stem: OmegaConf.load(path) for path in (CONF / "pooling").glob("*.yaml")}
+    composed = {name: made.parts for name, made in files.items() if "parts" in made}
+    assert {*files} == {*NAMES, *composed}
+    assert {*composed} == {"both", "hybrid"} and all({*parts} <= {*NAMES} for parts in composed.values())
 
 
 def test_joined_poolings_are_of_unit_length_each_and_one_alone_stays_as_it_is():

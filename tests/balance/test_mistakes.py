@@ -7,6 +7,8 @@ import pytest
 
 from style_match.check import faults
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("words", "said"),

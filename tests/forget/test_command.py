@@ -16,6 +16,8 @@ from style_match.features.removal import find_rows
 
 from .conftest import World
 
+pytestmark = pytest.mark.slow
+
 Step = Callable[..., subprocess.CompletedProcess[str]]
 
 

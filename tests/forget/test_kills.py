@@ -10,6 +10,8 @@ from style_match.errors import UserError
 
 from .conftest import CAPTION, World
 
+pytestmark = pytest.mark.slow
+
 
 class Killed(BaseException):
     pass

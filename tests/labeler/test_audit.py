@@ -13,6 +13,8 @@ from style_match.labeler.agreement import agreement
 from style_match.labeler.audit import read_human_labels
 from tests.labeler.makers import make_schema, style_values
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = dict(num_missing=0, confidence=0.95, num_resamples=2000, seed=0)
 SCHEMA = make_schema()
 CLASSES = SCHEMA.class_names("fashion_style")

@@ -10,6 +10,8 @@ from style_match.labeler.consent import without_consent
 from style_match.labeler.photos import find_photos
 from tests.labeler.makers import picture
 
+pytestmark = pytest.mark.slow
+
 
 def profiles(folder, *rows, header="profile_id,image,consent"):
     (folder / "profiles.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")

@@ -14,6 +14,8 @@ from style_match.labeler import demo
 from style_match.labeler.demo import describe
 from tests.labeler.makers import make_schema, picture
 
+pytestmark = pytest.mark.slow
+
 PARAMS = WorldParams(rho=0.95, scene_follow=0.2, temperature=0.05, noise=0.1, background_follow=0.0, accessory_gain=1.5)
 DRAWING = dict(world_seed=3, size_px=24, params=PARAMS, num_workers=1, progress=lambda done, total: None)
 

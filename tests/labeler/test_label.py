@@ -10,6 +10,8 @@ import pytest
 from style_match.labeler.ledger import Ledger
 from tests.labeler.makers import picture, style_values
 
+pytestmark = pytest.mark.slow
+
 COUPLE = {
     "appearance_type": "dandy",
     "style_vibe": "calm and tidy",

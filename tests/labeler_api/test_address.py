@@ -5,6 +5,8 @@ import pytest
 from style_match.errors import UserError
 from style_match.labeler.client import Address, connect
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {
     "OPENAI_ORG_ID": "org-of-the-user",
     "OPENAI_PROJECT_ID": "project-of-the-user",

@@ -9,6 +9,8 @@ from PIL import Image
 
 from tests.labeler_api.conftest import KEY, NUM_PHOTOS
 
+pytestmark = pytest.mark.slow
+
 APIS = ("responses", "chat")
 
 
