@@ -11,12 +11,11 @@ from omegaconf import DictConfig
 from style_match import progress
 from style_match.data.synthetic import is_synthetic
 from style_match.errors import UserError
-from style_match.files import write_whole
 from style_match.matcher.matcher import StyleMatcher
 from style_match.matcher.profiles import demo_root, task_of
 from style_match.matcher.text import asked, encode_captions, joined, options_of
 from style_match.matcher.vectors import Vectors
-from style_match.recommendation.page import page, shown_columns
+from style_match.recommendation.output import PAGE, lines_of, write_page
 from style_match.recommendation.printing import print_list
 from style_match.recommendation.query import NOBODY, Asked
 from style_match.recommendation.similar import exact_index
@@ -52,52 +51,10 @@ def search(cfg: DictConfig, config_dirs: Sequence[str]) -> None:
         "where": cfg.where,
         "synthetic": is_synthetic(root),
     }
-    lines = answers(searched, rows, scores)
+    lines = lines_of(searched, rows, scores)
+    out = write_page(cfg, matcher, searched, [(asker, lines)], {}, about)
     print_list(asker, lines, about)
-    write_page(cfg, matcher, searched, asker, lines, about)
-
-
-def answers(profiles: Vectors, rows: Sequence[int], scores: Sequence[float]) -> list[dict[str, Any]]:
-    """The lines of a list as `page` and `print_list` take them."""
-    names = shown_columns(profiles)
-    return [
-        {
-            "rank": rank,
-            "row": row,
-            "profile_id": profiles.profile_ids[row],
-            "score": score,
-            "ranks": None,
-            "columns": {name: profiles.columns[row].get(name, "") for name in names},
-        }
-        for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1)
-    ]
-
-
-def write_page(
-    cfg: DictConfig,
-    matcher: StyleMatcher,
-    profiles: Vectors,
-    asker: Asked,
-    lines: Sequence[Mapping[str, Any]],
-    about: Mapping[str, Any],
-) -> None:
-    """Write the page into `out`, and say where it is."""
-    out = Path(cfg.out).expanduser()
-    html = page(
-        [(asker, lines)],
-        profiles,
-        about=about,
-        spreads={},
-        thumbnail_px=cfg.page.thumbnail_px,
-        max_source_pixels=matcher.folder.about["data"]["options"]["max_source_pixels"],
-        are_seen=bool(matcher.folder.about["prompt"]["image"]),
-    )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot make {out}: {error.strerror}. Give another out.") from error
-    write_whole(out / "recommendations.html", html)
-    print(out / "recommendations.html")
+    print(out / PAGE)
 
 
 SAID = {"image": "the photos alone", "caption": "what metadata.jsonl says of the photos", "both": "photos and captions"}

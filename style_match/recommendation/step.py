@@ -19,7 +19,7 @@ from style_match.recommendation.allowed import Allowed
 from style_match.recommendation.everybody import cosines, serve
 from style_match.recommendation.exposure import Spread
 from style_match.recommendation.mutual import mutual_best
-from style_match.recommendation.page import page, shown_columns
+from style_match.recommendation.output import PAGE, Line, lines_of, write_page
 from style_match.recommendation.printing import print_list, print_spreads
 from style_match.recommendation.query import Asked, ask, profile, refuse_unread
 from style_match.recommendation.similar import best, refuse_too_many
@@ -27,7 +27,6 @@ from style_match.recommendation.similar import best, refuse_too_many
 if TYPE_CHECKING:
     from style_match.index import Index
 
-Line = dict[str, Any]
 EVERYBODY = "all"
 
 
@@ -48,7 +47,7 @@ def recommend(cfg: DictConfig, config_dirs: Sequence[str]) -> None:
         served = serve(profiles, allowed, index=open_index(cfg.index, root, profiles), **options)
         spreads = served.spreads
         lists = [
-            (profile(profiles, user), _lines(profiles, rows, cosines(profiles, user, rows)))
+            (profile(profiles, user), lines_of(profiles, rows, cosines(profiles, user, rows)))
             for user, rows in enumerate(served.lists)
             if rows
         ]
@@ -84,27 +83,12 @@ def _for_one(cfg: DictConfig, asked: Asked, profiles: Vectors, allowed: Allowed,
     if cfg.mode == "mutual":
         found = mutual_best(asked, profiles, allowed, k=cfg.k)
         rows = [profiles.row_of[profile_id] for profile_id, *_ in found]
-        lines = _lines(profiles, rows, [score for _, score, _, _ in found])
+        lines = lines_of(profiles, rows, [score for _, score, _, _ in found])
         for line, (*_, rank, back) in zip(lines, found, strict=True):
             line["ranks"] = (rank, back)
         return lines
     answers = best([asked], profiles, allowed, k=cfg.k, index=open_index(cfg.index, root, profiles))[0]
-    return _lines(profiles, [profiles.row_of[one] for one, _ in answers], [score for _, score in answers])
-
-
-def _lines(profiles: Vectors, rows: Sequence[int], scores: Sequence[float]) -> list[Line]:
-    names = shown_columns(profiles)
-    return [
-        {
-            "rank": rank,
-            "row": row,
-            "profile_id": profiles.profile_ids[row],
-            "score": score,
-            "ranks": None,
-            "columns": {name: profiles.columns[row].get(name, "") for name in names},
-        }
-        for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1)
-    ]
+    return lines_of(profiles, [profiles.row_of[one] for one, _ in answers], [score for _, score in answers])
 
 
 def _metadata(file: str | None) -> dict[str, Any] | None:
@@ -128,21 +112,8 @@ def _write(
     spreads: Mapping[str, Spread],
     about: Mapping[str, Any],
 ) -> None:
-    out = Path(cfg.out).expanduser()
     shown = lists[: cfg.page.num_users] if spreads else lists
-    html = page(
-        shown,
-        profiles,
-        about=about,
-        spreads=spreads,
-        thumbnail_px=cfg.page.thumbnail_px,
-        max_source_pixels=matcher.folder.about["data"]["options"]["max_source_pixels"],
-        are_seen=bool(matcher.folder.about["prompt"]["image"]),
-    )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot make {out}: {error.strerror}. Give another out.") from error
+    out = write_page(cfg, matcher, profiles, shown, spreads, about)
     if spreads:
         print_spreads(spreads, profiles, about)
         write_table(out / "recommendations.parquet", _parquet(lists))
@@ -155,10 +126,9 @@ def _write(
         )
     else:
         print_list(*lists[0], about)
-    write_whole(out / "recommendations.html", html)
     for name in ("recommendations.parquet", "recommendations.json") if spreads else ():
         print(out / name)
-    print(out / "recommendations.html")
+    print(out / PAGE)
 
 
 def _parquet(lists: Sequence[tuple[Asked, list[Line]]]) -> Any:
