@@ -6,7 +6,6 @@ from style_match.matcher.vectors import Vectors
 from style_match.recommendation.allowed import Allowed
 from style_match.recommendation.pairs import DECIMALS, mutual_order
 from style_match.recommendation.query import Asked, profile
-from style_match.recommendation.similar import Answers
 
 
 def mutual_best(asked: Asked, profiles: Vectors, allowed: Allowed, *, k: int) -> list[tuple[str, float, int, int]]:
@@ -34,7 +33,3 @@ def mutual_best(asked: Asked, profiles: Vectors, allowed: Allowed, *, k: int) ->
     places = mutual_order(rank, back, cosine, order, may)
     best = np.argsort(places, kind="stable")[:k].tolist()
     return [(ids[row], float(cosine[row]), int(rank[row]), int(back[row])) for row in best]
-
-
-def scores_alone(found: list[tuple[str, float, int, int]]) -> Answers:
-    return [(profile_id, score) for profile_id, score, _, _ in found]
