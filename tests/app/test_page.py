@@ -26,7 +26,8 @@ def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, P
     """Matcher, folder of profiles, cache."""
     home = tmp_path_factory.mktemp("app")
     trained(home, cache)
-    demo = next(each for each in (cache / "demo").iterdir() if len(list((each / "images").iterdir())) == 160)
+    drawn = (cache / "demo").glob("demo_couples-0-*/demo.json")  # other tests draw into the same cache
+    demo = next(each.parent for each in drawn if json.loads(each.read_text(encoding="utf-8"))["num_couples"] == 80)
     return home / "matcher", evil_folder(demo, home / "people"), cache
 
 
