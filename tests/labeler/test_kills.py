@@ -26,6 +26,9 @@ class Slow:
     def __init__(self, *, log, seconds, task):
         self.log, self.seconds, self.task = log, seconds, task
 
+    def at_work(self, requests):
+        return frozenset()
+
     def identity(self):
         return {"labeler": "slow"}
 

@@ -166,7 +166,7 @@ def continued(step, sweep, cache, tmp_path_factory) -> SimpleNamespace:
 def test_a_run_that_goes_on_is_the_same_run(continued):
     first, second = continued.runs
     assert first.run.run_id == second.run.run_id and second.run.resume
-    assert first.run.tags == ["couples"]
+    assert set(first.run.tags) == {"couples", "synthetic"}
     epochs = [[row["epoch"] for row in run.history if "val/mrr" in row] for run in continued.runs]
     assert epochs == [[0, 1], [2]]
 
