@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import time
 import warnings
 from dataclasses import dataclass
@@ -105,18 +106,19 @@ def fit(
 
 
 def make_trainer(options: dict[str, Any], folder: Path, loggers: Any, *, show: bool) -> lightning.Trainer:
-    """The Trainer of a run in `folder`: best.ckpt is of the best val/mrr, last.ckpt of every epoch.
+    """The Trainer of a run in `folder`: best.ckpt has the weights of the best val/mrr, last.ckpt what a run goes on from.
 
     Args:
         options: of `conf/trainer`, and any others of lightning.Trainer.
         show: a progress bar.
     """
-    own = ("early_stopping", "precision", "max_loss_items")
+    own = ("early_stopping", "precision", "max_loss_items", "checkpoint_every_s")
     place: dict[str, Any] = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
     callbacks: list[Callback] = [
-        RunCheckpoint(**place, filename="best", monitor=MONITOR, mode="max"),
-        # Without a monitor it is written after every epoch; `save_last` writes only where the best one is.
-        RunCheckpoint(**place, filename="last"),
+        RunCheckpoint(**place, filename="best", monitor=MONITOR, mode="max", save_weights_only=True),
+        # Without a monitor it is written whatever the epoch's score; `save_last` writes only where the best one is.
+        # A run of an older version has no such option, and wrote it after every epoch.
+        LastCheckpoint(**place, filename="last", every_s=options.get("checkpoint_every_s", 0.0)),
         EarlyStopping(monitor=MONITOR, mode="max", **options["early_stopping"]),
         StayStopped(),
     ]
@@ -243,6 +245,27 @@ class RunCheckpoint(ModelCheckpoint):
         moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": str(self.dirpath)})
+
+
+class LastCheckpoint(RunCheckpoint):
+    """What a killed run goes on from, of the first epoch, of the last one, and of others as time allows.
+
+    Args:
+        every_s: written at most so often in between: weights and optimizer are three times the head, and writing them
+            after every short epoch would take as long as training.
+    """
+
+    def __init__(self, *, every_s: float, **options: Any):
+        super().__init__(**options)
+        self.every_s = every_s
+        self.written_at = -math.inf
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        is_due = is_last or time.monotonic() - self.written_at >= self.every_s
+        if trainer.strategy.broadcast(is_due):  # all ranks wait for each other while it is written
+            super().on_train_epoch_end(trainer, pl_module)
+            self.written_at = time.monotonic()
 
 
 class StayStopped(Callback):

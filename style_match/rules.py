@@ -133,6 +133,7 @@ RULES: dict[str, Rule] = {
     "trainer.gradient_clip_val": number(above=0).or_null(),
     "trainer.log_every_n_steps": whole(1),
     "trainer.max_loss_items": whole(2),
+    "trainer.checkpoint_every_s": number(least=0),
     "trainer.early_stopping.patience": whole(0),
     "trainer.early_stopping.min_delta": number(least=0),
     "evaluation.ks": KS.or_null(),

@@ -48,6 +48,7 @@ PACE = (
     "backbone.num_workers",
     "backbone.device",
     "backbone.token_budget",
+    "trainer.checkpoint_every_s",
 )
 FAILED = "failed.json"  # in the folder of a cell that failed, whichever process or machine ran it
 

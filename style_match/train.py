@@ -14,14 +14,14 @@ def run(cfg: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from style_match.inputs import Inputs
+    from style_match.kept import inputs_of
     from style_match.run import RunFolder
 
     is_cell = sweep_group() is not None and cfg.run is None
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=is_cell or cfg.run is not None)
     if cfg.run is not None:
         folder.take_choices(Path(cfg.run).expanduser())
-    inputs = Inputs(cfg)
+    inputs = inputs_of(cfg)
     inputs.check()
 
     # what imports torch and Lightning, several seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +79,20 @@ def sample(groups: NDArray, most: int, seed: int) -> NDArray:
 
 def project(embedding: NDArray, perplexity: float) -> NDArray:
     """Coordinates (n, 2); started from the principal components and run on one thread, so always the same."""
+    if len(embedding) < 5 or np.allclose(embedding, embedding[0]):
+        return np.pad(embedding, ((0, 0), (0, 2)))[:, :2]  # too few, or all in one place
+    return _tsne(embedding.tobytes(), embedding.shape, min(perplexity, (len(embedding) - 1) / 3)).copy()
+
+
+@lru_cache(maxsize=2)  # the cells of a sweep share the frozen backbone's panel
+def _tsne(embedding: bytes, shape: tuple[int, ...], perplexity: float) -> NDArray:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    if len(embedding) < 5 or np.allclose(embedding, embedding[0]):
-        return np.pad(embedding, ((0, 0), (0, 2)))[:, :2]  # too few, or all in one place
-    perplexity = min(perplexity, (len(embedding) - 1) / 3)
-    init = "pca" if min(embedding.shape) > 1 else "random"
+    init = "pca" if min(shape) > 1 else "random"
+    rows = np.frombuffer(embedding).reshape(shape)
     with threadpool_limits(1):
-        return TSNE(perplexity=perplexity, init=init, random_state=0, learning_rate="auto").fit_transform(embedding)
+        return TSNE(perplexity=perplexity, init=init, random_state=0, learning_rate="auto").fit_transform(rows)
 
 
 def _silhouette(embedding: NDArray, classes: NDArray) -> str:

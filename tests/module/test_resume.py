@@ -92,7 +92,7 @@ def test_the_logs_hold_every_epoch_that_a_checkpoint_knows(couple_data, matcher,
             if trainer.current_epoch == 1:
                 raise SystemExit("killed")
 
-    fit = trainer(max_epochs=6, logger=CSVLogger(tmp_path, flush_logs_every_n_steps=1))
+    fit = trainer(max_epochs=6, logger=CSVLogger(tmp_path, flush_logs_every_n_steps=1), checkpoint_every_s=0)
     fit.callbacks.append(KillAfterCheckpoint())
     with pytest.raises(SystemExit, match="killed"):
         fit.fit(matcher(), couple_data())
