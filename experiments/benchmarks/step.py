@@ -1,0 +1,143 @@
+"""A training step under the Trainer of a run against a bare PyTorch loop, head 2048 -> 2048 -> 512, InfoNCE, AdamW."""
+
+import copy
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import measure
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from style_match.cli import conf_dir
+from style_match.datamodule import MatchData
+from style_match.fit import make_trainer
+from style_match.module import Matcher
+from style_match.threads import pinned
+
+WIDTH = 2048
+
+
+class Clock(Callback):
+    """Seconds from the first training step to the end of the last one."""
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self.began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seconds = time.perf_counter() - self.began
+
+
+def measured(results: measure.Results, options: dict[str, Any]) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=["loss=infonce", "head.dim=512"])
+    medians = []
+    for batch_size in options["batch_sizes"]:
+        with tempfile.TemporaryDirectory() as folder, pinned(cfg.threads):
+            pair = Pair(cfg, batch_size, options["steps"], Path(folder))
+            pair.trained(), pair.bare()
+            size = f"batch {batch_size}"
+            furthest = float((pair.embedded["trained"] - pair.embedded["bare"]).abs().max())
+            results.check(f"embeddings after {options['steps']} steps, {size}, largest difference", furthest, 1e-4)
+            times = alternate_clocks(pair, options["repetitions"], size)
+            results.compare("training step", "bare PyTorch loop", *times, size=size, goal=1.1)
+            medians.append(statistics.median(times[0]) / options["steps"])
+    results.grow("training step", "couples a batch", options["batch_sizes"], medians)
+
+
+def alternate_clocks(pair: "Pair", repetitions: int, what: str) -> tuple[list[float], list[float]]:
+    """Seconds of the steps alone, of the Trainer and of the bare loop, taken in turn."""
+    seconds: dict[str, list[float]] = {"trained": [], "bare": []}
+    ways = {name: partial(lambda name: seconds[name].append(getattr(pair, name)()), name) for name in seconds}
+    measure.alternate(ways, repetitions=repetitions, what=what, warm_up=False)
+    return seconds["trained"], seconds["bare"]
+
+
+class Pair:
+    """Both ways to take the same steps, from the same weights over the same batches.
+
+    Args:
+        cfg: of style_match.train.
+        steps: of an epoch.
+        folder: of the Trainer.
+    """
+
+    def __init__(self, cfg: DictConfig, batch_size: int, steps: int, folder: Path):
+        num = batch_size * steps
+        features = torch.randn(2 * num + 8, WIDTH, generator=torch.Generator().manual_seed(0))
+        self.cfg, self.folder = cfg, folder
+        self.data = MatchData(
+            task="couple",
+            profile_ids=[str(i) for i in range(len(features))],
+            photo_profile=range(len(features)),
+            people=range(len(features)),
+            couples=[(i, num + 4 + i) for i in range(num + 4)],
+            split={"train": range(num), "val": range(num, num + 2), "test": range(num + 2, num + 4)},
+            sampler=instantiate(cfg.sampler, batch_size=batch_size),
+            seed=0,
+            max_loss_items=cfg.trainer.max_loss_items,
+            features=features,
+        )
+        torch.manual_seed(0)
+        self.head: nn.Module = instantiate(cfg.head)(in_dim=WIDTH)
+        self.embedded: dict[str, Tensor] = {}  # of the same rows, after the last step
+
+    def trained(self) -> float:
+        """An epoch under the Trainer of a run."""
+        head = copy.deepcopy(self.head)
+        loss = OmegaConf.masked_copy(self.cfg.loss, ["_target_", "temperature", "symmetric"])
+        matcher = Matcher(
+            head=head,
+            loss=instantiate(loss),
+            optimizer=instantiate(self.cfg.optimizer),
+            scheduler=instantiate(self.cfg.scheduler),
+            ks=[1],
+            block=self.cfg.evaluation.block,
+        )
+        given: Any = OmegaConf.to_container(self.cfg.trainer, resolve=True)
+        trainer = make_trainer({**given, "max_epochs": 1}, self.folder, False, show=False)
+        clock = Clock()
+        trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
+        trainer.fit(matcher, datamodule=self.data)
+        self.embedded["trained"] = self.embed(head)
+        return clock.seconds
+
+    def bare(self) -> float:
+        """The same epoch as a loop."""
+        head = copy.deepcopy(self.head).train()
+        optimizer = torch.optim.AdamW(
+            head.parameters(), lr=self.cfg.optimizer.lr, weight_decay=self.cfg.optimizer.weight_decay
+        )
+        left, right = self.data.couples.T
+        batches = [torch.tensor(batch) for batch in self.data.train_dataloader().batch_sampler.batches(0)]
+        began = time.perf_counter()
+        total = 0.0
+        for batch in batches:
+            rows = F.normalize(head.project(self.data.features[torch.cat([left[batch], right[batch]])]), dim=1)
+            f, m = rows.chunk(2)
+            loss = F.cross_entropy(f @ m.T / self.cfg.loss.temperature, torch.arange(len(f)))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(head.parameters(), self.cfg.trainer.gradient_clip_val)
+            optimizer.step()
+            total += loss.item()
+        seconds = time.perf_counter() - began
+        self.embedded["bare"] = self.embed(head)
+        return seconds
+
+    def embed(self, head: nn.Module) -> Tensor:
+        with torch.no_grad():
+            return head.eval()(self.data.features[:512])
+
+
+if __name__ == "__main__":
+    measure.main("step", __doc__.splitlines()[0], measured)

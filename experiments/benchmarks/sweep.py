@@ -1,0 +1,136 @@
+"""Table 3 over several seeds against a script without a framework, start-up and table included.
+
+Head input 2048, from a backbone of random weights: the numbers mean nothing, the time is that of Qwen3-VL-2B's features.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import measure
+import pyarrow.parquet as pq
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file, save_file
+from world import run, write_wide_checkpoint
+
+from style_match.fit import build_data
+from style_match.inputs import Inputs
+
+HERE = Path(__file__).parent
+TABLE_ROWS = ("dim256_tau0.1", "dim512_tau0.1", "dim512_tau0.2")
+TWO_AT_A_TIME = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+SERIAL, PARALLEL, PLAIN = "sweep", "sweep, two cells at a time", "plain script"
+
+
+def measured(results: measure.Results, options: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        world = [f"backbone.path={place / 'wide'}", f"data.num_couples={options['couples']}"]
+        world += [f"trainer.max_epochs={options['epochs']}"]
+        write_wide_checkpoint(place / "wide")
+        give(place, world, max(options["seeds"]), options["epochs"])
+        sizes, seconds = [], []
+        for seeds in options["seeds"]:
+            cells = len(TABLE_ROWS) * seeds
+            ways = {
+                PARALLEL: partial(swept, place, world, range(seeds), *TWO_AT_A_TIME),
+                PLAIN: partial(plain, place, range(seeds)),
+            }
+            if seeds == max(options["seeds"]):
+                ways[SERIAL] = partial(swept, place, world, range(seeds))
+            for way in ways.values():
+                way()
+            if seeds == max(options["seeds"]):
+                compare(results, place, range(seeds))
+            size = f"{cells} cells"
+            times = measure.alternate(
+                ways, repetitions=options["repetitions"], what=size, before=partial(clear, place), warm_up=False
+            )
+            for way in ways:
+                if way != PLAIN:
+                    results.compare(f"table 3, {way}", PLAIN, times[way], times[PLAIN], size=size, goal=1.3)
+            sizes.append(cells)
+            seconds.append(sorted(times[PARALLEL])[len(times[PARALLEL]) // 2])
+        results.grow("table 3, two cells at a time", "cells", sizes, seconds)
+
+
+def swept(place: Path, world: list[str], seeds: range, *launcher: str) -> None:
+    """The two commands of a user: the sweep, then its table."""
+    sweep = place / "sweep"
+    seed = f"seed={','.join(map(str, seeds))}"
+    run("train", "experiment=table3", seed, *world, f"hydra.sweep.dir={sweep}", *launcher, cache=place)
+    run("report", "table=table3", f"sweep={sweep}", "report.min_seeds=1", cache=place)
+
+
+def plain(place: Path, seeds: range) -> None:
+    words = [sys.executable, str(HERE / "sweep_plain.py"), str(place / "given"), str(place / "plain"), *map(str, seeds)]
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def clear(place: Path) -> None:
+    """Nothing may be there already: a sweep goes on with what it finds."""
+    for name in ("sweep", "plain", "runs"):
+        shutil.rmtree(place / name, ignore_errors=True)
+
+
+def give(place: Path, world: list[str], num_seeds: int, num_epochs: int) -> None:
+    """Write what the plain script reads: features, couples by split, and the batches that the sampler draws."""
+    run("train", *world, f"hydra.run.dir={place / 'one'}", cache=place)
+    cfg = OmegaConf.load(place / "one" / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    features, couples, batches = inputs_of(cfg, place, num_seeds, num_epochs)
+    (place / "given").mkdir()
+    save_file({"features": features}, place / "given" / "features.safetensors")
+    (place / "given" / "given.json").write_text(json.dumps({"couples": couples, "batches": batches}))
+
+
+def inputs_of(
+    cfg: DictConfig, place: Path, num_seeds: int, num_epochs: int
+) -> tuple[torch.Tensor, dict[str, Any], dict[int, Any]]:
+    """Features of all profiles, couples (left, right) by split, batches by seed and epoch."""
+    os.environ["STYLE_MATCH_CACHE"] = str(place)
+    inputs = Inputs(cfg)
+    batches: dict[int, Any] = {}
+    for seed in range(num_seeds):
+        cfg.seed = seed
+        data = build_data(cfg, inputs, features=inputs.features)
+        loader = data.train_dataloader()
+        batches[seed] = []
+        for epoch in range(num_epochs):
+            loader.set_epoch(epoch)
+            drawn = [batch["labels"][: len(batch["labels"]) // 2] for batch in loader]
+            position = {item: number for number, item in enumerate(data.split["train"].tolist())}
+            batches[seed].append([[position[item] for item in items.tolist()] for items in drawn])
+    couples = {name: data.couples[items].tolist() for name, items in data.split.items()}
+    return inputs.features, couples, batches
+
+
+def compare(results: measure.Results, place: Path, seeds: range) -> None:
+    """Both have trained the same: embeddings and ranks of the test split of every cell."""
+    furthest, other_ranks, mrr = 0.0, 0, 0.0
+    num = 0
+    for row in TABLE_ROWS:
+        for seed in seeds:
+            ours, theirs = place / "sweep" / f"row={row},seed={seed}", place / "plain" / f"{row}-{seed}"
+            found, expected = (load_file(folder / "embeddings.safetensors") for folder in (ours, theirs))
+            furthest = max(furthest, *(float((found[s] - expected[s]).abs().max()) for s in ("left", "right")))
+            table = pq.read_table(ours / "ranks.parquet", filters=[("model", "=", "trained")])
+            rank = torch.tensor(table["rank"].to_pylist())
+            rival = torch.tensor(pq.read_table(theirs / "ranks.parquet")["rank"].to_pylist())
+            other_ranks += int((rank != rival).sum())
+            num += len(rank)
+            mrr = max(mrr, abs(float((1 / rank.double()).mean() - (1 / rival.double()).mean())))
+    results.check("test embeddings of all cells, largest difference", furthest, 1e-3)
+    results.check("share of test ranks that differ", other_ranks / num, 0.01)
+    results.check("test MRR, largest difference", mrr, 1e-3)
+
+
+if __name__ == "__main__":
+    measure.main("sweep", __doc__.splitlines()[0], measured)
