@@ -37,9 +37,14 @@ class Clock(Callback):
         self.seconds = time.perf_counter() - self.began
 
 
-def measured(results: measure.Results, options: dict[str, Any]) -> None:
+def train_config() -> DictConfig:
+    """The paper's head and loss, with the defaults of style_match.train."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=["loss=infonce", "head.dim=512"])
+        return compose("train", overrides=["loss=infonce", "head.dim=512"])
+
+
+def measured(results: measure.Results, options: dict[str, Any]) -> None:
+    cfg = train_config()
     medians = []
     for batch_size in options["batch_sizes"]:
         with tempfile.TemporaryDirectory() as folder, pinned(cfg.threads):

@@ -3,6 +3,7 @@
 Head input 2048, from a backbone of random weights: the numbers mean nothing, the time is that of Qwen3-VL-2B's features.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -20,8 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from world import run, write_wide_checkpoint
 
+from style_match import progress
 from style_match.fit import build_data
 from style_match.inputs import Inputs
+from style_match.threads import pinned
 
 HERE = Path(__file__).parent
 TABLE_ROWS = ("dim256_tau0.1", "dim512_tau0.1", "dim512_tau0.2")
@@ -59,6 +62,36 @@ def measured(results: measure.Results, options: dict[str, Any]) -> None:
             sizes.append(cells)
             seconds.append(sorted(times[PARALLEL])[len(times[PARALLEL]) // 2])
         results.grow("table 3, two cells at a time", "cells", sizes, seconds)
+        backbone_in_every_step(results, place, options)
+
+
+def backbone_in_every_step(results: measure.Results, place: Path, options: dict[str, Any]) -> None:
+    """For information: a training step on stored features against one of open-metric-learning from photos."""
+    if importlib.util.find_spec("oml") is None:
+        progress.say("  open-metric-learning is not installed, so it is not measured against; `make bench` installs it")
+        return
+    from step import Pair, train_config
+    from sweep_oml import Loop
+
+    cfg, batch, steps = train_config(), options["oml"]["batch_size"], options["oml"]["steps"]
+    (photos,) = (place / "demo").glob("*/images")
+    couples = [(left, photos / f"m{left.name[1:]}") for left in sorted(photos.glob("f*.jpg"))]
+    theirs = Loop(couples, place / "wide", batch_size=batch, max_pixels=options["oml"]["max_pixels"])
+    seconds: dict[str, list[float]] = {"stored features": [], "open-metric-learning": []}
+    with pinned(cfg.threads):
+        ours = Pair(cfg, batch, steps, place / "step")
+
+        def trained() -> None:
+            with pinned(cfg.threads):
+                seconds["stored features"].append(ours.trained())
+
+    ways = {
+        "stored features": trained,
+        "open-metric-learning": lambda: seconds["open-metric-learning"].append(theirs.seconds(steps)),
+    }
+    measure.alternate(ways, repetitions=options["repetitions"], what="backbone in every step", warm_up=False)
+    against = "open-metric-learning, backbone in every step"
+    results.compare("training step on stored features", against, *seconds.values(), size=f"batch {batch}")
 
 
 def swept(place: Path, world: list[str], seeds: range, *launcher: str) -> None:
