@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match import progress, sweep
 from style_match.errors import UserError
+from style_match.launched import refuse_several
 from style_match.options import Vocabulary
 from style_match.plan import Plan, merge_run_config
 from style_match.run import read_config
@@ -88,6 +89,8 @@ def _answer(step: str, run: Callable[[DictConfig], object], args: Namespace) -> 
             if args.help:
                 return _say_help(words, plan.config)
             if not (args.cfg or args.info):
+                if "share" not in plan.config:
+                    refuse_several(step)
                 return _run_sweep(hydra, run, plan) if plan.is_sweep else _run_once(hydra, run, plan)
     hydra_main(config_path=str(conf_dir()), config_name=step, version_base=VERSION_BASE)(run)()
     return 0

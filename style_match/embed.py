@@ -2,15 +2,34 @@
 
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match import cli, progress
 
 
 def run(cfg: DictConfig) -> None:
+    """Compute what the store lacks, or of that the share of this process."""
+    from style_match.features.share import share_of_process
     from style_match.inputs import Inputs
 
+    share = share_of_process(cfg.share)
     inputs = Inputs(cfg)
     inputs.check()
-    inputs.embed()
+    if share is None:
+        inputs.embed()
+        return
+    rows = {row.address: row for row in inputs.rows}
+    own = [row for address, row in rows.items() if share.holds(address)]
+    place = f" ({share.place})" if share.place else ""
+    progress.say(f"share {share}{place}: {len(own)} of {len(rows)} photos")
+    inputs.embed(own, f"share {share}")
+    others = [address for address in rows if not share.holds(address)]
+    if lacking := len(inputs.store.missing(others)):
+        again = "again" if share.place else "without share"
+        progress.say(
+            f"other shares: {lacking} of {len(others)} photos are not in the store yet. Once their processes have ended, "
+            f"the same command {again} computes what then still lacks."
+        )
+    else:
+        progress.say(f"other shares: all {len(others)} photos are in the store")
 
 
 if __name__ == "__main__":

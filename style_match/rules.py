@@ -3,6 +3,7 @@
 An option without a rule here must be of the kind that its YAML gives it (`style_match.check`).
 """
 
+from style_match.features.share import read_share
 from style_match.values import (
     BANDS,
     DEVICE,
@@ -57,6 +58,9 @@ RULES: dict[str, Rule] = {
     "backbone.token_budget": whole(1),
     "backbone.num_workers": whole(0),
     "pooling.parts": PARTS,
+    "share": Rule(
+        "which share of how many, such as 1/4 to 4/4 for four", lambda share: read_share(share) is not None
+    ).or_null(),
     "features.root": TEXT.or_null(),
     "features.shard_rows": whole(1),
     "index.root": TEXT.or_null(),

@@ -111,7 +111,9 @@ def take_failures(command: str, sweep_dir: Path) -> tuple[str, bool] | None:
 
 
 def summary(sweep_dir: Path, step: str) -> str:
-    """How many cells the folder holds, and what to do with them."""
+    """How many cells the folder holds, and what to do with them; cells of `embed` leave nothing there."""
+    if step == "embed":
+        return "Sweep: the same command again computes only what the feature store lacks."
     finished = {path.parent for path in sweep_dir.glob("*/metrics.json")}
     failed = {path.parent for path in sweep_dir.glob(f"*/{FAILED}")} - finished
     what = "cell" if len(finished) == 1 else "cells"

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from style_match.backbone.checkpoint import check_checkpoint, resolve_dtype
 from style_match.backbone.preprocess import Preprocessor
 from style_match.errors import UserError
+from style_match.launched import launched
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,13 +30,16 @@ Pooling = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is the GPU where there is one, else the CPU.
+    """`auto` is the GPU where there is one, else the CPU; processes that a launcher started take the GPUs in turn.
 
     Raises:
         UserError: no such device here.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        started = launched()  # which may have given each process a GPU of its own: then there is one to take
+        return torch.device("cuda", started.local_rank % torch.cuda.device_count()) if started else torch.device("cuda")
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
