@@ -25,8 +25,8 @@ def run(cfg: DictConfig) -> None:
     if lacking := len(inputs.store.missing(others)):
         again = "again" if share.place else "without share"
         progress.say(
-            f"other shares: {lacking} of {len(others)} photos are not in the store yet. Once their processes have ended, "
-            f"the same command {again} computes what then still lacks."
+            f"other shares: {lacking} of {len(others)} photos are not in the store yet. Once their processes have "
+            f"ended, the same command {again} computes what then still lacks."
         )
     else:
         progress.say(f"other shares: all {len(others)} photos are in the store")

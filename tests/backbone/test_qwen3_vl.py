@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from style_match import pooling
+from style_match.backbone.qwen3_vl import resolve_device
 from style_match.errors import UserError
 from style_match.prompt import render
 
@@ -249,3 +250,17 @@ def test_features_do_not_depend_on_the_batch_order(backbone, photos):
     shuffled = backbone.pooled([photos[i] for i in order], [prompts[i] for i in order], POOLINGS)
     for name in POOLINGS:
         torch.testing.assert_close(shuffled[name], straight[name][order], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "local_rank", "device"), [(0, 1, "cpu"), (1, 1, "cuda:0"), (4, 3, "cuda:3"), (2, 3, "cuda:1")]
+)
+def test_processes_of_one_machine_take_its_gpus_in_turn(monkeypatch, num_gpus, local_rank, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: num_gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    for name, value in (("RANK", "3"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", str(local_rank))):
+        monkeypatch.setenv(name, value)
+    assert resolve_device("auto") == torch.device(device)
+    assert resolve_device("cpu") == torch.device("cpu")
+    monkeypatch.delenv("RANK")
+    assert resolve_device("auto") == torch.device("cuda" if num_gpus else "cpu")

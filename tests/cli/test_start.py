@@ -73,3 +73,20 @@ def test_the_real_step_answers_at_once(words, code, said, tmp_path):
     assert said in done.stdout + done.stderr
     assert "| torch\n" not in done.stderr and "lightning" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_steps_that_are_one_process_refuse_several(step, monkeypatch, name, tmp_path):
+    for variable, value in (("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_LOCALID", "1")):
+        monkeypatch.setenv(variable, value)
+    assert step(step=name) == 2
+    assert step.configs == [] and list(tmp_path.iterdir()) == []
+    assert "srun started 2 processes" in step.err
+    assert step("--help", step=name) == 0
+
+
+def test_embed_is_run_by_several_processes(step, monkeypatch):
+    for variable, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(variable, value)
+    assert step(step="embed") == 0, step.err
+    assert len(step.configs) == 1

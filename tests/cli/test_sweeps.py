@@ -139,6 +139,13 @@ def test_a_sweep_of_evaluations_does_not_promise_to_go_on(step):
     assert "Sweep: " in step.err and "goes on" not in step.err
 
 
+def test_a_sweep_over_shares(step):
+    assert step("-m", "share=1/2,2/2", step="embed") == 0, step.err
+    assert [cfg.share for cfg in step.configs] == ["1/2", "2/2"]
+    assert "the same command again computes only what the feature store lacks" in step.err
+    assert "finished" not in step.err
+
+
 def finish_or_refuse(cfg):
     if (folder() / "metrics.json").exists():
         raise UserError("holds a run with another head.dim")

@@ -106,6 +106,13 @@ def test_the_values_that_come_with_the_configs_hold(faults, step):
         assert faults(["trainer.early_stopping=null", "trainer.gradient_clip_val=null", "evaluation.ks=[1]"]) == []
 
 
+@pytest.mark.parametrize("share", ["0/4", "5/4", "a/b", "1/0", "2", "0.5"])
+def test_a_share_that_is_none(faults, share):
+    wanted = "Write which share of how many, such as 1/4 to 4/4 for four, or null."
+    assert faults([f"share={share}"], "embed") == [f"share={share}: {wanted}"]
+    assert faults(["share=4/4"], "embed") == faults(["share=null"], "embed") == []
+
+
 def test_evaluating_a_head_needs_a_run(faults):
     (found,) = faults(["head=mlp"], "evaluate")
     assert "run=FOLDER, or head=identity" in found
