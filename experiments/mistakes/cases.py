@@ -26,6 +26,22 @@ WORDS = [
             "-m loss=triplet",
         ),
     ),
+    Case("share_none", "a share that does not exist", "share=5/4", ("share=5/4", "such as 1/4 to 4/4"), step="embed"),
+    Case(
+        "share_of_several",
+        "several processes, all asked for one share",
+        "share=1/2",
+        ("share=1/2", "torchrun started 2 processes", "Leave share out"),
+        step="embed",
+        environment={"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
+    ),
+    Case(
+        "several_processes",
+        "a step that is one process, started several times by srun",
+        "seed=0",
+        ("srun started 4 processes of style_match.train", "start one"),
+        environment={"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"},
+    ),
     Case("resume_what", "going on with no run named", "ckpt_path=last", ("ckpt_path=last", "run=FOLDER too")),
     Case("no_run", "a run that is none", "run=FOLDER/data", ("run=FOLDER/data holds no run", "config.yaml")),
     Case(
