@@ -9,18 +9,24 @@ VERSIONS ?= pinned
 VENV_pinned := .venv
 VENV_oldest := .venv-oldest
 VENV_newest := .venv-newest
+VENV_bench := .venv-bench
 VENV := $(or $(VENV_$(VERSIONS)),$(error VERSIONS=$(VERSIONS): take pinned, oldest or newest))
+PINS_pinned := constraints.txt
+PINS_bench := experiments/benchmarks/constraints.txt
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
 PIP := $(PY) -m pip install --disable-pip-version-check
 UV := $(PIP) uv && $(PY) -m uv pip install --python $(PY)
-INSTALL_pinned := $(PIP) --constraint constraints.txt --editable '.[dev]'
+INSTALL_pinned := $(PIP) --constraint $(PINS_pinned) --editable '.[dev]'
 INSTALL_oldest := $(UV) --resolution lowest-direct --editable '.[dev]'
 INSTALL_newest := $(UV) --resolution highest --editable '.[dev]'
+# open-metric-learning by itself, since it asks for numpy below 2; what is measured of it works with this numpy
+INSTALL_bench := $(PIP) --constraint $(PINS_bench) --editable '.[bench]' \
+	&& $(PIP) --constraint $(PINS_bench) --no-deps open-metric-learning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint audit
+.PHONY: help setup demo test test-fast lint bench audit
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -28,7 +34,7 @@ help: ## list the targets
 setup: $(INSTALLED) ## make .venv with the pinned versions; does nothing when that is done
 
 # the stamp comes last, so that an install that was broken off is begun again
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(PINS_$(VERSIONS))
 	@test -n "$(PYTHON)" || { echo "style_match needs Python 3.11 or newer, and none was found; install one or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "style_match needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" --version 2>&1)" >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
@@ -48,6 +54,10 @@ lint: $(INSTALLED) ## set up, then ruff (rules and format) and mypy
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+
+bench: ## set up .venv-bench, then measure the speed; PART=... for some of it
+	$(MAKE) setup VERSIONS=bench
+	$(VENV_bench)/bin/python experiments/benchmarks/run.py $(PART)
 
 audit: ## ask the advisory databases about every pinned version
 	"$(PYTHON)" -m venv .venv-audit

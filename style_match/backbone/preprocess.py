@@ -8,11 +8,12 @@ photo, widen `<|image_pad|>` to the photo's number of tokens, tokenise, pad, and
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from style_match.backbone.checkpoint import read_chat_template
 from style_match.errors import UserError
@@ -30,6 +31,13 @@ CONTROL_TOKENS = {  # token -> the key of config.json that repeats its id
     "<|image_pad|>": "image_token_id",
 }
 MAX_ASPECT_RATIO = 200  # of the resizing rule of Qwen2-VL's image processor
+
+
+class Patches(NamedTuple):
+    """A photo as the vision tower takes it: `pixels` (num_patches, patch_dim), `grid` (1, 3) frames, rows, columns."""
+
+    pixels: Tensor
+    grid: Tensor
 
 
 class Preprocessor:
@@ -78,39 +86,53 @@ class Preprocessor:
         return len(ids) - 1 + self._num_image_tokens(width, height)
 
     def __call__(self, images: Sequence["Image | None"], prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Inputs of B prompts, on the CPU: `collate` of what `patchify` makes of their photos."""
+        return self.collate([self.patchify(image) for image in images], prompts)
+
+    def patchify(self, image: "Image | None") -> Patches | None:
+        """An RGB photo, resized and cut up; None where a prompt has no image.
+
+        Raises:
+            UserError: it is more than 200 times longer than wide, or the other way round.
+        """
+        if image is None:
+            return None
+        _check_aspect_ratio(image.width, image.height)
+        options = {}
+        if self._images.backend == "pil" and self._images.do_resize:
+            # The processor would copy the whole photo to channels first and back before it resizes the same way.
+            image = image.resize(self._resized(image.width, image.height), self._images.resample)
+            options["do_resize"] = False
+        made = self._images(images=[image], return_tensors="pt", **options)
+        return Patches(made["pixel_values"], made["image_grid_thw"])
+
+    def collate(self, photos: Sequence[Patches | None], prompts: Sequence[str]) -> dict[str, Tensor]:
         """Inputs of B prompts, on the CPU.
 
         Args:
-            images: an RGB photo, or None where the prompt has no image.
+            photos: of each prompt, None where it has no image.
             prompts: rendered prompts.
 
         Returns:
             `input_ids`, `attention_mask`, `mm_token_type_ids` (B, T); with photos, all their patches one after the
             other in `pixel_values` (num_patches, patch_dim), and their grids in `image_grid_thw` (num_photos, 3).
-
-        Raises:
-            UserError: a photo is more than 200 times longer than wide, or the other way round.
         """
-        photos = [image for image in images if image is not None]
-        inputs: dict[str, Tensor] = {}
-        num_tokens_of: list[int] = []
-        if photos:
-            for photo in photos:
-                _check_aspect_ratio(photo.width, photo.height)
-            pixels = self._images(images=photos, return_tensors="pt")
-            inputs = {name: pixels[name] for name in ("pixel_values", "image_grid_thw")}
-            num_tokens_of = (pixels["image_grid_thw"].prod(-1) // self._images.merge_size**2).tolist()
-        widths = iter(num_tokens_of)
         rows = [
-            self._widen(self._encode(prompt), next(widths) if image is not None else None)
-            for image, prompt in zip(images, prompts, strict=True)
+            self._widen(self._encode(prompt), None if photo is None else len(photo.pixels) // self._images.merge_size**2)
+            for photo, prompt in zip(photos, prompts, strict=True)
         ]
         ids, mask = self._pad(rows)
-        return inputs | {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "mm_token_type_ids": (ids == self.image_token_id).int(),
-        }
+        inputs = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == self.image_token_id).int()}
+        if present := [photo for photo in photos if photo is not None]:
+            inputs["pixel_values"] = torch.cat([photo.pixels for photo in present])
+            inputs["image_grid_thw"] = torch.cat([photo.grid for photo in present])
+        return inputs
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that the image processor gives a photo."""
+        factor, size = self._images.patch_size * self._images.merge_size, self._images.size
+        resized = smart_resize(height, width, factor, size["shortest_edge"], size["longest_edge"])
+        return resized[1], resized[0]
 
     def _encode(self, prompt: str) -> list[int]:
         # No tokens are added, so that the prompt ends with <|im_end|> whatever the tokenizer would append.
@@ -118,10 +140,9 @@ class Preprocessor:
 
     def _num_image_tokens(self, width: int, height: int) -> int:
         _check_aspect_ratio(width, height)
-        size = self._images.size
-        bounds = {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}
-        patches = self._images.get_number_of_image_patches(height, width, bounds)
-        return patches // self._images.merge_size**2
+        side = self._images.patch_size * self._images.merge_size
+        resized = self._resized(width, height)
+        return (resized[0] // side) * (resized[1] // side)
 
     def _widen(self, ids: list[int], num_image_tokens: int | None) -> list[int]:
         found = ids.count(self.image_token_id)

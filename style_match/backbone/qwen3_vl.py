@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel
 from transformers.utils import logging as transformers_logging
 
 from style_match.backbone.checkpoint import check_checkpoint, resolve_dtype
-from style_match.backbone.preprocess import Preprocessor
+from style_match.backbone.preprocess import Patches, Preprocessor
 from style_match.errors import UserError
 from style_match.launched import launched
 
@@ -109,8 +109,18 @@ class Qwen3VL:
         return self.preprocessor.num_tokens(prompt, width, height)
 
     def preprocess(self, images: Sequence["Image | None"], prompts: Sequence[str]) -> dict[str, Tensor]:
-        """Inputs of B prompts on the CPU, see `Preprocessor`; may be called from many threads at once."""
-        return self.preprocessor(images, prompts)
+        """Inputs of B prompts on the CPU, in the model's precision; may be called from many threads at once."""
+        return self.collate([self.patchify(image) for image in images], prompts)
+
+    def patchify(self, image: "Image | None") -> Patches | None:
+        """One photo for `collate`, see `Preprocessor`, in the model's precision; from many threads at once."""
+        photo = self.preprocessor.patchify(image)
+        # The patch embedding rounds so in any case; here it halves what waits for the model and moves to its device.
+        return photo if photo is None else photo._replace(pixels=photo.pixels.to(self.dtype))
+
+    def collate(self, photos: Sequence[Patches | None], prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Inputs of B prompts on the CPU, see `Preprocessor`."""
+        return self.preprocessor.collate(photos, prompts)
 
     def hidden(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Hidden states (B, T, D) after the last layer and the final norm."""

@@ -6,6 +6,8 @@ from concurrent.futures import Executor, Future
 from typing import TypeVar
 
 Batch = TypeVar("Batch")
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 Prepared = TypeVar("Prepared")
 
 
@@ -24,22 +26,35 @@ def batch_slices(num_tokens: Sequence[int], token_budget: int, start: int = 0) -
 
 
 def prepared_ahead(
-    threads: Executor, prepare: Callable[[Batch], Prepared], batches: Iterable[Batch], depth: int
+    threads: Executor,
+    load: Callable[[Item], Loaded],
+    collate: Callable[[Batch, list[Future[Loaded]]], Prepared],
+    batches: Iterable[tuple[Batch, Sequence[Item]]],
+    depth: int,
 ) -> Generator[tuple[Batch, Prepared], None, None]:
-    """Yield each batch with `prepare(batch)`, in order, while threads prepare at most `depth` later ones.
+    """Yield each batch prepared, in order, while threads prepare at most `depth` later ones.
 
-    An exception of `prepare` is raised at its batch's turn: those before it are yielded first.
+    All threads work at the items of the batch that is needed next, so that it is there soonest.
+
+    Args:
+        load: makes one item ready.
+        collate: makes a batch of its items, which come as futures that end without `collate`'s help; an exception that
+            it raises is raised at its batch's turn: those before it are yielded first.
+        batches: what names a batch, and its items.
     """
-    waiting: deque[tuple[Batch, Future[Prepared]]] = deque()
+    waiting: deque[tuple[Batch, list[Future[Loaded]], Future[Prepared]]] = deque()
     try:
-        for batch in batches:
-            waiting.append((batch, threads.submit(prepare, batch)))
+        for batch, items in batches:
+            loaded = [threads.submit(load, item) for item in items]
+            # In the queue behind its own items: a thread that waits in `collate` waits only for those at work.
+            waiting.append((batch, loaded, threads.submit(collate, batch, loaded)))
             if len(waiting) > depth:
-                first, future = waiting.popleft()
+                first, _, future = waiting.popleft()
                 yield first, future.result()
         while waiting:
-            first, future = waiting.popleft()
+            first, _, future = waiting.popleft()
             yield first, future.result()
     finally:
-        for _, future in waiting:
-            future.cancel()
+        for _, loaded, future in reversed(waiting):
+            for each in (future, *reversed(loaded)):
+                each.cancel()

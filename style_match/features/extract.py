@@ -4,13 +4,13 @@ import hashlib
 import io
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -25,7 +25,10 @@ from style_match.features.writer import ShardWriter
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from style_match.backbone.preprocess import Patches
     from style_match.backbone.qwen3_vl import Qwen3VL
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -114,16 +117,18 @@ def _compute(
     lengths = [length for length, _ in counted]
     rows = [row for _, row in counted]
 
-    def prepare(batch: slice) -> dict[str, torch.Tensor]:
-        images = decode_rows(rows[batch], max_source_pixels)
-        return backbone.preprocess(images, [row.prompt for row in rows[batch]])
+    def load(row: Row) -> "Patches | None":
+        return backbone.patchify(_photo(row, max_source_pixels))  # at once: a batch of camera photos would fill memory
+
+    def collate(batch: slice, loaded: "list[Future[Patches | None]]") -> dict[str, torch.Tensor]:
+        return backbone.collate(_all_of(photo.result for photo in loaded), [row.prompt for row in rows[batch]])
 
     done = 0
     progress(done, len(rows))
     with ThreadPoolExecutor(max(1, num_workers), "decode") as threads:
         while done < len(rows):
-            batches = batch_slices(lengths, token_budget, done)
-            with closing(prepared_ahead(threads, prepare, batches, depth=num_workers)) as prepared:
+            batches = ((batch, rows[batch]) for batch in batch_slices(lengths, token_budget, done))
+            with closing(prepared_ahead(threads, load, collate, batches, depth=num_workers)) as prepared:
                 for batch, inputs in prepared:
                     pooled = _pool(backbone, inputs, poolings)
                     if pooled is None:
@@ -141,18 +146,25 @@ def decode_rows(rows: Sequence[Row], max_source_pixels: int) -> list["Image | No
     Raises:
         UserError: those that cannot be read or are not the ones their addresses were made from, all together.
     """
-    images, faults = [], []
-    for row in rows:
+    return _all_of(partial(_photo, row, max_source_pixels) for row in rows)
+
+
+def _all_of(calls: Iterable[Callable[[], Result]]) -> list[Result]:
+    """What each call gives; the mistakes of all of them together where there are any."""
+    results, faults = [], []
+    for call in calls:
         try:
-            images.append(_photo(row, row.path, max_source_pixels) if row.path else None)
+            results.append(call())
         except UserError as error:
             faults.append(str(error))
     if faults:
         raise UserError("\n".join(faults))
-    return images
+    return results
 
 
-def _photo(row: Row, path: Path, max_source_pixels: int) -> "Image":
+def _photo(row: Row, max_source_pixels: int) -> "Image | None":
+    if (path := row.path) is None:
+        return None
     try:
         content = path.read_bytes()
     except OSError as error:

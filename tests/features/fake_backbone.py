@@ -29,15 +29,19 @@ class FakeBackbone:
         return len(prompt.split()) + (width // 8) * (height // 8)
 
     def preprocess(self, images, prompts):
+        return self.collate([self.patchify(image) for image in images], prompts)
+
+    def patchify(self, image):
+        return (image.size, image.tobytes()) if image is not None else ((0, 0), b"")
+
+    def collate(self, photos, prompts):
         with self.lock:
             self.prepared += 1
             self.most_waiting = max(self.most_waiting, self.prepared - len(self.batches))
-        features, lengths = [], []
-        for image, prompt in zip(images, prompts, strict=True):
-            width, height = image.size if image is not None else (0, 0)
-            lengths.append(self.num_tokens(prompt, width, height))
-            features.append(expected(prompt, image.tobytes() if image is not None else b""))
-        return {"features": torch.stack(features), "lengths": torch.tensor(lengths), "prompts": list(prompts)}
+        pairs = list(zip(photos, prompts, strict=True))
+        lengths = [self.num_tokens(prompt, *size) for (size, _), prompt in pairs]
+        features = torch.stack([expected(prompt, pixels) for (_, pixels), prompt in pairs])
+        return {"features": features, "lengths": torch.tensor(lengths), "prompts": list(prompts)}
 
     def pool(self, inputs, poolings):
         lengths = inputs["lengths"].tolist()
