@@ -1,0 +1,64 @@
+"""What is read beside the times: waiting for photos, peak memory, padding."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from style_match.features import extract as extraction
+from style_match.features.batching import batch_slices
+
+
+@contextmanager
+def waiting() -> Iterator[list[float]]:
+    """Seconds that each batch of `extract` kept the model waiting for its photos."""
+    seconds: list[float] = []
+    ahead = extraction.prepared_ahead
+
+    def timed(*given: Any, **named: Any) -> Iterator[Any]:
+        inner = ahead(*given, **named)
+        try:
+            while True:
+                began = time.perf_counter()
+                try:
+                    prepared = next(inner)
+                except StopIteration:
+                    return
+                seconds.append(time.perf_counter() - began)
+                yield prepared
+        finally:
+            inner.close()
+
+    extraction.prepared_ahead = timed
+    try:
+        yield seconds
+    finally:
+        extraction.prepared_ahead = ahead
+
+
+def peak_memory(run: Callable[[], object], device: torch.device) -> float:
+    """Bytes that a run took at most, above what the process (or the GPU) held before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    Path("/proc/self/clear_refs").write_text("5")  # the kernel's peak begins anew
+    before = _status("VmRSS")
+    run()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+def padded_share(lengths: Sequence[int], token_budget: int) -> float:
+    """Share of all positions that are padding when photos of these token counts are batched as `extract` does."""
+    ordered = sorted(lengths, reverse=True)
+    padded = sum(ordered[batch.start] * (batch.stop - batch.start) for batch in batch_slices(ordered, token_budget))
+    return 1 - sum(ordered) / padded
