@@ -1,4 +1,4 @@
-"""Photos through the frozen backbone: `extract` against its limit, against loops that users write, and sentence-transformers.
+"""Photos through the frozen backbone: `extract` against its limit, a user's loop and sentence-transformers.
 
 What is timed of ours is from JPEG files to written shards of an empty feature store; loading a model is in no time.
 """
@@ -6,6 +6,7 @@ What is timed of ours is from JPEG files to written shards of an empty feature s
 import shutil
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -201,11 +202,15 @@ def facts(
     flops = sum(model_flops(model.config, *each) for each in zip(patches, in_order, strict=True))
     results.fact("extract", flops / seconds / 1e9, "GFLOP/s of the model", size=size)
     with waiting() as waited:
-        began = measure.time.perf_counter()
+        began = time.perf_counter()
         bench.synced(lambda: bench.extract(rows))()
-        total = measure.time.perf_counter() - began
+        total = time.perf_counter() - began
     results.fact("extract: time in which the device waited for photos", 100 * sum(waited) / total, "%", size=size)
-    ways = {"extract": lambda: bench.extract(rows), "forward alone": lambda: bench.bare(batches), "loop": lambda: loop(rows)}
+    ways = {
+        "extract": lambda: bench.extract(rows),
+        "forward alone": lambda: bench.bare(batches),
+        "loop": lambda: loop(rows),
+    }
     for name, way in ways.items():
         peak = peak_memory(bench.synced(way), bench.backbone.device)
         results.fact(f"{name}: peak memory above the loaded models", peak / 1e6, "MB", size=size)
@@ -217,7 +222,9 @@ def copies(results: measure.Results, bench: Bench, rows: list[Row]) -> None:
     ways = {"twice": bench.synced(lambda: bench.extract(twice)), "once": bench.synced(lambda: bench.extract(rows))}
     seconds = measure.alternate(ways, repetitions=bench.options["repetitions"], what="copies")
     size = f"{len(rows)} photos"
-    results.compare("extract, every photo there twice", "every photo once", seconds["twice"], seconds["once"], size=size)
+    results.compare(
+        "extract, every photo there twice", "every photo once", seconds["twice"], seconds["once"], size=size
+    )
 
 
 def copied(path: Path) -> Path:

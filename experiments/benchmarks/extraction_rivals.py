@@ -77,4 +77,5 @@ class SentenceTransformers:
     def __call__(self, rows: Sequence[Row], batch_size: int) -> torch.Tensor:
         """(N, D) float32."""
         photos = [{"image": str(row.path), "text": self.instruction} for row in rows]
-        return self.model.encode(photos, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False).float().cpu()
+        options = {"batch_size": batch_size, "convert_to_tensor": True, "show_progress_bar": False}
+        return self.model.encode(photos, **options).float().cpu()

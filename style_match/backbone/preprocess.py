@@ -117,8 +117,9 @@ class Preprocessor:
             `input_ids`, `attention_mask`, `mm_token_type_ids` (B, T); with photos, all their patches one after the
             other in `pixel_values` (num_patches, patch_dim), and their grids in `image_grid_thw` (num_photos, 3).
         """
+        merged = self._images.merge_size**2
         rows = [
-            self._widen(self._encode(prompt), None if photo is None else len(photo.pixels) // self._images.merge_size**2)
+            self._widen(self._encode(prompt), None if photo is None else len(photo.pixels) // merged)
             for photo, prompt in zip(photos, prompts, strict=True)
         ]
         ids, mask = self._pad(rows)

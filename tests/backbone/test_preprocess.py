@@ -3,6 +3,7 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -169,3 +170,29 @@ def test_torchvision_is_asked_for_by_name(checkpoint, load, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"image_backend=torchvision.*style_match\[torchvision\]"):
         load(checkpoint, image_backend="torchvision")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(0, 99))
+def test_a_photo_of_any_size_has_the_official_processors_patches(backbone, plain, width, height, seed):
+    if max(width, height) > 200 * min(width, height):
+        return
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    expected = plain.images(images=[Image.fromarray(pixels)], return_tensors="pt")
+    got = backbone.patchify(Image.fromarray(pixels))
+    assert torch.equal(got.pixels, expected["pixel_values"]) and torch.equal(got.grid, expected["image_grid_thw"])
+
+
+def test_a_photo_alone_is_what_it_is_in_a_batch(backbone, photos):
+    together, patches = backbone.preprocess(photos, PROMPTS), [backbone.patchify(photo) for photo in photos]
+    assert torch.equal(together["pixel_values"], torch.cat([photo.pixels for photo in patches]))
+    assert backbone.patchify(None) is None
+
+
+def test_half_precision_takes_patches_already_rounded(checkpoint, load, photos):
+    half = load(checkpoint, dtype="bf16")
+    inputs = half.preprocess(photos, PROMPTS)
+    assert inputs["pixel_values"].dtype == torch.bfloat16
+    exact = half.preprocessor(photos, PROMPTS)
+    assert exact["pixel_values"].dtype == torch.float32
+    assert torch.equal(half.hidden(inputs), half.hidden(exact))
