@@ -56,5 +56,6 @@ def prepared_ahead(
             yield first, future.result()
     finally:
         for _, loaded, future in reversed(waiting):
-            for each in (future, *reversed(loaded)):
+            future.cancel()
+            for each in reversed(loaded):
                 each.cancel()
