@@ -8,13 +8,10 @@ import torch
 from torch import Tensor
 
 from style_match.errors import UserError
+from style_match.evaluation.rivals import TIE, Rivals, first, full_precision
 
 LEFT_TO_RIGHT, RIGHT_TO_LEFT, AMONG_PROFILES = 0, 1, 2
 DIRECTIONS = ("left_to_right", "right_to_left", "among_profiles")
-
-# Similarities are summed in float64. Two that differ by less than this differ by the order of the summation at most
-# (E * 2^-53 < 1e-12 up to E = 9000), so they count as a tie: ranks depend neither on the block nor on the BLAS.
-TIE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -75,18 +72,17 @@ def couple_ranks(
 
     Raises UserError when an embedding is not finite, ValueError when rows are not unit length or couples repeat.
     """
-    left, right = _unit_float64(left), _unit_float64(right)
+    left, right = (_unit(rows, block) for rows in (left, right))
     couples = couples.to(left.device)
     if len(torch.unique(couples, dim=0)) != len(couples):
         raise ValueError("the same couple was given twice")
     truth = couples if known is None else torch.cat([couples, known.to(couples)])
     truth = torch.unique(truth, dim=0)
-    if hubness is not None:  # two more columns, so that the product of two rows is 2 cos - r - r
-        own_left, own_right = (own.to(left)[:, None] for own in hubness)
-        left = torch.cat([2 * left, -own_left, torch.ones_like(own_left)], dim=1)
-        right = torch.cat([right, torch.ones_like(own_right), -own_right], dim=1)
-    forward = _rank_partners(left, right, couples, truth, block, num_answers)
-    backward = _rank_partners(right, left, couples.flip(1), truth.flip(1), block, num_answers)
+    own_left = own_right = None
+    if hubness is not None:
+        own_left, own_right = (own.to(left.device, torch.float64) for own in hubness)
+    forward = _rank_partners(left, right, couples, truth, block, num_answers, own_left, own_right)
+    backward = _rank_partners(right, left, couples.flip(1), truth.flip(1), block, num_answers, own_right, own_left)
     parts = (torch.cat(pair).cpu() for pair in zip(forward, backward, strict=True))
     rank, gallery, similarity, answers, likeness = parts
     direction = torch.tensor([LEFT_TO_RIGHT, RIGHT_TO_LEFT]).repeat_interleave(len(couples))
@@ -120,7 +116,7 @@ def style_ranks(
     Raises UserError when an embedding is not finite or no class has two profiles, ValueError when a row is not unit
     length or a k is above N - 1.
     """
-    embeddings = _unit_float64(embeddings)
+    embeddings = _unit(embeddings, block).double()  # which neither autocast nor TF32 touches
     device, count = embeddings.device, len(embeddings)
     if any(not 1 <= k < count for k in ks):
         raise ValueError(f"every k of {ks} must be between 1 and the gallery of {count - 1}")
@@ -139,7 +135,7 @@ def style_ranks(
         for name, values in _rank_class(similarity, relevant, ks).items():
             columns[name][query] = values
         columns["gallery"][query] = count - own.sum(1)
-        columns["answers"][query], columns["likeness"][query] = _first(similarity, num_answers)
+        columns["answers"][query], columns["likeness"][query] = first(similarity, num_answers)
     asks = columns["num_relevant"] > 0
     if not asks.any():
         raise UserError("no style class has two profiles in this split, so nothing can be retrieved: add profiles")
@@ -150,40 +146,40 @@ def style_ranks(
 
 
 def _rank_partners(
-    queries: Tensor, gallery: Tensor, pairs: Tensor, truth: Tensor, block: int, num_answers: int
+    queries: Tensor,
+    gallery: Tensor,
+    pairs: Tensor,
+    truth: Tensor,
+    block: int,
+    num_answers: int,
+    own_hubness: Tensor | None,
+    hubness: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Rank, gallery size and similarity (C,) of each pair (row of queries, row of gallery), then the first answers
-    (C, A) and their similarities; truth: distinct pairs.
+    (C, A) and their similarities; truth: distinct pairs; hubness: of the queries and of the gallery, for CSLS.
     """
     truth = truth[truth[:, 0].argsort(stable=True)]
     num_true = torch.bincount(truth[:, 0], minlength=len(queries))
     first_true = num_true.cumsum(0) - num_true
     ranks = torch.empty_like(pairs[:, 0])
-    similarities = torch.empty(len(pairs), dtype=queries.dtype, device=queries.device)
+    similarities = torch.empty(len(pairs), dtype=torch.float64, device=queries.device)
     answers = torch.empty(len(pairs), num_answers, dtype=torch.long, device=queries.device)
-    likeness = torch.empty(len(pairs), num_answers, dtype=queries.dtype, device=queries.device)
-    for start in range(0, len(pairs), block):
-        query, partner = pairs[start : start + block].unbind(1)
-        similarity = queries[query] @ gallery.T
-        own = similarity.gather(1, partner[:, None])  # from the same matrix as its rivals
-        counts = num_true[query]
-        row = torch.arange(len(query), device=query.device).repeat_interleave(counts)
-        within = torch.arange(len(row), device=query.device) - (counts.cumsum(0) - counts)[row]
-        similarity[row, truth[first_true[query][row] + within, 1]] = -torch.inf
-        ranks[start : start + block] = 1 + (similarity >= own - TIE).sum(1)
-        similarities[start : start + block] = own.squeeze(1)
-        similarity.scatter_(1, partner[:, None], own - TIE)  # the one that is asked for goes behind its equals
-        answers[start : start + block], likeness[start : start + block] = _first(similarity, num_answers)
+    likeness = torch.empty(len(pairs), num_answers, dtype=torch.float64, device=queries.device)
+    with full_precision(queries.device):
+        rivals = Rivals(queries if hubness is None else 2 * queries, gallery, hubness=hubness, block=block)
+        for start in range(0, len(pairs), block):
+            query, partner = pairs[start : start + block].unbind(1)
+            counts = num_true[query]
+            row = torch.arange(len(query), device=query.device).repeat_interleave(counts)
+            within = torch.arange(len(row), device=query.device) - (counts.cumsum(0) - counts)[row]
+            hidden = row, truth[first_true[query][row] + within, 1]
+            better, similarity, columns, values = rivals.search(query, partner, hidden, num_answers)
+            if own_hubness is not None:  # the same for all that a query meets, so no rival needs it
+                similarity, values = similarity - own_hubness[query], values - own_hubness[query, None]
+            ranks[start : start + block] = 1 + better
+            similarities[start : start + block] = similarity
+            answers[start : start + block], likeness[start : start + block] = columns, values
     return ranks, len(gallery) - num_true[pairs[:, 0]] + 1, similarities, answers, likeness
-
-
-def _first(similarity: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """The columns (b, num) of the largest values, and these; -1 for columns of -inf, or where there are no more."""
-    values, columns = similarity.topk(min(num, similarity.shape[1]), dim=1)
-    lacking = num - values.shape[1]
-    values = torch.nn.functional.pad(values, (0, lacking), value=-torch.inf)
-    columns = torch.nn.functional.pad(columns, (0, lacking), value=-1)
-    return columns.masked_fill(values == -torch.inf, -1), values
 
 
 def _rank_class(similarity: Tensor, relevant: Tensor, ks: tuple[int, ...]) -> dict[str, Tensor]:
@@ -210,13 +206,14 @@ def _rank_class(similarity: Tensor, relevant: Tensor, ks: tuple[int, ...]) -> di
     }
 
 
-def _unit_float64(rows: Tensor) -> Tensor:
-    """(N, E) in float64, which neither autocast nor TF32 touches; checks that rows are finite and of unit length."""
+def _unit(rows: Tensor, block: int) -> Tensor:
+    """(N, E) in float32 or float64; checks that rows are finite and of unit length."""
     rows = rows.detach()
     if rows.device.type == "mps":  # has no float64
         rows = rows.cpu()
-    rows = rows.double()
-    lengths = rows.norm(dim=1)
+    if rows.dtype != torch.float64:
+        rows = rows.float()  # exact for the shorter ones
+    lengths = torch.cat([some.double().norm(dim=1) for some in rows.split(block)])
     broken = int((~torch.isfinite(lengths)).sum())
     if broken:
         raise UserError(

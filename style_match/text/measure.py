@@ -14,7 +14,8 @@ from torch import Tensor
 
 from style_match.evaluation.intervals import ClusterBootstrap
 from style_match.evaluation.metrics import chance, choose_ks
-from style_match.evaluation.ranks import AMONG_PROFILES, TIE, Ranks
+from style_match.evaluation.ranks import AMONG_PROFILES, Ranks
+from style_match.evaluation.rivals import TIE
 from style_match.text.captions import drawn_parts, is_true_of
 
 KINDS = ("caption", "part")
