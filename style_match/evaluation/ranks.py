@@ -166,7 +166,8 @@ def _rank_partners(
     answers = torch.empty(len(pairs), num_answers, dtype=torch.long, device=queries.device)
     likeness = torch.empty(len(pairs), num_answers, dtype=torch.float64, device=queries.device)
     with full_precision(queries.device):
-        rivals = Rivals(queries if hubness is None else 2 * queries, gallery, hubness=hubness, block=block)
+        twice = queries if hubness is None else 2 * queries
+        rivals = Rivals(twice, gallery, hubness=hubness, block=min(block, len(pairs)))
         for start in range(0, len(pairs), block):
             query, partner = pairs[start : start + block].unbind(1)
             counts = num_true[query]

@@ -19,7 +19,7 @@ from torch import Tensor
 # (E * 2^-53 < 1e-12 up to E = 9000), so they count as a tie: ranks depend neither on the block nor on the BLAS.
 TIE = 1e-12
 
-COLUMNS = 8192  # of a tile: a block of queries against so many is looked through while it is still in the cache
+COLUMNS = 4096  # of a tile: a block of queries against so many is looked through while it is still in the cache
 MEMBERS = 16  # of a group, of which only sum or maximum is looked at first
 SPARE = 6  # candidates beyond the answers that are asked for: the next best, which show that none is missed
 CROWDED = 1 / 64  # share of the gallery from which on summing each again costs more than a product in float64
@@ -29,7 +29,8 @@ PAIRS = 2048  # that are summed again at a time: their rows stay in the cache
 class Rivals:
     """Queries (Q, E) and a gallery (G, E), and what the gallery holds for each query.
 
-    The similarity is the dot product, less what `hubness` (G,) has for the row of the gallery.
+    The similarity is the dot product, less what `hubness` (G,) has for the row of the gallery. At most `block` queries
+    are asked at a time.
     """
 
     def __init__(self, queries: Tensor, gallery: Tensor, *, hubness: Tensor | None, block: int) -> None:
@@ -40,7 +41,7 @@ class Rivals:
             self.gallery = gallery.double()
             return
         self.gallery_32 = gallery.float()
-        sizes = [torch.cat([part.double().norm(dim=1) for part in rows.split(block)]) for rows in (queries, gallery)]
+        sizes = [torch.cat([part.double().norm(dim=1) for part in rows.split(COLUMNS)]) for rows in (queries, gallery)]
         largest = float(sizes[0].max() * sizes[1].max()) + (0.0 if hubness is None else float(hubness.abs().max()))
         summands = gallery.shape[1] + 8  # hubness, the rounding of both rows, of the bounds and of the hubness to float32
         self.margin = largest * summands * 2.0**-24 / (1 - summands * 2.0**-24)
@@ -93,7 +94,7 @@ class Rivals:
         least = own - TIE
         low, high = ((least + sign * self.margin).float()[:, None] for sign in (-1, 1))
         better, near = torch.zeros_like(query), torch.zeros_like(query)
-        values = torch.full((len(query), 0), -torch.inf, device=query.device)
+        values = torch.full((len(query), num + SPARE), -torch.inf, device=query.device)
         columns = torch.zeros_like(values, dtype=torch.long)
         for start in range(0, len(self.gallery), COLUMNS):
             tile = self._tile(rows_32, start, hidden)
@@ -111,9 +112,7 @@ class Rivals:
             row, column = row[unclear], column[unclear] + start
             better.index_add_(0, row, (self._summed(rows, row, column) >= least[row]).long())
             if num:
-                best, where = _largest(tile, num + SPARE)
-                values, kept = first(torch.cat([values, best], dim=1), num + SPARE)[::-1]
-                columns = torch.cat([columns, where + start], dim=1).gather(1, kept.clamp(min=0))
+                values, columns = _largest(tile, start, values, columns)
         answers, likeness, sure = self._ordered(rows, columns, values, partner, least, num)
         return (better, own, answers, likeness), crowded | ~sure
 
@@ -136,7 +135,8 @@ class Rivals:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The first `num` of the candidates and the partner, their similarities, and whether (b,) they are certain."""
         if not num:
-            return columns, values.double(), torch.ones_like(partner, dtype=torch.bool)
+            none = columns[:, :0]
+            return none, none.double(), torch.ones_like(partner, dtype=torch.bool)
         columns, order = columns.sort(dim=1)  # equals then come in the order of the gallery
         real = values.gather(1, order) > -torch.inf
         row, place = real.nonzero().unbind(1)
@@ -201,10 +201,13 @@ def _members(row: Tensor, group: Tensor, tile: Tensor) -> tuple[Tensor, Tensor]:
     return row.repeat_interleave(MEMBERS), columns.flatten()
 
 
-def _largest(tile: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """The largest values (b, at most num) and their columns: they are in the groups of the largest maxima."""
-    groups = _groups(tile)
-    best = groups.amax(1).topk(min(num, groups.shape[2]), dim=1).indices
-    columns = (best[:, None] + groups.shape[2] * torch.arange(MEMBERS, device=tile.device)[:, None]).flatten(1)
-    values, place = tile.gather(1, columns).topk(min(num, columns.shape[1]), dim=1)
-    return values, columns.gather(1, place)
+def _largest(tile: Tensor, start: int, values: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest values so far (b, K), best first, and their columns, now with those of the tile."""
+    maxima = _groups(tile).amax(1)
+    num = min(int((maxima > values[:, -1:]).sum(1).max()), values.shape[1])  # of groups that hold a larger one
+    if not num:
+        return values, columns
+    best = maxima.topk(num, dim=1).indices
+    where = (best[:, None] + maxima.shape[1] * torch.arange(MEMBERS, device=tile.device)[:, None]).flatten(1)
+    values, kept = torch.cat([values, tile.gather(1, where)], dim=1).topk(values.shape[1], dim=1)
+    return values, torch.cat([columns, where + start], dim=1).gather(1, kept)
