@@ -1,0 +1,37 @@
+"""Embeddings whose partners have every rank, and the peak memory of ranking them: `evaluation.py` starts it by itself."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from style_match.evaluation.ranks import couple_ranks
+
+
+def planted(count: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Unit rows (count, dim) twice; row i has with row i a cosine between 0 and 0.3, so the first rank and the middle."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (normalize(torch.randn(count, dim, generator=generator), dim=1) for _ in range(2))
+    share = 0.3 * torch.rand(count, 1, generator=generator)
+    right.mul_((1 - share**2).sqrt())
+    for rows, part, of in zip(right.split(1000), share.split(1000), left.split(1000), strict=True):
+        rows.addcmul_(part, of)
+    return left, normalize(right, dim=1)
+
+
+def resident(name: str) -> float:
+    """GB of a line of /proc/self/status."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024 / 1e9
+
+
+if __name__ == "__main__":
+    count, dim, asked, block, num = map(int, sys.argv[1:])
+    left, right = planted(count, dim)
+    torch.mm(left[:block], right[:block].T)  # the library's own buffers
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
+    couple_ranks(left, right, torch.arange(asked // 2)[:, None].repeat(1, 2), block=block, num_answers=num)
+    print(resident("VmHWM") - before)
