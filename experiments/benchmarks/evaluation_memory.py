@@ -1,4 +1,4 @@
-"""Embeddings whose partners have every rank, and the peak memory of ranking them: `evaluation.py` starts it by itself."""
+"""Embeddings whose partners have every rank, and the peak memory of ranking them; `evaluation.py` starts it."""
 
 import sys
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""How many of a gallery are at least as similar as the partner, and who comes first: decided in float64, mostly multiplied
-in float32.
+"""How many of a gallery are at least as similar as the partner, and who comes first: decided in float64, mostly
+multiplied in float32.
 
 The error of a sum of E float32 products, in any order, is at most E * 2^-24 / (1 - E * 2^-24) of the sum of their sizes
-(N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., equation 3.5). A similarity that is further than
-that from what it is compared with is on the same side of it in float64. Only the others, about one in 2,000 among random
-rows of 512 dims, are summed again.
+(N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., equation 3.5). A similarity that is further
+than that from what it is compared with is on the same side of it in float64. Only the others, about one in 2,000 among
+random rows of 512 dims, are summed again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Rivals:
         self.gallery_32 = gallery.float()
         sizes = [torch.cat([part.double().norm(dim=1) for part in rows.split(COLUMNS)]) for rows in (queries, gallery)]
         largest = float(sizes[0].max() * sizes[1].max()) + (0.0 if hubness is None else float(hubness.abs().max()))
-        summands = gallery.shape[1] + 8  # hubness, the rounding of both rows, of the bounds and of the hubness to float32
+        summands = gallery.shape[1] + 8  # with hubness, and what rounding rows, bounds and hubness to float32 adds
         self.margin = largest * summands * 2.0**-24 / (1 - summands * 2.0**-24)
         self.limit = int(CROWDED * len(gallery))
         self.product = torch.empty(block * COLUMNS, device=gallery.device)
@@ -117,7 +117,7 @@ class Rivals:
         return (better, own, answers, likeness), crowded | ~sure
 
     def _tile(self, rows: Tensor, start: int, hidden: tuple[Tensor, Tensor]) -> Tensor:
-        """Similarities (b, at most COLUMNS) in float32, -inf where hidden and in columns that fill up the last group."""
+        """Similarities (b, at most COLUMNS) in float32, -inf where hidden and in columns that fill the last group."""
         part = self.gallery_32[start : start + COLUMNS]
         width = -(-len(part) // MEMBERS) * MEMBERS
         tile = self.product[: len(rows) * width].view(len(rows), width)
@@ -190,7 +190,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def _groups(tile: Tensor) -> Tensor:
-    """(b, MEMBERS, groups): every so manieth column is of one group, which is faster to sum than neighbours are."""
+    """(b, MEMBERS, groups): a group holds columns at equal distances, which are faster to sum than neighbours."""
     return tile.view(len(tile), MEMBERS, -1)
 
 

@@ -77,9 +77,7 @@ KINDS = ("random", "tied", "copied", "collapsed", "nearly collapsed")
     hubs=st.booleans(),
     crowded=st.sampled_from([0.0, 1 / 64, 1.0]),
 )
-def test_tiles_equal_the_whole_matrix(
-    random_couples, kinds, counts, dim, dtype, seed, block, num, hubs, crowded
-):
+def test_tiles_equal_the_whole_matrix(random_couples, kinds, counts, dim, dtype, seed, block, num, hubs, crowded):
     left, right = (
         rows_of(kind, n, dim, seed + i).to(dtype) for i, (kind, n) in enumerate(zip(kinds, counts, strict=True))
     )
@@ -110,7 +108,7 @@ def tiles(monkeypatch):
 
 
 def test_what_float32_cannot_tell_apart_is_summed_again(tiles):
-    """Rivals around the partner at steps of 1e-9, of which half are above it, and far ones; no query needs a whole row."""
+    """Rivals around the partner at steps of 1e-9, half of them above it, and far ones; no query needs a whole row."""
     left = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     cosines = torch.cat([0.5 + 1e-9 * torch.arange(-3, 4).double(), torch.linspace(-1, 0.4, 1993).double()])
     right = torch.stack([cosines, (1 - cosines**2).sqrt()], dim=1)
