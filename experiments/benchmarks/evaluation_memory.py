@@ -11,7 +11,7 @@ from style_match.evaluation.ranks import couple_ranks
 
 
 def planted(count: int, dim: int) -> tuple[Tensor, Tensor]:
-    """Unit rows (count, dim) twice; row i has with row i a cosine between 0 and 0.3, so the first rank and the middle."""
+    """Unit rows (count, dim) twice; row i has with row i a cosine between 0 and 0.3, so all ranks to the middle."""
     generator = torch.Generator().manual_seed(0)
     left, right = (normalize(torch.randn(count, dim, generator=generator), dim=1) for _ in range(2))
     share = 0.3 * torch.rand(count, 1, generator=generator)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from style_match.errors import UserError
-from style_match.evaluation.rivals import TIE, Rivals, first, full_precision
+from style_match.evaluation.rivals import TIE, Rivals, first
 
 LEFT_TO_RIGHT, RIGHT_TO_LEFT, AMONG_PROFILES = 0, 1, 2
 DIRECTIONS = ("left_to_right", "right_to_left", "among_profiles")
@@ -165,21 +165,20 @@ def _rank_partners(
     similarities = torch.empty(len(pairs), dtype=torch.float64, device=queries.device)
     answers = torch.empty(len(pairs), num_answers, dtype=torch.long, device=queries.device)
     likeness = torch.empty(len(pairs), num_answers, dtype=torch.float64, device=queries.device)
-    with full_precision(queries.device):
-        twice = queries if hubness is None else 2 * queries
-        rivals = Rivals(twice, gallery, hubness=hubness, block=min(block, len(pairs)))
-        for start in range(0, len(pairs), block):
-            query, partner = pairs[start : start + block].unbind(1)
-            counts = num_true[query]
-            row = torch.arange(len(query), device=query.device).repeat_interleave(counts)
-            within = torch.arange(len(row), device=query.device) - (counts.cumsum(0) - counts)[row]
-            hidden = row, truth[first_true[query][row] + within, 1]
-            better, similarity, columns, values = rivals.search(query, partner, hidden, num_answers)
-            if own_hubness is not None:  # the same for all that a query meets, so no rival needs it
-                similarity, values = similarity - own_hubness[query], values - own_hubness[query, None]
-            ranks[start : start + block] = 1 + better
-            similarities[start : start + block] = similarity
-            answers[start : start + block], likeness[start : start + block] = columns, values
+    twice = queries if hubness is None else 2 * queries
+    rivals = Rivals(twice, gallery, hubness=hubness, block=min(block, len(pairs)))
+    for start in range(0, len(pairs), block):
+        query, partner = pairs[start : start + block].unbind(1)
+        counts = num_true[query]
+        row = torch.arange(len(query), device=query.device).repeat_interleave(counts)
+        within = torch.arange(len(row), device=query.device) - (counts.cumsum(0) - counts)[row]
+        hidden = row, truth[first_true[query][row] + within, 1]
+        better, similarity, columns, values = rivals.search(query, partner, hidden, num_answers)
+        if own_hubness is not None:  # the same for all that a query meets, so no rival needs it
+            similarity, values = similarity - own_hubness[query], values - own_hubness[query, None]
+        ranks[start : start + block] = 1 + better
+        similarities[start : start + block] = similarity
+        answers[start : start + block], likeness[start : start + block] = columns, values
     return ranks, len(gallery) - num_true[pairs[:, 0]] + 1, similarities, answers, likeness
 
 

@@ -57,7 +57,8 @@ class Rivals:
         """
         if self.small:
             return self._whole(query, partner, hidden, num)
-        found, doubt = self._tiled(query, partner, hidden, num)
+        with _full_precision(query.device):
+            found, doubt = self._tiled(query, partner, hidden, num)
         again = doubt.nonzero().squeeze(1)
         if len(again):
             place = torch.full_like(query, -1).index_copy(0, again, torch.arange(len(again), device=again.device))
@@ -106,7 +107,8 @@ class Rivals:
             crowded = near > self.limit
             if crowded.all():
                 return self._whole(query, partner, hidden, num), torch.zeros_like(crowded)
-            row, column = _members(*between.masked_fill_(crowded[:, None], 0).nonzero().unbind(1), tile)
+            row, group = between.masked_fill_(crowded[:, None], 0).nonzero().unbind(1)
+            row, column = _members(row, group, tile)
             value = tile[row, column]
             unclear = (value >= low[row, 0]) & (value < high[row, 0])
             row, column = row[unclear], column[unclear] + start
@@ -169,12 +171,12 @@ def first(similarity: Tensor, num: int) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
+def _full_precision(device: torch.device) -> Iterator[None]:
     """Products of float32 are of float32: the bound would not hold in the bfloat16 of an autocast or in TF32."""
-    parted = hasattr(torch.backends.mkldnn, "matmul")  # since torch 2.9, which refuses to mix its switches with the old
-    switches = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul) if parted else ()
+    other = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9, which does not mix these with the old one
+    switches = [] if other is None else [torch.backends.cuda.matmul, other]
     before = [switch.fp32_precision for switch in switches]
-    one = None if parted else torch.get_float32_matmul_precision()
+    one = None if switches else torch.get_float32_matmul_precision()
     try:
         for switch in switches:
             switch.fp32_precision = "ieee"
