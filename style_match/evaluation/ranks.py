@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from style_match.errors import UserError
-from style_match.evaluation.rivals import TIE, Rivals, first
+from style_match.evaluation.rivals import COLUMNS, TIE, Rivals, first
 
 LEFT_TO_RIGHT, RIGHT_TO_LEFT, AMONG_PROFILES = 0, 1, 2
 DIRECTIONS = ("left_to_right", "right_to_left", "among_profiles")
@@ -211,7 +211,9 @@ def _unit(rows: Tensor, block: int) -> Tensor:
     rows = rows.detach()
     if rows.device.type == "mps":  # has no float64
         rows = rows.cpu()
-    if rows.dtype != torch.float64:
+    if len(rows) <= COLUMNS:  # once here, and not for every block
+        rows = rows.double()
+    elif rows.dtype != torch.float64:
         rows = rows.float()  # exact for the shorter ones
     lengths = torch.cat([some.double().norm(dim=1) for some in rows.split(block)])
     broken = int((~torch.isfinite(lengths)).sum())

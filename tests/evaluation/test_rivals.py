@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from style_match.evaluation import rivals
+from style_match.evaluation import ranks, rivals
 from style_match.evaluation.ranks import couple_ranks
 
 APART = 1e-9  # likenesses that differ by more have one order only
@@ -87,6 +87,7 @@ def test_tiles_equal_the_whole_matrix(random_couples, kinds, counts, dim, dtype,
     hubness = tuple(torch.rand(n, generator=generator, dtype=torch.float64) for n in counts) if hubs else None
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(rivals, "COLUMNS", 32)
+        patched.setattr(ranks, "COLUMNS", 32)
         patched.setattr(rivals, "CROWDED", crowded)
         found = couple_ranks(left, right, couples, block=block, known=known, num_answers=num, hubness=hubness)
     assert_equal(found, by_float64(left, right, couples, known, num, hubness), num)
@@ -103,6 +104,7 @@ def tiles(monkeypatch):
         return whole(self, query, *others)
 
     monkeypatch.setattr(rivals, "COLUMNS", 32)
+    monkeypatch.setattr(ranks, "COLUMNS", 32)
     monkeypatch.setattr(rivals.Rivals, "_whole", counted)
     return again
 
@@ -159,5 +161,5 @@ def test_neither_autocast_nor_lower_precision_of_products_moves_a_rank(tiles):
 def test_the_block_makes_no_difference(tiles):
     left, right = (rows_of("tied", 150, 9, seed) for seed in (0, 1))
     pairs = torch.arange(150)[:, None].repeat(1, 2)
-    ranks = [couple_ranks(left, right, pairs, block=block).rank for block in (7, 64, 1000)]
-    assert all(torch.equal(rank, ranks[0]) for rank in ranks)
+    found = [couple_ranks(left, right, pairs, block=block).rank for block in (7, 64, 1000)]
+    assert all(torch.equal(rank, found[0]) for rank in found)
