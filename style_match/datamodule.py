@@ -148,13 +148,21 @@ class MatchData(lightning.LightningDataModule):
         )
 
     def train_dataloader(self) -> TrainBatches:
+        if self.trainer is None:
+            return self.train_batches()
+        if self.features is not None:  # a copy to the GPU in every step would wait for it
+            self.features = self.features.to(self.trainer.strategy.root_device)
+        return self.train_batches(num_replicas=self.trainer.world_size, rank=self.trainer.global_rank)
+
+    def train_batches(self, *, num_replicas: int = 1, rank: int = 0) -> TrainBatches:
+        """The share of process `rank` in the training batches that `num_replicas` processes train on together.
+
+        Raises:
+            UserError: the sampler is made for the other task, or cannot make such batches.
+        """
         assert self.make_sampler is not None, "made for galleries alone"
         items = self.split["train"][torch.from_numpy(self.balance.deal(0).items)]  # of the classes of every epoch
-        ranks = {"seed": self.seed, "num_replicas": 1, "rank": 0}
-        if self.trainer is not None:
-            ranks |= {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
-            if self.features is not None:  # a copy to the GPU in every step would wait for it
-                self.features = self.features.to(self.trainer.strategy.root_device)
+        ranks = {"seed": self.seed, "num_replicas": num_replicas, "rank": rank}
         offered: dict[str, Any]
         if self.task == "couple":
             left, right = ([self.people[number] for number in side] for side in self.couples[items].T.tolist())

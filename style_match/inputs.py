@@ -38,16 +38,8 @@ if TYPE_CHECKING:
     from style_match.features.extract import Row
     from style_match.features.store import FeatureStore
 
-BACKBONE_OPTIONS = (
-    "dtype",
-    "attention",
-    "fused_patch_embedding",
-    "image_backend",
-    "min_pixels",
-    "max_pixels",
-    "device",
-    "layer",
-)
+OF_PIXELS = ("image_backend", "min_pixels", "max_pixels")
+BACKBONE_OPTIONS = ("dtype", "attention", "fused_patch_embedding", *OF_PIXELS, "device", "layer")
 
 
 class Inputs:
@@ -62,6 +54,10 @@ class Inputs:
     def __init__(self, cfg: DictConfig):
         self.cfg = cfg
         self.fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
+
+    def __reduce__(self) -> tuple[type["Inputs"], tuple[DictConfig]]:
+        """Another process makes its own from the config: a backbone is of one process and device."""
+        return Inputs, (self.cfg,)
 
     def check(self) -> None:
         """Answer mistakes in the data, and in a backbone that is a folder, before torch is imported."""

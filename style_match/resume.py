@@ -25,6 +25,7 @@ DECIDES_TRAINING = (
     "optimizer",
     "balance",
     "scheduler",
+    "trainer.devices",
     "trainer.gradient_clip_val",
     "trainer.precision",
     "trainer.early_stopping",

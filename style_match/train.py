@@ -26,6 +26,7 @@ def run(cfg: DictConfig) -> float:
 
     # what imports torch and Lightning, several seconds
     from style_match.cell import Earlier, facts_of, refuse_other_data, settle
+    from style_match.devices import num_processes
     from style_match.fit import build_data, build_matcher, fit
     from style_match.head.identity import Identity
     from style_match.logger import loggers
@@ -50,8 +51,8 @@ def run(cfg: DictConfig) -> float:
     if earlier.checkpoint:
         refuse_other_split(folder, scorer)
     # batches that cannot be made and heads that cannot be, before anything is computed
-    build_data(cfg, inputs, features=None).train_dataloader()
-    build_matcher(cfg, inputs)
+    num = num_processes(cfg, build_matcher(cfg, inputs).head)
+    build_data(cfg, inputs, features=None).train_batches(num_replicas=num)
     if not is_cell:  # only now: the folder of a command that was answered with a mistake stays free
         folder.write_config(cfg)
         folder.write_provenance(**facts_of(inputs))
@@ -70,8 +71,8 @@ def run(cfg: DictConfig) -> float:
         with pinned(cfg.threads):
             scores = score(scorer, trained)
             text = TextSpace.of(cfg, inputs, scorer, matcher).measured("test") if matcher.text else None
-        balance = inputs.balancing.summary() if trained else None
-        written = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected, text=text, balance=balance)
+        facts = {"balance": inputs.balancing.summary() if trained else None, "devices": num if trained else None}
+        written = write_outcome(cfg, folder, inputs, scorer, scores, selected=selected, text=text, **facts)
         outcome = Outcome(
             written.sections,
             scores.results,

@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
+
+from style_match.parent import end_with_parent
 
 from .look import Look
 from .render import encode_jpeg, render
@@ -75,7 +76,7 @@ def draw_missing(
             progress(num_done, len(photos))
         return num_done - num_present
     workers = min(num_workers, len(chunks))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         futures = [pool.submit(_draw, chunk, size_px) for chunk in chunks]
         try:
             for future in as_completed(futures):
@@ -107,18 +108,6 @@ def _draw(chunk: list[tuple[Path, Look]], size_px: int) -> int:
     for path, look in chunk:
         replace_file(path, encode_jpeg(render(look, size_px)))
     return len(chunk)
-
-
-def _end_with_parent() -> None:
-    """Make a worker end when its parent was killed; by itself it would wait for work for ever."""
-    Thread(target=_watch_parent, daemon=True).start()
-
-
-def _watch_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _read(path: Path) -> dict | None:

@@ -26,6 +26,9 @@ def loggers(cfg: DictConfig, folder: Path, *, synthetic: bool, group: str | None
     Raises:
         UserError: a logger's package is missing, or W&B cannot begin.
     """
+    from lightning.pytorch.utilities import rank_zero_only
+
+    rank_zero_only.rank = 0  # a job around the command may number its processes, and Lightning logs from number 0 alone
     nodes = [node for node in cfg.logger.values() if OmegaConf.is_dict(node) and "_target_" in node]
     tags = [str(cfg.data.name), *(["synthetic"] if synthetic else [])]
     config = OmegaConf.to_container(cfg, resolve=True)

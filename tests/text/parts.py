@@ -8,11 +8,11 @@ from omegaconf import OmegaConf
 
 from style_match import cli
 from style_match.datamodule import MatchData
-from style_match.fit import make_trainer
 from style_match.head.mlp import MLP
 from style_match.loss.infonce import InfoNCE
 from style_match.module import Matcher
 from style_match.sampler.pair import PairSampler
+from style_match.trainer import make_trainer
 
 DIM = 24
 
