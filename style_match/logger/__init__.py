@@ -28,7 +28,8 @@ def loggers(cfg: DictConfig, folder: Path, *, synthetic: bool, group: str | None
     """
     from lightning.pytorch.utilities import rank_zero_only
 
-    rank_zero_only.rank = 0  # a job around the command may number its processes, and Lightning logs from number 0 alone
+    # a job around the command may number its processes, and Lightning logs from number 0 alone
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
     nodes = [node for node in cfg.logger.values() if OmegaConf.is_dict(node) and "_target_" in node]
     tags = [str(cfg.data.name), *(["synthetic"] if synthetic else [])]
     config = OmegaConf.to_container(cfg, resolve=True)
