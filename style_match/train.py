@@ -53,6 +53,8 @@ def run(cfg: DictConfig) -> float:
     # batches that cannot be made and heads that cannot be, before anything is computed
     num = num_processes(cfg, build_matcher(cfg, inputs).head)
     build_data(cfg, inputs, features=None).train_batches(num_replicas=num)
+    if num < cfg.trainer.devices:
+        progress.say(f"trainer.devices={cfg.trainer.devices}: changes nothing here, this head takes no gradient steps")
     if not is_cell:  # only now: the folder of a command that was answered with a mistake stays free
         folder.write_config(cfg)
         folder.write_provenance(**facts_of(inputs))

@@ -13,6 +13,7 @@ def begun(folder: Path, **was: object) -> DictConfig:
     """The config of a command that goes on with the run in `folder`, whose config it writes."""
     parts: dict[str, object] = {part: {} for part in DECIDES_TRAINING if "." not in part}
     parts["trainer"] = {"max_epochs": 30, "precision": "auto", "gradient_clip_val": 1.0, "early_stopping": {}}
+    parts["trainer"] |= {"devices": 1}
     parts |= was
     (folder / "checkpoints").mkdir()
     OmegaConf.save(OmegaConf.create(parts), folder / "config.yaml")
@@ -47,6 +48,7 @@ def test_a_finished_run_without_a_head_is_said_to_be_finished(tmp_path: Path):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("trainer.devices", 2),
         ("trainer.gradient_clip_val", 2.0),
         ("trainer.precision", "bf16-true"),
         ("trainer.early_stopping.patience", 3),

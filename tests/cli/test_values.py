@@ -75,7 +75,9 @@ def faults():
         (["backbone.device=gpu0"], "backbone.device=gpu0"),
         (["optimizer.lr=-1"], "optimizer.lr=-1"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
-        (["trainer.devices=0"], "trainer.devices=0"),
+        (["trainer.devices=0"], "trainer.devices=0: Write a whole number of at least 1."),
+        (["trainer.devices=auto"], "trainer.devices=auto: Write a whole number of at least 1."),
+        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: Did you mean trainer.strategy=ddp? Write auto or ddp."),
         (["trainer.early_stopping=5"], "trainer.early_stopping=5: Write its options one by one"),
         (["logger=wandb", "logger.wandb.mode=off"], "Did you mean logger.wandb.mode=offline?"),
         (["debug=yess"], "debug=yess: Write true or false"),
@@ -102,7 +104,7 @@ def test_the_values_that_come_with_the_configs_hold(faults, step):
     assert faults(["data=demo_styles"], step) == []
     assert faults(["data=styles", "data.root=/somewhere"], step) == []
     if step == "train":
-        assert faults(["logger=wandb"]) == []
+        assert faults(["logger=wandb", "trainer.devices=2", "trainer.strategy=ddp"]) == []
         assert faults(["trainer.early_stopping=null", "trainer.gradient_clip_val=null", "evaluation.ks=[1]"]) == []
 
 
