@@ -51,12 +51,11 @@ def followers(work: Callable[..., Any], num: int, *, backend: str, remedy: Calla
     if not num:
         yield
         return
-    content = _pickled(work, num + 1)
     with socket.create_server((HOST, 0)) as meeting:
         port = meeting.getsockname()[1]
         team = _Team(num, remedy)
         try:
-            team.start(content, port, backend)
+            team.start(_pickled(work, num + 1), port, backend)
             with _process_group(0, num + 1, port, backend, listening=meeting.detach()):
                 yield
             team.end(GRACE_S)
@@ -85,8 +84,8 @@ class _Team:
         """Returns when all are about to join the process group; RuntimeError where one never will."""
         context = get_context("spawn")  # a fork would inherit the threads of torch
         for rank in range(1, self.size):
-            self.reports[rank], told = context.Pipe(duplex=False)
-            self.processes[rank] = context.Process(target=_follow, args=(work, rank, self.size, port, backend, told))
+            self.reports[rank], told = context.Pipe()
+            self.processes[rank] = context.Process(target=_follow, args=(rank, self.size, port, backend, told))
             # Ctrl-C reaches every process of a terminal, and is rank 0's to answer
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
@@ -95,6 +94,8 @@ class _Team:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             told.close()
         self.guard.start()
+        for report in self.reports.values():
+            report.send_bytes(work)  # and not as an argument, which a process would keep beside what it makes of it
         for rank in self.reports:
             if not self._hear(rank):
                 raise RuntimeError("another process of this training ended before it began")
@@ -130,9 +131,9 @@ class _Team:
         """What to say of a follower that was killed."""
         for rank, code in self.codes.items():
             if code and rank not in self.failures:
-                how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
                 memory = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
-                return f"Process {rank + 1} of the {self.size} of this training was {how}{memory}. {self.remedy()}"
+                return f"Process {rank + 1} of the {self.size} of this training {how}{memory}. {self.remedy()}"
         return None
 
     def _guard(self) -> None:
@@ -159,15 +160,15 @@ class _Team:
             self.guard.join()
 
 
-def _follow(work: bytes, rank: int, size: int, port: int, backend: str, told: connection.Connection) -> None:
-    """What a follower does: rank 0 is told None when it is ready, and why where it fails."""
+def _follow(rank: int, size: int, port: int, backend: str, told: connection.Connection) -> None:
+    """What a follower does: rank 0, which sends the work, is told None when it is ready, and why where it fails."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open(os.devnull, "w") as silence:
         for stream in (1, 2):
             os.dup2(silence.fileno(), stream)
     try:
-        do = pickle.loads(work)
+        do = pickle.loads(told.recv_bytes())
         told.send(None)
         with _process_group(rank, size, port, backend):
             do(rank=rank)

@@ -169,7 +169,7 @@ class EndBySignal(Callback):
         self.before = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if current_thread() is main_thread():
+        if self.before is not None and current_thread() is main_thread():
             signal.signal(signal.SIGTERM, self.before)
 
 

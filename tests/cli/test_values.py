@@ -77,7 +77,7 @@ def faults():
         (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
         (["trainer.devices=0"], "trainer.devices=0: Write a whole number of at least 1."),
         (["trainer.devices=auto"], "trainer.devices=auto: Write a whole number of at least 1."),
-        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: Did you mean trainer.strategy=ddp? Write auto or ddp."),
+        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: Write auto or ddp."),
         (["trainer.early_stopping=5"], "trainer.early_stopping=5: Write its options one by one"),
         (["logger=wandb", "logger.wandb.mode=off"], "Did you mean logger.wandb.mode=offline?"),
         (["debug=yess"], "debug=yess: Write true or false"),
