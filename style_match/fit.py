@@ -89,8 +89,7 @@ def fit(
             progress.say("balance: changes nothing here, a closed form is fitted to every training photo, once")
         return fit_closed(matcher, data, folder, resume)
     options: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    threads = None if cfg.encode == "online" else cfg.threads
-    work = partial(train, matcher, data, options, folder, resume=resume, threads=threads)
+    work = partial(train, matcher, data, options, folder, resume=resume, threads=torch.get_num_threads())
     num = num_processes(cfg, matcher.head) - 1
     go_on = partial(how_to_go_on, folder, "Go on")
     with followers(work, num, backend=backend(cfg.trainer.accelerator), remedy=go_on):
