@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
-DATA = ("data.num_couples=80", "sampler.batch_size=16")
+QUICK = ("evaluation.num_resamples=100", "picture.report.num_queries=0")
+DATA = ("data.num_couples=80", "sampler.batch_size=16", *QUICK)
 HEAD = ("head.hidden_dim=32", "head.dim=16")
 SHORT = ("trainer.max_epochs=3",)
 SMALL = (*DATA, *HEAD, *SHORT)
 TWO = "trainer.devices=2"
-STYLES = ("data=demo_styles", "data.num_photos=150", "sampler.num_samples=4", "loss=triplet")
+STYLES = ("data=demo_styles", "data.num_photos=150", "sampler.num_samples=4", "loss=triplet", *QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +196,8 @@ def test_a_sweep_trains_one_cell_after_the_other(runs, step, tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        ("encode=online", *SMALL),
-        ("loss.text_weight=1", *SMALL),
-        ("head=ensemble", *DATA, *SHORT),
+        ("encode=online", "loss.text_weight=1", *SMALL),
+        ("head=ensemble", "head.num=2", *DATA, *SHORT),
         ("head=lda_mlp", *DATA, *SHORT),
         ("head=pair_lda", *DATA),
         ("head=identity", *DATA),
