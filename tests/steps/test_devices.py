@@ -70,6 +70,7 @@ def started(folder: Path, cache: Path) -> tuple[subprocess.Popen, int]:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where these tests ignore it
     )
     while not (folder / "checkpoints" / "last.ckpt").exists():
         assert process.poll() is None, process.communicate()
@@ -164,7 +165,7 @@ def test_a_killed_follower_ends_the_command_with_one_message(runs, tmp_path, cac
 
 
 def test_a_mistake_that_shows_in_every_process_is_said_once(runs, step, tmp_path):
-    done = step("train", *SMALL, TWO, "optimizer.lr=1e38", f"hydra.run.dir={tmp_path / 'run'}", code=2)
+    done = step("train", *SMALL, TWO, "optimizer.lr=1e30", f"hydra.run.dir={tmp_path / 'run'}", code=2)
     assert done.stderr.count("is not a finite number: lower optimizer.lr") == 1 and "Traceback" not in done.stderr
 
 
