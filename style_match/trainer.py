@@ -47,7 +47,7 @@ def train(
 def make_trainer(
     options: dict[str, Any], folder: Path, loggers: Any, *, show: bool, rank: int = 0
 ) -> lightning.Trainer:
-    """The Trainer of a run in `folder`: best.ckpt has the weights of the best val/mrr, last.ckpt what a run goes on from.
+    """The Trainer of a run in `folder`: best.ckpt has the weights of the best val/mrr, last.ckpt all to go on from.
 
     Args:
         options: of `conf/trainer`, and any others of lightning.Trainer.
