@@ -14,13 +14,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection
 from threading import Event, Thread
 from typing import Any
 
 from style_match import progress
 from style_match.errors import UserError
-from style_match.parent import end_with_parent
+from style_match.spawned import end_with_parent, spawning
 
 HOST = "127.0.0.1"
 GRACE_S = 10.0  # how long a process may go on after another one of the training is gone
@@ -82,17 +82,17 @@ class _Team:
 
     def start(self, work: bytes, port: int, backend: str) -> None:
         """Returns when all are about to join the process group; RuntimeError where one never will."""
-        context = get_context("spawn")  # a fork would inherit the threads of torch
-        for rank in range(1, self.size):
-            self.reports[rank], told = context.Pipe()
-            self.processes[rank] = context.Process(target=_follow, args=(rank, self.size, port, backend, told))
-            # Ctrl-C reaches every process of a terminal, and is rank 0's to answer
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                self.processes[rank].start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            told.close()
+        with spawning() as context:  # a fork would inherit the threads of torch
+            for rank in range(1, self.size):
+                self.reports[rank], told = context.Pipe()
+                self.processes[rank] = context.Process(target=_follow, args=(rank, self.size, port, backend, told))
+                # Ctrl-C reaches every process of a terminal, and is rank 0's to answer
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                try:
+                    self.processes[rank].start()
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                told.close()
         self.guard.start()
         for report in self.reports.values():
             report.send_bytes(work)  # and not as an argument, which a process would keep beside what it makes of it

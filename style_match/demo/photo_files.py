@@ -6,10 +6,9 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
-from style_match.parent import end_with_parent
+from style_match.spawned import end_with_parent, spawning
 
 from .look import Look
 from .render import encode_jpeg, render
@@ -76,7 +75,7 @@ def draw_missing(
             progress(num_done, len(photos))
         return num_done - num_present
     workers = min(num_workers, len(chunks))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+    with spawning() as context, ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         futures = [pool.submit(_draw, chunk, size_px) for chunk in chunks]
         try:
             for future in as_completed(futures):

@@ -184,9 +184,13 @@ def test_what_two_devices_cannot_do_is_said_before_anything_is_computed(runs, st
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_a_sweep_trains_one_cell_after_the_other(runs, step, tmp_path):
+def test_a_sweep_trains_its_cells_one_after_the_other_or_side_by_side(runs, step, tmp_path):
     _, (two, _) = runs
     words = ("-m", "seed=0,1", *SMALL, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    side_by_side = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path / 'other'}")
+    step("train", *words[:-1], TWO, *side_by_side)
+    assert metrics(tmp_path / "other" / "seed=0") == metrics(two)
     step("train", *words, TWO)
     assert metrics(tmp_path / "sweep" / "seed=0") == metrics(two)
     assert metrics(tmp_path / "sweep" / "seed=1") != metrics(two)
