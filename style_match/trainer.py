@@ -177,6 +177,8 @@ class FitProgress(Callback):
     """One bar over all epochs, with val/mrr where a terminal can show it."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.current_epoch and trainer.is_global_zero:
+            progress.say(f"training: goes on after epoch {trainer.current_epoch} of {trainer.max_epochs}")
         self.bar = progress.bar("training", "steps", show=trainer.is_global_zero)
         self.advance = self.bar.__enter__()
         self.total = int(trainer.estimated_stepping_batches)
