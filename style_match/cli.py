@@ -24,7 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from style_match import progress, sweep
+from style_match import cluster, progress, sweep
 from style_match.errors import UserError
 from style_match.launched import refuse_several
 from style_match.options import Vocabulary
@@ -157,11 +157,11 @@ class Job:
 
 
 def _behind(error: Exception) -> Exception:
-    """A mistake that a constructor raised, without the error that Hydra's `instantiate` puts around it."""
+    """A mistake that a constructor or a cluster raised, without the error that Hydra or submitit made of it."""
     inner: BaseException | None = error
     while isinstance(inner, InstantiationException):
         inner = inner.__cause__
-    return inner if isinstance(inner, UserError) else error
+    return inner if isinstance(inner, UserError) else cluster.mistake(error) or error
 
 
 def _run_once(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) -> int:
@@ -188,12 +188,13 @@ def _run_sweep(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) ->
     finally:
         progress.say(sweep.summary(sweep_dir, plan.words.step))
         failed = sweep.take_failures(job.command, sweep_dir)
-    if failed is None:
+    lost = cluster.lost_job(raised) if raised else None
+    if failed is None and lost is None:
         if raised:
-            raise raised
+            raise _behind(raised)
         return 0
-    report, all_mistakes = failed
-    return _say(report, 2 if all_mistakes else 1)
+    report, all_mistakes = failed or ("", False)
+    return _say("\n".join(filter(None, [report, lost])), 2 if all_mistakes and not lost else 1)
 
 
 def _say(text: str, code: int) -> int:

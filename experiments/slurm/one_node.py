@@ -22,7 +22,7 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue", "sinfo")
 INSTALL = "apt-get install -y --no-install-recommends slurm-wlm munge"
-GRACE_S = 20
+GRACE_S = 5
 START_S = 30  # within which the node must be idle
 STOP_S = 20
 # Debian keeps daemons where only root's PATH looks
@@ -106,7 +106,7 @@ def one_node(folder: Path) -> Iterator[dict[str, str]]:
 
 def _write_conf(folder: Path) -> None:
     version = subprocess.run(["slurmd", "-V"], capture_output=True, text=True, env={"PATH": PATH})
-    if version.stdout.split()[-1] >= "23.11":  # older ones do not know the word, and do without
+    if version.stdout.split()[-1] >= "24.05":  # older ones do not know the word
         (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
     shown = subprocess.run(["slurmd", "-C"], capture_output=True, text=True, env={"PATH": PATH}, check=True)
     with socket.socket() as one, socket.socket() as other:
@@ -173,9 +173,9 @@ def main() -> int:
         print(__doc__)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
-        with one_node(Path(folder)) as environment:
-            return subprocess.run(sys.argv[1:], env=environment).returncode
+    own = tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True)
+    with own as folder, one_node(Path(folder)) as environment:
+        return subprocess.run(sys.argv[1:], env=environment).returncode
 
 
 if __name__ == "__main__":

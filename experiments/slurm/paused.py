@@ -1,0 +1,20 @@
+"""A training that takes its time whatever the machine, with the numbers of one that does not."""
+
+import time
+
+from torch import Tensor
+
+from style_match.loss.comparison import LossOutput
+from style_match.loss.infonce import InfoNCE
+
+
+class PausedInfoNCE(InfoNCE):
+    """InfoNCE, and `pause_s` seconds of sleep with every batch."""
+
+    def __init__(self, *, pause_s: float, temperature: float, symmetric: bool):
+        super().__init__(temperature=temperature, symmetric=symmetric)
+        self.pause_s = pause_s
+
+    def forward(self, embeddings: Tensor, labels: Tensor, side: Tensor | None = None) -> LossOutput:
+        time.sleep(self.pause_s)
+        return super().forward(embeddings, labels, side)

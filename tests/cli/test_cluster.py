@@ -1,0 +1,51 @@
+"""What a sweep says where Slurm is not there, or takes no job."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from style_match import cluster
+
+pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="extra style_match[launchers]")
+
+SWEEP = ("-m", "seed=0,1", "hydra/launcher=submitit_slurm", "hydra.sweep.dir=sweep")
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """`slurm(srun="", sbatch=SCRIPT)`: only these commands are found."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    monkeypatch.setenv("PATH", str(place))
+
+    def have(**commands: str) -> None:
+        for name, script in commands.items():
+            (place / name).write_text(f"#!{sys.executable}\nimport sys\n{script}\n")
+            (place / name).chmod(0o755)
+
+    return have
+
+
+def test_without_slurm_the_launcher_says_where_to_start(step, slurm):
+    assert step(*SWEEP) == 2
+    assert "Slurm's commands are not on this machine" in step.err and "hydra/launcher=joblib" in step.err
+    assert "Traceback" not in step.err
+
+
+def test_jobs_that_slurm_refuses_are_told_in_its_words(slurm, tmp_path):
+    slurm(srun="", sbatch="sys.exit('sbatch: error: invalid partition specified: fast')")
+    command = [sys.executable, "-m", "style_match.train", *SWEEP, "hydra.launcher.partition=fast"]
+    done = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "Slurm refused the jobs: invalid partition specified: fast." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_job_out_of_time_is_told_the_options_that_give_it_more():
+    core = pytest.importorskip("submitit.core.utils", reason="extra style_match[launchers]")
+    mistake = cluster.mistake(core.UncompletedJobError("Job not requeued because: timed-out too many times."))
+    assert "hydra.launcher.timeout_min" in str(mistake) and "hydra.launcher.max_num_timeout" in str(mistake)
+    assert cluster.mistake(RuntimeError("timed-out")) is None and cluster.lost_job(RuntimeError("Job 1")) is None
