@@ -105,9 +105,8 @@ def one_node(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _write_conf(folder: Path) -> None:
-    version = subprocess.run(["slurmd", "-V"], capture_output=True, text=True, env={"PATH": PATH})
-    if version.stdout.split()[-1] >= "24.05":  # older ones do not know the word
-        (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+    # that of v2, which newer versions load although nothing here needs it, cannot be used in a container
+    (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
     shown = subprocess.run(["slurmd", "-C"], capture_output=True, text=True, env={"PATH": PATH}, check=True)
     with socket.socket() as one, socket.socket() as other:
         for each in (one, other):

@@ -40,8 +40,8 @@ def sweep_on(partition: str, whole) -> "run.Sweep":
 def test_preempted_jobs_are_requeued_and_go_on(whole):
     sweep = sweep_on("grace", whole)
     told = run.interrupted(sweep, run.preempt, cells=2)
-    epochs = [int(epoch) for epoch in re.findall(r"after epoch (\d+) of 60", "\n".join(told))]
-    assert len(epochs) == 2 and all(0 < epoch < 60 for epoch in epochs)
+    epochs = [int(epoch) for epoch in re.findall(r"after epoch (\d+) of 80", "\n".join(told))]
+    assert len(epochs) == 2 and all(0 < epoch < 80 for epoch in epochs)
     assert "Sweep: 2 cells finished, 0 failed" in sweep.said()
     assert run.differences(whole, sweep, finished=2) == []
 
