@@ -151,7 +151,8 @@ def experiment(scratch: Path, environment: dict[str, str]) -> bool:
     began = time.monotonic()
     basic = Sweep(scratch / "basic", [*short, *swept], environment)
     basic.finish()
-    print(f"without Slurm: {len(basic.finished())} cells, {time.monotonic() - began:.0f} s, features computed", flush=True)
+    seconds = time.monotonic() - began
+    print(f"without Slurm: {len(basic.finished())} cells, {seconds:.0f} s, features computed", flush=True)
     began = time.monotonic()
     sweep = Sweep(scratch / "slurm", [*short, *swept], environment, "debug")
     sweep.finish()
