@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 PLAN = yaml.safe_load((HERE / "run.yaml").read_text())
+PARTS = ("arrays", "requeued", "ended")
 COMPARED = ("metrics.json", "ranks.parquet", "embeddings.safetensors")
 
 
@@ -138,28 +139,36 @@ def load_one_node():
     return module
 
 
-def experiment(scratch: Path, environment: dict[str, str]) -> bool:
-    """All of it; prints a line each, and returns whether every one ended as it should."""
-    short, long, swept = PLAN["short"], PLAN["long"], PLAN["swept"]
-    outcomes = []
+def tell(what: str, how: str, found: list[str], began: float) -> bool:
+    outcome = f"DIFFERENT: {', '.join(found)}" if found else "same bytes"
+    print(f"{what:36}  {how:46}  {outcome}  {time.monotonic() - began:.0f} s", flush=True)
+    return not found
 
-    def tell(what: str, how: str, found: list[str], began: float) -> None:
-        outcomes.append(not found)
-        outcome = f"DIFFERENT: {', '.join(found)}" if found else "same bytes"
-        print(f"{what:34}  {how:44}  {outcome}  {time.monotonic() - began:.0f} s", flush=True)
 
-    began = time.monotonic()
-    basic = Sweep(scratch / "basic", [*short, *swept], environment)
+def arrays(scratch: Path, environment: dict[str, str]) -> Iterator[bool]:
+    """A sweep with and without Slurm, and the table of the one with."""
+    words, began = [*PLAN["short"], *PLAN["swept"]], time.monotonic()
+    basic = Sweep(scratch / "basic", words, environment)
     basic.finish()
     seconds = time.monotonic() - began
     print(f"without Slurm: {len(basic.finished())} cells, {seconds:.0f} s, features computed", flush=True)
     began = time.monotonic()
-    sweep = Sweep(scratch / "slurm", [*short, *swept], environment, "debug")
+    sweep = Sweep(scratch / "slurm", words, environment, "debug")
     sweep.finish()
     last = sweep.said().strip().splitlines()[-1]
-    tell("a job array of 4", last.partition(", in ")[0], differences(basic, sweep, finished=4), began)
-    whole = Sweep(scratch / "whole", [*long, PLAN["unpaused"], "seed=0,1"], environment)
-    whole.finish()
+    yield tell("a job array of 4", last.partition(", in ")[0], differences(basic, sweep, finished=4), began)
+    command = [sys.executable, "-m", "style_match.report", f"sweep={sweep.folder}"]
+    command += ["table=table3", "report.min_seeds=1"]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True)
+    print(
+        f"\nstyle_match.report sweep=slurm table=table3, exit code {shown.returncode}\n{shown.stdout or shown.stderr}",
+        flush=True,
+    )
+    yield shown.returncode == 0
+
+
+def requeued(whole: Sweep) -> Iterator[bool]:
+    """Jobs that Slurm or submitit starts again by itself."""
     ways: list[tuple[str, str, list[str], Callable[[Sweep], None]]] = [
         ("preempted", "debug", [], preempt),
         ("preempted with 5 s of grace", "grace", [], preempt),
@@ -168,39 +177,51 @@ def experiment(scratch: Path, environment: dict[str, str]) -> bool:
     ]
     for number, (what, partition, words, interrupt) in enumerate(ways):
         began = time.monotonic()
-        sweep = Sweep(scratch / f"long{number}", [*long, "seed=0", *words], environment, partition)
+        words = [*PLAN["long"], "seed=0", *words]
+        sweep = Sweep(whole.folder.with_name(f"requeued{number}"), words, whole.environment, partition)
         told = interrupted(sweep, interrupt, cells=1)
         found = differences(whole, sweep, finished=1) if told else ["was not interrupted"]
-        tell(what, "; ".join(told), found, began)
-    ends: list[tuple[str, list[str], Callable[[Sweep], None], int]] = [
+        yield tell(what, "; ".join(told), found, began)
+
+
+def ended(whole: Sweep) -> Iterator[bool]:
+    """Jobs that are lost, and the same command again."""
+    ways: list[tuple[str, list[str], Callable[[Sweep], None], int]] = [
         ("killed with SIGKILL", [], kill_first, 1),
         ("out of time", PLAN["out_of_time"], send_usr2, 2),
     ]
-    for number, (what, words, interrupt, code) in enumerate(ends):
+    for number, (what, words, interrupt, code) in enumerate(ways):
         began = time.monotonic()
-        sweep = Sweep(scratch / f"ended{number}", [*long, "seed=0,1", *words], environment, "debug")
+        words = [*PLAN["long"], "seed=0,1", *words]
+        sweep = Sweep(whole.folder.with_name(f"ended{number}"), words, whole.environment, "debug")
         interrupted(sweep, interrupt, cells=2, code=code)
         print(f"\n{what}; the sweep ends with exit code {code} and\n{sweep.said().partition('Sweep: ')[2]}", flush=True)
-        wait_for_jobs(environment)
+        wait_for_jobs(whole.environment)
         sweep.finish()
         told = re.findall(r"training: (goes on after .*)|(\S+ is finished already)", sweep.jobs_said())
-        tell("the same command", "; ".join(max(pair) for pair in told), differences(whole, sweep, finished=2), began)
-    report = [sys.executable, "-m", "style_match.report", f"sweep={scratch / 'slurm'}", "report.min_seeds=1"]
-    shown = subprocess.run(report, env=environment, capture_output=True, text=True)
-    print(f"\nstyle_match.report sweep=slurm, exit code {shown.returncode}\n{shown.stdout or shown.stderr}")
-    return all(outcomes) and shown.returncode == 0
+        found = differences(whole, sweep, finished=2)
+        yield tell("the same command again", "; ".join(max(pair) for pair in told), found, began)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True, help="folder for caches and runs; must be new")
-    scratch = parser.parse_args().scratch.absolute()
+    parser.add_argument("--scratch", type=Path, required=True, help="new folder for caches and runs")
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    args = parser.parse_args()
+    scratch = args.scratch.absolute()
     scratch.mkdir(parents=True)
-    with load_one_node().one_node(scratch / "node") as environment:
-        version = subprocess.run(["sinfo", "--version"], env=environment, capture_output=True, text=True).stdout.strip()
+    with load_one_node().one_node(scratch / "node") as node:
+        version = subprocess.run(["sinfo", "--version"], env=node, capture_output=True, text=True).stdout.strip()
         print(f"{version}, {os.cpu_count()} cores. Synthetic data.\n", flush=True)
-        if not experiment(scratch, with_places(environment, scratch / "cache")):
-            sys.exit(1)
+        environment = with_places(node, scratch / "cache")
+        whole = Sweep(scratch / "whole", [*PLAN["long"], PLAN["unpaused"], "seed=0,1"], environment)
+        outcomes = list(arrays(scratch, environment)) if "arrays" in args.parts else []
+        if {"requeued", "ended"} & set(args.parts):
+            whole.finish()
+        outcomes += requeued(whole) if "requeued" in args.parts else []
+        outcomes += ended(whole) if "ended" in args.parts else []
+    if not all(outcomes):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
