@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, required=True, help="new folder for caches and runs")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the node is taken down then too
     scratch = args.scratch.absolute()
     scratch.mkdir(parents=True)
     with load_one_node().one_node(scratch / "node") as node:
