@@ -150,7 +150,9 @@ class Results:
             }
         )
 
-    def fact(self, what: str, value: float, unit: str, *, size: str = "", goal: str = "", met: bool | None = None) -> None:
+    def fact(
+        self, what: str, value: float, unit: str, *, size: str = "", goal: str = "", met: bool | None = None
+    ) -> None:
         """Note a figure that is no ratio of times, such as memory, tokens/s or the share of time that was waited."""
         self.content["facts"].append(
             {"what": what, "value": float(value), "unit": unit, "size": size, "goal": goal, "met": met}

@@ -43,7 +43,11 @@ def measured(results: measure.Results, options: dict[str, Any]) -> None:
             times = measure.alternate(ways, repetitions=options["repetitions"], what=f"{couples} couples")
             size = f"{couples} couples"
             results.compare(
-                "train, one epoch on stored features", f"python -c '{LIBRARIES}'", times["run"], times[LIBRARIES], size=size
+                "train, one epoch on stored features",
+                f"python -c '{LIBRARIES}'",
+                times["run"],
+                times[LIBRARIES],
+                size=size,
             )
             medians.append(statistics.median(times["run"]))
         results.grow("train, one epoch on stored features", "couples", options["couples"], medians)

@@ -47,7 +47,9 @@ def flops_a_photo(given: dict[str, Any]) -> float:
     fixed = {"in_channels": 3, "temporal_patch_size": 2, "patch_size": 16, "spatial_merge_size": 2}
     vision = SimpleNamespace(**full["FULL_VISION"], **fixed, out_hidden_size=text.hidden_size)
     patches = (given["photo"]["side_px"] // 16) ** 2
-    return model_flops(SimpleNamespace(vision_config=vision, text_config=text), patches, patches // 4 + given["photo"]["text_tokens"])
+    return model_flops(
+        SimpleNamespace(vision_config=vision, text_config=text), patches, patches // 4 + given["photo"]["text_tokens"]
+    )
 
 
 def rates(given: dict[str, Any]) -> dict[str, float]:
