@@ -1,6 +1,7 @@
 """Times of ways to do one thing, taken in turn in one run, and what is written of them.
 
-Figures are ratios: of each repetition's two times, their median and range. What is compared is checked to be equal first.
+Figures are ratios: of each repetition's two times, their median and range. What is compared is checked to be equal
+first.
 """
 
 import json

@@ -81,7 +81,7 @@ def python_words(place: Path, *words: str) -> subprocess.CompletedProcess:
 
 
 def imports(place: Path, *words: str) -> dict[str, float]:
-    """Seconds that a run spends on importing each package itself, those that it imports not counted; the eight largest."""
+    """Seconds that importing takes a run, those of each package's own modules; all and the eight largest."""
     done = python_words(place, "-X", "importtime", "-m", "style_match.train", *words)
     spent: dict[str, float] = defaultdict(float)
     for own, _, _, name in IMPORTED.findall(done.stderr):

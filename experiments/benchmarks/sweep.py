@@ -1,6 +1,7 @@
 """Table 3 over several seeds against a script without a framework, start-up and table included.
 
-Head input 2048, from a backbone of random weights: the numbers mean nothing, the time is that of Qwen3-VL-2B's features.
+Head input 2048, from a backbone of random weights: its numbers mean nothing, its time is that of features of
+Qwen3-VL-2B.
 """
 
 import importlib.util

@@ -1,8 +1,8 @@
 """Table 3 as a script without a framework: `python sweep_plain.py GIVEN OUT SEED...`.
 
-What a user would write who has the features already: numpy, torch, scikit-learn, matplotlib, and nothing of style_match.
-GIVEN holds features.safetensors and given.json (couples of each split, batches of each seed and epoch); OUT gets a folder
-a cell with metrics, ranks, embeddings, checkpoint, curves, two pictures, and the table over all.
+What a user would write who has the features already: numpy, torch, scikit-learn, matplotlib, nothing of style_match.
+GIVEN holds features.safetensors and given.json (couples of each split, batches of each seed and epoch); OUT gets a
+folder a cell with metrics, ranks, embeddings, checkpoint, curves, two pictures, and the table over all.
 """
 
 import copy

@@ -82,7 +82,7 @@ def _about(parts: list[dict[str, Any]]) -> list[str]:
         said.setdefault(f"{where}; {what}; commit {commit}", []).append(part["part"])
     repetitions = sorted({row["repetitions"] for part in parts for row in part["comparisons"]})
     times = " or ".join(map(str, repetitions))
-    head = f"Medians and ranges of {times} repetitions, the ways taken in turn; below 1 is faster than what it is held against."
+    head = f"Medians and ranges of {times} repetitions, the ways taken in turn; below 1 is faster than the other."
     return [f"{head}  ", *(f"{', '.join(names)}: {text}.  " for text, names in said.items())]
 
 

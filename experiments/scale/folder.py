@@ -1,7 +1,7 @@
 """What a dataset folder costs to read, by its size: `python experiments/scale/folder.py --scratch FOLDER [N ...]`.
 
-Draws N tiny photos and half as many couples, then reads the folder as every command does: in a process of its own, first
-with every photo new, then with all of them known. Writes folder.csv beside this file.
+Draws N tiny photos and half as many couples, then reads the folder as every command does: in a process of its own,
+first with every photo new, then with all of them known. Writes folder.csv beside this file.
 """
 
 import argparse
