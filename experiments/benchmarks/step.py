@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from style_match.cli import conf_dir
 from style_match.datamodule import MatchData
-from style_match.fit import make_trainer
 from style_match.module import Matcher
 from style_match.threads import pinned
+from style_match.trainer import make_trainer
 
 WIDTH = 2048
 

@@ -1,4 +1,4 @@
-"""What ten million profiles need: `python experiments/scale/plan.py` writes plan.md from plan.yaml and measured figures.
+"""What ten million profiles need: `python experiments/scale/plan.py` writes plan.md, from plan.yaml and from results.
 
 Measured: experiments/benchmarks/results (store, evaluation, extraction), experiments/index/results.csv, folder.csv.
 Assumed: everything in plan.yaml, with where it is from.
