@@ -1,6 +1,7 @@
 """Embeddings whose partners have every rank, and the peak memory of ranking them; `evaluation.py` starts it."""
 
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -33,5 +34,7 @@ if __name__ == "__main__":
     torch.mm(left[:block], right[:block].T)  # the library's own buffers
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = resident("VmRSS")
+    began = time.perf_counter()
     couple_ranks(left, right, torch.arange(asked // 2)[:, None].repeat(1, 2), block=block, num_answers=num)
-    print(resident("VmHWM") - before)
+    seconds = time.perf_counter() - began
+    print(resident("VmHWM") - before, seconds)

@@ -40,7 +40,9 @@ def measured(results: measure.Results, options: dict[str, Any]) -> None:
             words = (f"data.num_couples={couples}", "trainer.max_epochs=1", "sampler.batch_size=8")
             command(place, *words)  # draws and embeds
             ways = {"run": partial(command, place, *words), LIBRARIES: partial(python, place, LIBRARIES)}
-            times = measure.alternate(ways, repetitions=options["repetitions"], what=f"{couples} couples")
+            times = measure.alternate(
+                ways, repetitions=options["repetitions"], what=f"{couples} couples", warm_up=False
+            )
             size = f"{couples} couples"
             results.compare(
                 "train, one epoch on stored features",

@@ -41,7 +41,7 @@ def measured(results: measure.Results, options: dict[str, Any]) -> None:
         write_wide_checkpoint(place / "wide")
         give(place, world, max(options["seeds"]), options["epochs"])
         sizes, seconds = [], []
-        for seeds in options["seeds"]:
+        for seeds, repetitions in zip(options["seeds"], options["repetitions"], strict=True):
             cells = len(TABLE_ROWS) * seeds
             ways = {
                 PARALLEL: partial(swept, place, world, range(seeds), *TWO_AT_A_TIME),
@@ -55,7 +55,7 @@ def measured(results: measure.Results, options: dict[str, Any]) -> None:
                 compare(results, place, range(seeds))
             size = f"{cells} cells"
             times = measure.alternate(
-                ways, repetitions=options["repetitions"], what=size, before=partial(clear, place), warm_up=False
+                ways, repetitions=repetitions, what=size, before=partial(clear, place), warm_up=False
             )
             for way in ways:
                 if way != PLAIN:
@@ -90,7 +90,7 @@ def backbone_in_every_step(results: measure.Results, place: Path, options: dict[
         "stored features": trained,
         "open-metric-learning": lambda: seconds["open-metric-learning"].append(theirs.seconds(steps)),
     }
-    measure.alternate(ways, repetitions=options["repetitions"], what="backbone in every step", warm_up=False)
+    measure.alternate(ways, repetitions=options["repetitions"][0], what="backbone in every step", warm_up=False)
     against = "open-metric-learning, backbone in every step"
     results.compare("training step on stored features", against, *seconds.values(), size=f"batch {batch}")
 
