@@ -145,6 +145,11 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
     shown, kept = get("logger.images.num_answers"), get("evaluation.num_answers")
     if get("logger.log_images") and shown > kept:
         yield f"logger.images.num_answers={shown} is above evaluation.num_answers={kept}: raise that one too."
+    if get("optimizer.fused") and get("trainer.precision") == "16-mixed":
+        yield (
+            "trainer.precision=16-mixed: its gradients are scaled until after the fused step, too late to be clipped: "
+            "write optimizer.fused=false too, or trainer.precision=bf16-mixed."
+        )
     yield from for_couples.faults(config, step)
     if step == "train" and (task := get("data.task")):
         draws = {"style_match.sampler.pair.PairSampler": "couple", "style_match.sampler.pk.PKSampler": "style"}

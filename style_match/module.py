@@ -173,6 +173,16 @@ class Matcher(lightning.LightningModule):
         num_items = sum(len(chosen) for chosen in batch["loss_batches"])
         return {name: total / num_items for name, total in totals.items()}
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm over all parameters; Lightning's own refuses fused optimizers under any mixed precision."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> Any:
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if not parameters:

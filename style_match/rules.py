@@ -129,6 +129,7 @@ RULES: dict[str, Rule] = {
     "balance.augmentation.blur": SHARE,
     "optimizer.lr": number(above=0),
     "optimizer.weight_decay": number(least=0),
+    "optimizer.fused": FLAG.or_null(),
     "scheduler.eta_min": number(least=0),
     "trainer.max_epochs": whole(1),
     "trainer.precision": word("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"),

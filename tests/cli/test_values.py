@@ -74,6 +74,8 @@ def faults():
         (["backbone.dtype=fp8"], "backbone.dtype=fp8:"),
         (["backbone.device=gpu0"], "backbone.device=gpu0"),
         (["optimizer.lr=-1"], "optimizer.lr=-1"),
+        (["optimizer.fused=yes"], "optimizer.fused=yes: Write true or false, or null"),
+        (["trainer.precision=16-mixed"], "write optimizer.fused=false too"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
         (["trainer.devices=0"], "trainer.devices=0: Write a whole number of at least 1."),
         (["trainer.devices=auto"], "trainer.devices=auto: Write a whole number of at least 1."),

@@ -263,12 +263,22 @@ def test_a_head_too_narrow_for_any_direction_is_named(couple_data, matcher, trai
 
 def test_mixed_precision_trains_with_a_float32_loss(couple_data, matcher, trainer):
     fit, dtypes = trainer(max_epochs=2, precision="bf16-mixed"), set()
-    model = matcher()
+    model = matcher(optimizer=partial(torch.optim.AdamW, lr=5e-3, fused=True))
     loss = model.loss.forward
     model.loss.forward = lambda e, *rest: dtypes.add((e.dtype, (e @ e.T).dtype)) or loss(e, *rest)
     fit.fit(model, couple_data())
     assert dtypes == {(torch.float32, torch.float32)}
     assert metrics(fit)["val/mrr"] > 0.2
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_by_the_norm_over_all_weights(couple_data, matcher, trainer, precision):
+    model = matcher(optimizer=partial(torch.optim.SGD, lr=1.0, fused=True))
+    before = torch.cat([weight.detach().flatten().clone() for weight in model.parameters()])
+    options = {"gradient_clip_val": 1e-3, "limit_train_batches": 1, "precision": precision}
+    trainer(max_epochs=1, **options).fit(model, couple_data())
+    moved = torch.cat([weight.detach().flatten() for weight in model.parameters()]) - before
+    assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-2)
 
 
 @pytest.mark.parametrize("num_photos", [1, 2])
