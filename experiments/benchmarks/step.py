@@ -4,6 +4,7 @@ import copy
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from style_match.threads import pinned
 from style_match.trainer import make_trainer
 
 WIDTH = 2048
+TRAINER, SAME, USUAL = "training step", "bare PyTorch loop, same optimizer", "bare PyTorch loop, AdamW by default"
 
 
 class Clock(Callback):
@@ -49,22 +51,27 @@ def measured(results: measure.Results, options: dict[str, Any]) -> None:
     for batch_size in options["batch_sizes"]:
         with tempfile.TemporaryDirectory() as folder, pinned(cfg.threads):
             pair = Pair(cfg, batch_size, options["steps"], Path(folder))
-            pair.trained(), pair.bare()
+            ways = {TRAINER: pair.trained, SAME: partial(pair.bare, fused=True), USUAL: partial(pair.bare, fused=None)}
+            for way in ways.values():
+                way()
             size = f"batch {batch_size}"
-            furthest = float((pair.embedded["trained"] - pair.embedded["bare"]).abs().max())
-            results.check(f"embeddings after {options['steps']} steps, {size}, largest difference", furthest, 1e-4)
-            times = alternate_clocks(pair, options["repetitions"], size)
-            results.compare("training step", "bare PyTorch loop", *times, size=size, goal=1.1)
-            medians.append(statistics.median(times[0]) / options["steps"])
-    results.grow("training step", "couples a batch", options["batch_sizes"], medians)
+            for way in (SAME, USUAL):
+                furthest = float((pair.embedded["trained"] - pair.embedded[way]).abs().max())
+                what = f"embeddings after {options['steps']} steps, {size}, {way}, largest difference"
+                results.check(what, furthest, 1e-4)
+            times = alternate_clocks(ways, options["repetitions"], size)
+            results.compare(TRAINER, SAME, times[TRAINER], times[SAME], size=size, goal=1.1)
+            results.compare(TRAINER, USUAL, times[TRAINER], times[USUAL], size=size)
+            medians.append(statistics.median(times[TRAINER]) / options["steps"])
+    results.grow(TRAINER, "couples a batch", options["batch_sizes"], medians)
 
 
-def alternate_clocks(pair: "Pair", repetitions: int, what: str) -> tuple[list[float], list[float]]:
-    """Seconds of the steps alone, of the Trainer and of the bare loop, taken in turn."""
-    seconds: dict[str, list[float]] = {"trained": [], "bare": []}
-    ways = {name: partial(lambda name: seconds[name].append(getattr(pair, name)()), name) for name in seconds}
-    measure.alternate(ways, repetitions=repetitions, what=what, warm_up=False)
-    return seconds["trained"], seconds["bare"]
+def alternate_clocks(ways: dict[str, Callable[[], float]], repetitions: int, what: str) -> dict[str, list[float]]:
+    """Seconds of the steps alone, as each way tells them, taken in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    timed = {name: partial(lambda name: seconds[name].append(ways[name]()), name) for name in ways}
+    measure.alternate(timed, repetitions=repetitions, what=what, warm_up=False)
+    return seconds
 
 
 class Pair:
@@ -116,12 +123,11 @@ class Pair:
         self.embedded["trained"] = self.embed(head)
         return clock.seconds
 
-    def bare(self) -> float:
-        """The same epoch as a loop."""
+    def bare(self, *, fused: bool | None) -> float:
+        """The same epoch as a loop, with the optimizer of a run or, not fused, the one that is usually written."""
         head = copy.deepcopy(self.head).train()
-        optimizer = torch.optim.AdamW(
-            head.parameters(), lr=self.cfg.optimizer.lr, weight_decay=self.cfg.optimizer.weight_decay
-        )
+        options = {"lr": self.cfg.optimizer.lr, "weight_decay": self.cfg.optimizer.weight_decay}
+        optimizer = torch.optim.AdamW(head.parameters(), **options, fused=fused)
         left, right = self.data.couples.T
         batches = [torch.tensor(batch) for batch in self.data.train_dataloader().batch_sampler.batches(0)]
         began = time.perf_counter()
@@ -136,7 +142,7 @@ class Pair:
             optimizer.step()
             total += loss.item()
         seconds = time.perf_counter() - began
-        self.embedded["bare"] = self.embed(head)
+        self.embedded[SAME if fused else USUAL] = self.embed(head)
         return seconds
 
     def embed(self, head: nn.Module) -> Tensor:
