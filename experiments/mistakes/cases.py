@@ -225,7 +225,7 @@ DISKS = [
         "the disk is full while a checkpoint is written",
         f"{SMALL} head.hidden_dim=512",
         ("FOLDER/new/checkpoints/", "Free some space", "run=FOLDER/new"),
-        file_kb=512,
+        file_kb=320,
         early=False,
     ),
 ]
