@@ -30,6 +30,7 @@ from style_match.threads import pinned
 HERE = Path(__file__).parent
 TABLE_ROWS = ("dim256_tau0.1", "dim512_tau0.1", "dim512_tau0.2")
 TWO_AT_A_TIME = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+LAST = "last"  # folder of what the last turn has left
 SERIAL, PARALLEL, PLAIN = "sweep", "sweep, two cells at a time", "plain script"
 
 
@@ -51,10 +52,11 @@ def measured(results: measure.Results, options: dict[str, Any]) -> None:
                 ways[SERIAL] = partial(swept, place, world, range(seeds))
             size = f"{cells} cells"
             times = measure.alternate(
-                ways, repetitions=repetitions, what=size, before=partial(clear, place), warm_up=False
+                ways, repetitions=repetitions, what=size, before=partial(set_aside, place), warm_up=False
             )
+            set_aside(place)
             if seeds == max(options["seeds"]):
-                compare(results, place, range(seeds))  # of the last turn, which nothing has cleared since
+                compare(results, place / LAST, range(seeds))
             for way in ways:
                 if way != PLAIN:
                     results.compare(f"table 3, {way}", PLAIN, times[way], times[PLAIN], size=size, goal=1.3)
@@ -106,10 +108,13 @@ def plain(place: Path, seeds: range) -> None:
     subprocess.run(words, check=True, capture_output=True)
 
 
-def clear(place: Path) -> None:
-    """Nothing may be there already: a sweep goes on with what it finds."""
-    for name in ("sweep", "plain", "runs"):
-        shutil.rmtree(place / name, ignore_errors=True)
+def set_aside(place: Path) -> None:
+    """Make room for the next way, since a sweep goes on with what it finds; of each kind the last is kept."""
+    (place / LAST).mkdir(exist_ok=True)
+    for name in ("sweep", "plain"):
+        if (place / name).exists():
+            shutil.rmtree(place / LAST / name, ignore_errors=True)
+            (place / name).rename(place / LAST / name)
 
 
 def give(place: Path, world: list[str], num_seeds: int, num_epochs: int) -> None:
