@@ -30,9 +30,14 @@ class Unequal(Exception):
     """Two ways of doing one thing did not give the same."""
 
 
+def parts() -> dict[str, Any]:
+    """The options of every part, by its name."""
+    return yaml.safe_load((HERE / "options.yaml").read_text(encoding="utf-8"))
+
+
 def options(part: str, *, small: bool) -> dict[str, Any]:
-    """The sizes and repetitions of a part in options.yaml; `small` ones only show that it runs."""
-    given = yaml.safe_load((HERE / "options.yaml").read_text(encoding="utf-8"))[part]
+    """The sizes and repetitions of a part; `small` ones only show that it runs."""
+    given = parts()[part]
     return given["full"] | (given["small"] if small else {})
 
 

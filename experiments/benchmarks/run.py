@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-from measure import HERE, machine
+import measure
+from measure import HERE
 from table import write_tables
 
 from style_match import progress
@@ -20,7 +20,7 @@ from style_match.run import code_hash
 
 
 def main() -> int:
-    parts = list(yaml.safe_load((HERE / "options.yaml").read_text(encoding="utf-8")))
+    parts = list(measure.parts())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}; all if none is named")
     parser.add_argument("--small", action="store_true", help="tiny sizes, which only show that everything runs")
@@ -61,8 +61,8 @@ def stamp_of(part: str) -> dict[str, object]:
     digest = hashlib.sha256(code_hash().encode())
     for path in sorted([*HERE.glob(f"{part}*.py"), HERE / "measure.py", *HERE.glob(f"{part}/*")]):
         digest.update(path.read_bytes())
-    digest.update(json.dumps(yaml.safe_load((HERE / "options.yaml").read_text(encoding="utf-8"))[part]).encode())
-    return {"code": digest.hexdigest(), "machine": machine()}
+    digest.update(json.dumps(measure.parts()[part]).encode())
+    return {"code": digest.hexdigest(), "machine": measure.machine()}
 
 
 if __name__ == "__main__":
