@@ -1,5 +1,6 @@
 """What is read beside the times: waiting for photos, peak memory, padding."""
 
+import ctypes
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> float:
         before = torch.cuda.memory_allocated(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier runs have freed is the process's still
     Path("/proc/self/clear_refs").write_text("5")  # the kernel's peak begins anew
     before = _status("VmRSS")
     run()
