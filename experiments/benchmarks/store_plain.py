@@ -19,7 +19,7 @@ class PlainRows:
 
     def __init__(self, folder: Path, name: str = NUMPY):
         path = folder / name
-        self.matrix = np.load(path, mmap_mode="r") if name == NUMPY else torch.load(path, mmap=True)
+        self.matrix = np.load(path, mmap_mode="r") if name == NUMPY else torch.load(path, mmap=True, weights_only=True)
         self.place = {address: row for row, address in enumerate((folder / IDS).read_text().split())}
 
     def load(self, addresses: Sequence[str]) -> torch.Tensor:
@@ -38,4 +38,4 @@ def write_plain(folder: Path, addresses: Sequence[str], dim: int, rows: Sequence
     with torch.serialization.skip_data():
         torch.save(torch.empty(len(addresses), dim), folder / TORCH)
     with torch.serialization.set_default_mmap_options(mmap.MAP_SHARED):
-        torch.load(folder / TORCH, mmap=True)[list(rows)] = vectors
+        torch.load(folder / TORCH, mmap=True, weights_only=True)[list(rows)] = vectors

@@ -1,6 +1,5 @@
 """The parts of the benchmark of extraction; all of it where its rivals are installed (`make setup VERSIONS=bench`)."""
 
-import importlib
 import json
 import runpy
 import subprocess
@@ -20,13 +19,6 @@ from style_match.prompt import render
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "experiments" / "benchmarks"
-
-
-@pytest.fixture
-def part(monkeypatch):
-    """Imports a module of the benchmark."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module
 
 
 @pytest.mark.parametrize("size", [(200, 130), (64, 64), (90, 500)])

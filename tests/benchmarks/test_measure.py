@@ -1,6 +1,5 @@
 """How benchmarks take times, and what they write of them."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -10,13 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "experiments" / "benchmarks"
-
-
-@pytest.fixture
-def part(monkeypatch):
-    """Imports a module of the benchmarks."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module
 
 
 def test_ways_are_taken_in_turn_and_the_order_turns_round(part):
