@@ -225,6 +225,7 @@ DISKS = [
         "the disk is full while a checkpoint is written",
         f"{SMALL} head.hidden_dim=512",
         ("FOLDER/new/checkpoints/", "Free some space", "run=FOLDER/new"),
+        environment={"STYLE_MATCH_CACHE": "FOLDER/cache"},
         file_kb=320,
         early=False,
     ),
