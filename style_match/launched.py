@@ -54,5 +54,6 @@ def refuse_several(step: str) -> None:
     if started := launched():
         raise UserError(
             f"{started.by} started {started.num} processes of style_match.{step}, which is one process: start one. "
-            "Only style_match.embed divides its work among several."
+            "Only style_match.embed divides its work among several; style_match.train starts its own with "
+            "trainer.devices=N."
         )
