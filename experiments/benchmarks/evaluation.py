@@ -1,9 +1,9 @@
-"""Exact ranks of every query against every row of a gallery, beside bare matrix products and a flat index of FAISS.
+"""Exact ranks of as many queries as a gallery has rows, beside bare matrix products and a flat index of FAISS.
 
-The bare products are the least that an exact rank can cost: the same blocks of queries, into one matrix made before,
-and nothing is done with it. FAISS gives the first answers, not ranks; it is asked a part of the queries, and its time
-scaled. Ratios are of a part of the queries, since every query costs the same; all of them are ranked once, for the peak
-memory.
+The bare products are those of the same blocks of queries, into one matrix made before, and nothing is done with it;
+once in the tiles of columns that ranks are taken in, and once against the whole gallery. FAISS gives the first answers,
+not ranks; it is asked a part of the queries, and its time scaled. Ratios are of a part of the queries, since every
+query costs the same; as many as there are rows are ranked once, for the peak memory.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ from evaluation_memory import planted
 from torch import Tensor
 
 from style_match.evaluation.ranks import couple_ranks, style_ranks
-from style_match.evaluation.rivals import TIE
+from style_match.evaluation.rivals import COLUMNS, TIE
 
 
 def evaluation(results: measure.Results, options: dict[str, Any]) -> None:
@@ -36,12 +36,16 @@ def evaluation(results: measure.Results, options: dict[str, Any]) -> None:
         few = len(asked) // options["flat_part"]
         ways = {
             "ranks": lambda left=left, right=right, asked=asked: couple_ranks(left, right, asked, block=block),
-            "products": products(left, right, len(asked), block),
+            "tiles": products(left, right, len(asked), block, COLUMNS),
+            "products": products(left, right, len(asked), block, count),
             "flat": flat(left, right, few, options["flat_k"]),
         }
+        check_flat(results, couple_ranks(left, right, pairs(few), block=block).rank, ways["flat"](), size)
         spent = measure.alternate(ways, repetitions=repetitions, what=size, warm_up=False)
         goal = options["goal"] if count == options["sizes"][-1] else None
         results.compare("exact ranks", "products alone", spent["ranks"], spent["products"], size=size, goal=goal)
+        against = f"products alone, {COLUMNS:,} columns at a time"
+        results.compare("exact ranks", against, spent["ranks"], spent["tiles"], size=size, goal=goal)
         scaled = [s * len(asked) / few for s in spent["flat"]]
         against = f"FAISS flat, first {options['flat_k']} (time of 1/{options['flat_part']} of the queries, scaled)"
         results.compare("exact ranks", against, spent["ranks"], scaled, size=size)
@@ -49,7 +53,7 @@ def evaluation(results: measure.Results, options: dict[str, Any]) -> None:
         if count == options["sizes"][0]:
             beside(results, left, right, asked, options, size)
         del ways, left, right
-    results.grow("exact ranks (all queries, scaled from those asked)", "queries and rows", options["sizes"], seconds)
+    results.grow("exact ranks (scaled from the queries asked)", "queries and as many rows", options["sizes"], seconds)
     everything(results, options)
     styles(results, options)
 
@@ -59,32 +63,39 @@ def pairs(count: int) -> Tensor:
     return torch.arange(count)[:, None].repeat(1, 2)
 
 
-def products(left: Tensor, right: Tensor, asked: int, block: int) -> Callable[[], None]:
-    """The blocks of float32 products of both directions and nothing else."""
-    matrix = torch.empty(block, len(right))
+def products(left: Tensor, right: Tensor, asked: int, block: int, columns: int) -> Callable[[], None]:
+    """The blocks of float32 products of both directions, so many columns at a time, and nothing else."""
+    memory = torch.empty(block * columns)
 
     def multiply() -> None:
         for queries, gallery in ((left, right), (right, left)):
-            for start in range(0, asked, block):
-                rows = queries[start : min(start + block, asked)]
-                torch.mm(rows, gallery.T, out=matrix[: len(rows)])
+            for rows in queries[:asked].split(block):
+                for part in gallery.split(columns):
+                    torch.mm(rows, part.T, out=memory[: len(rows) * len(part)].view(len(rows), len(part)))
 
     return multiply
 
 
-def flat(left: Tensor, right: Tensor, asked: int, k: int) -> Callable[[], None]:
-    """Search of the first k in flat indexes built before, both directions."""
+def flat(left: Tensor, right: Tensor, asked: int, k: int) -> Callable[[], list[np.ndarray]]:
+    """Search of the first k in flat indexes built before, both directions: (asked, k) rows each."""
     searches = []
     for queries, gallery in ((left, right), (right, left)):
         index = faiss.IndexFlatIP(gallery.shape[1])
         index.add(gallery.numpy())
         searches.append((index, queries[:asked].numpy()))
 
-    def search() -> None:
-        for index, rows in searches:
-            index.search(rows, k)
+    def search() -> list[np.ndarray]:
+        return [index.search(rows, k)[1] for index, rows in searches]
 
     return search
+
+
+def check_flat(results: measure.Results, rank: Tensor, found: list[np.ndarray], size: str) -> None:
+    """Where FAISS has a query's own row among its first k, it stands at our rank, or beside it where float32 ties."""
+    num, k = found[0].shape
+    asked, at = np.nonzero(np.concatenate(found) == np.tile(np.arange(num), 2)[:, None])
+    off = np.abs(rank.numpy()[asked] - 1 - at).max(initial=0)
+    results.check(f"rank of {len(asked)} queries' own rows among the first {k} of FAISS, {size}", float(off), 1)
 
 
 def check(results: measure.Results, left: Tensor, right: Tensor, options: dict[str, Any], size: str) -> None:
@@ -126,7 +137,7 @@ def beside(
 
 
 def everything(results: measure.Results, options: dict[str, Any]) -> None:
-    """All queries of the largest size with their first answers, once, in a process of its own: time and peak memory."""
+    """As many queries as rows at the largest size, once, in a process of its own: time and peak memory."""
     count, dim = options["sizes"][-1], options["dim"]
     asked = count
     words = [str(word) for word in (count, dim, asked, options["block"], options["num_answers"])]

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from pathlib import Path
 
+import memory
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -22,19 +22,13 @@ def planted(count: int, dim: int) -> tuple[Tensor, Tensor]:
     return left, normalize(right, dim=1)
 
 
-def resident(name: str) -> float:
-    """GB of a line of /proc/self/status."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024 / 1e9
-
-
 if __name__ == "__main__":
     count, dim, asked, block, num = map(int, sys.argv[1:])
     left, right = planted(count, dim)
     torch.mm(left[:block], right[:block].T)  # the library's own buffers
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = resident("VmRSS")
+    memory.begin_anew()
+    before = memory.resident()
     began = time.perf_counter()
     couple_ranks(left, right, torch.arange(asked // 2)[:, None].repeat(1, 2), block=block, num_answers=num)
     seconds = time.perf_counter() - began
-    print(resident("VmHWM") - before, seconds)
+    print((memory.highest() - before) / 1e9, seconds)

@@ -4,9 +4,9 @@ import ctypes
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+import memory
 import torch
 
 from style_match.features import extract as extraction
@@ -48,15 +48,10 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> float:
         run()
         return torch.cuda.max_memory_allocated(device) - before
     ctypes.CDLL(None).malloc_trim(0)  # what earlier runs have freed is the process's still
-    Path("/proc/self/clear_refs").write_text("5")  # the kernel's peak begins anew
-    before = _status("VmRSS")
+    memory.begin_anew()
+    before = memory.resident()
     run()
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024
+    return memory.highest() - before
 
 
 def padded_share(lengths: Sequence[int], token_budget: int) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from extraction_world import ROOT
+from measure import ROOT
 from omegaconf import OmegaConf
 from PIL import Image
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import RANDOM_CHECKPOINT, ROOT
 from omegaconf import OmegaConf
 
 from style_match.data.image import DECODE_POLICY
@@ -16,14 +17,12 @@ from style_match.features.extract import Row
 from style_match.features.identity import row_address
 from style_match.prompt import render_all
 
-ROOT = Path(__file__).parents[2]
-
 
 def write_checkpoint(folder: Path, sizes: dict[str, Any], dtype: str) -> None:
     """A Qwen3-VL with random weights in the hub's format, from the sizes in options.yaml."""
     import torch
 
-    make = runpy.run_path(str(ROOT / "tests" / "backbone" / "random_checkpoint.py"))["make"]
+    make = runpy.run_path(str(RANDOM_CHECKPOINT))["make"]
     make(folder, text=sizes["text"], vision=sizes["vision"], std=sizes["std"], dtype=getattr(torch, dtype))
 
 

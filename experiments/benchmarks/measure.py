@@ -8,6 +8,7 @@ import json
 import math
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,9 @@ from style_match.files import write_whole
 from style_match.run import environment
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+RANDOM_CHECKPOINT = ROOT / "tests" / "backbone" / "random_checkpoint.py"
+WRITTEN = ("experiments/benchmarks/results", "experiments/benchmarks/table.md", "README.md")  # by the parts themselves
 # of the packages that something is measured against; those of style_match are noted with them
 RIVALS = ("sentence-transformers", "open-metric-learning", "faiss-cpu", "torchvision")
 
@@ -98,6 +102,9 @@ class Results:
         self.began = time.monotonic()
         self.load_before = os.getloadavg()[0]
         self.environment = environment()
+        if git := self.environment["git"]:
+            words = ["git", "-C", str(ROOT), "status", "--porcelain", "--", ".", *(f":!{path}" for path in WRITTEN)]
+            git["dirty"] = bool(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
         self.content: dict[str, Any] = {"part": part, "title": title, "comparisons": [], "growth": [], "facts": []}
         self.content["checks"] = []
 
@@ -169,13 +176,18 @@ class Results:
         """Write `PART.json` with command, commit, code, versions and machine."""
         path = folder / f"{self.part}.json"
         about = self.environment | {"machine": self.environment["machine"] | machine()}
-        about["versions"] |= {name: _version(name) for name in RIVALS}
+        about["versions"] = versions()
         about["command"] = f"python experiments/benchmarks/run.py {self.part}"
         about["load_before"] = round(self.load_before, 2)
         about["wall_time_s"] = round(time.monotonic() - self.began, 1)
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(self.content | {"about": about}, indent=1) + "\n")
         return path
+
+
+def versions() -> dict[str, str | None]:
+    """Of style_match, of what it stands on and of what it is measured against."""
+    return environment()["versions"] | {name: _version(name) for name in RIVALS}
 
 
 def machine() -> dict[str, Any]:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import measure
-from measure import HERE
+from measure import HERE, RANDOM_CHECKPOINT, ROOT
 from table import write_tables
 
 from style_match import progress
@@ -57,12 +57,12 @@ def measured(part: str, out: Path, *, small: bool, again: bool) -> bool:
 
 
 def stamp_of(part: str) -> dict[str, object]:
-    """What a part's figures depend on: the package, the part's own files and options, and the machine."""
+    """What a part's figures depend on: package, settings, the benchmarks' files and options, versions, machine."""
     digest = hashlib.sha256(code_hash().encode())
-    for path in sorted([*HERE.glob(f"{part}*.py"), HERE / "measure.py", *HERE.glob(f"{part}/*")]):
+    for path in sorted([*HERE.glob("*.py"), RANDOM_CHECKPOINT, *(ROOT / "conf").rglob("*.yaml")]):
         digest.update(path.read_bytes())
     digest.update(json.dumps(measure.parts()[part]).encode())
-    return {"code": digest.hexdigest(), "machine": measure.machine()}
+    return {"code": digest.hexdigest(), "versions": measure.versions(), "machine": measure.machine()}
 
 
 if __name__ == "__main__":

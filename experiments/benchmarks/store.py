@@ -128,6 +128,7 @@ class Benchmark:
             "memory of its process at the highest", store["highest_mb"], "MB", size=size, **goals.get("highest_mb", {})
         )
         fact("of it before the store is opened: imports (torch)", store["imports_mb"], "MB", size=size)
+        fact("of it the store's own", store["highest_mb"] - store["imports_mb"], "MB", size=size)
         fact("memory at the highest with .npy memory map and ids", plain["highest_mb"], "MB", size=size)
 
     def batch(self) -> None:

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import memory
+
 
 def main() -> None:
     began = time.perf_counter()
@@ -16,7 +18,7 @@ def main() -> None:
 
     from style_match.features.store import FeatureStore
 
-    imported, imports_mb = time.perf_counter(), memory_mb("VmRSS")
+    imported, imports_mb = time.perf_counter(), memory.resident() / 1e6
     way, folder, asked = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).read_text().split()
     start = time.perf_counter()
     if way == "store":
@@ -27,13 +29,7 @@ def main() -> None:
         held = sum(address in plain.place for address in asked)
     open_s = time.perf_counter() - start
     figures = {"held": held, "open_s": open_s, "imports_s": imported - began, "imports_mb": imports_mb}
-    print(json.dumps(figures | {"resident_mb": memory_mb("VmRSS"), "highest_mb": memory_mb("VmHWM")}))
-
-
-def memory_mb(what: str) -> float:
-    """VmRSS is what the process has resident, VmHWM the most it ever had, in MB of a million bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(what))
+    print(json.dumps(figures | {"highest_mb": memory.highest() / 1e6}))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def whole_table(parts: list[dict[str, Any]]) -> str:
                 for row in part["growth"]
             ]
             lines += [""]
-        lines += ["Equal before anything was timed:", ""]
+        lines += ["Checked to be equal:", ""]
         lines += [f"- {c['what']}: {c['difference']:.2g} (at most {c['at_most']:.2g})" for c in part["checks"]]
         lines += ["", f"`{part['about']['command']}`, {part['about']['wall_time_s']:.0f} s.", ""]
     return "\n".join(lines)

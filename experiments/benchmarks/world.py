@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from measure import RANDOM_CHECKPOINT
+
 # as wide as Qwen3-VL-2B's features, and else as small as the architecture allows
 WIDE = {
     "vocab_size": 512,
@@ -22,8 +23,7 @@ WIDE = {
 
 def write_wide_checkpoint(folder: Path) -> None:
     """A random checkpoint with h in R^2048; the same weights every time."""
-    make = runpy.run_path(str(ROOT / "tests" / "backbone" / "random_checkpoint.py"))["make"]
-    make(folder, text=WIDE)
+    runpy.run_path(str(RANDOM_CHECKPOINT))["make"](folder, text=WIDE)
 
 
 def run(*words: str, cache: Path) -> str:

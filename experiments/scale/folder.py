@@ -58,8 +58,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "folder.csv")
-    parser.add_argument("sizes", type=int, nargs="*", default=[1_000, 10_000, 100_000])
+    parser.add_argument("sizes", type=int, nargs="*", default=[1_000, 10_000, 30_000])
     given = parser.parse_args()
+    given.scratch.mkdir(parents=True, exist_ok=True)
     lines = []
     for num in given.sizes:
         place = Path(tempfile.mkdtemp(prefix="folder-", dir=given.scratch))

@@ -19,9 +19,11 @@ import yaml
 HERE = Path(__file__).resolve().parent
 EXPERIMENTS = HERE.parent
 DAYS = 30
+PREPARED = "photo read, decoded, resized and cut into patches, CPU time"
 
 
-def main() -> None:
+def plan() -> str:
+    """The text of plan.md."""
     given = yaml.safe_load((HERE / "plan.yaml").read_text(encoding="utf-8"))
     figures = {"given": given, "photos": given["profiles"] * given["photos_per_profile"]}
     figures |= embedding(given, figures["photos"])
@@ -30,15 +32,14 @@ def main() -> None:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    template = environment.from_string((HERE / "plan.md.jinja").read_text(encoding="utf-8"))
-    (HERE / "plan.md").write_text(template.render(figures), encoding="utf-8")
-    print(HERE / "plan.md")
+    return environment.from_string((HERE / "plan.md.jinja").read_text(encoding="utf-8")).render(figures)
 
 
 def embedding(given: dict[str, Any], photos: float) -> dict[str, Any]:
     """Rates, hours and costs of the backbone."""
     flops = flops_a_photo(given)
-    decode_s = [ms / 1e3 for ms in given["decode_ms"]]
+    extraction = measured("extraction")
+    decode_s = [fact(extraction, f"{PREPARED}, {which}") / 1e3 for which in ("median", "greatest")]
     gpus = []
     for name, gpu in given["gpus"].items():
         rate = gpu["peak_tflops"] * 1e12 * gpu["utilisation"] / flops
@@ -51,14 +52,16 @@ def embedding(given: dict[str, Any], photos: float) -> dict[str, Any]:
                 "peak": gpu["peak_tflops"],
                 "rate": rate,
                 "cores": [math.ceil(rate * seconds) for seconds in decode_s],
+                "cores_there": gpu["vcpus"] // 2,
                 "hours": hours,
                 "usd": hours * gpu["usd_per_hour"],
                 "hours_a_day": a_day,
                 "usd_a_month": DAYS * a_day * gpu["usd_per_hour"],
             }
         )
-    ratios = [row["ratio"]["median"] for row in measured("extraction")["comparisons"] if "forward" in row["against"]]
-    return {"tflop": flops / 1e12, "gpus": gpus, "extract_ratio": ratios[-1]}
+    ratios = [row for row in extraction["comparisons"] if "forward" in row["against"]]
+    given_ratio = {"ratio": ratios[-1]["ratio"]["median"], "size": ratios[-1]["size"]}
+    return {"tflop": flops / 1e12, "gpus": gpus, "extract": given_ratio, "decode_ms": [1e3 * s for s in decode_s]}
 
 
 def flops_a_photo(given: dict[str, Any]) -> float:
@@ -86,7 +89,7 @@ def storage(given: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
     graph = index_figures("faiss hnsw, ef_search 64")
     graph_bytes = graph["disk_gb"] * 1e9 / 1_000_000 - 4 * 256
     wider = given["profiles"] / 1_000_000 * given["embedding_dim"] / 256
-    cheapest = min(figures["gpus"], key=lambda gpu: gpu["usd_a_month"])
+    daily = next(gpu for gpu in figures["gpus"] if gpu["name"] == given["daily_gpu"])
     return {
         "row_bytes": row_bytes,
         "features_gb": features_gb,
@@ -97,14 +100,15 @@ def storage(given: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
         "nodes": nodes,
         "graph_bytes": graph_bytes,
         "faiss_gb": vectors_gb + given["profiles"] * graph_bytes / 1e9,
+        "faiss_peak": graph["peak_gb"] / graph["disk_gb"],
         "build_cpu_s": graph["build_cpu_s"],
         "build_hours": graph["build_cpu_s"] * wider / 3600,
         "exact_ms": index_figures("exact")["alone_ms"],
         "monthly": {
             f"photos in object storage, {photo_gb:,.0f} GB": photo_gb * price["object"],
-            f"features on a shared disk, {features_gb:,.0f} GB": features_gb * price["shared_ssd"],
+            f"features on a shared disk, {features_gb:,.0f} GB": features_gb * price["shared_disk"],
             f"Qdrant, {nodes} nodes": nodes * qdrant["usd_per_node_hour"] * given["hours_per_month"],
-            f"new photos, {cheapest['name']}": cheapest["usd_a_month"],
+            f"new photos, {daily['name']}": daily["usd_a_month"],
         },
     }
 
@@ -124,12 +128,12 @@ def limits(given: dict[str, Any], photos: float) -> dict[str, Any]:
         "read_s": sum(float(last[part]) for part in ("tables_s", "photos_s", "split_s")) / num,
         "read_kb": kilobytes,
         "open_s": fact(store, "store opened"),
-        "open_mb": fact(store, "memory of its process at the highest")
-        - fact(store, "of it before the store is opened"),
+        "open_mb": fact(store, "of it the store's own"),
         "scale": photos / 1_000_000,
         "ranks_s": seconds,
         "ranks_size": size,
-        "ranks_days": seconds * (given["profiles"] / 2 / size) ** 2 / 86400,
+        # all profiles are queries, each against the half of the other side
+        "ranks_days": seconds * given["profiles"] / size * given["profiles"] / 2 / size / 86400,
     }
 
 
@@ -153,4 +157,5 @@ def index_figures(index: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    (HERE / "plan.md").write_text(plan(), encoding="utf-8")
+    print(HERE / "plan.md")
