@@ -16,6 +16,20 @@ from style_match.options import find, nearest
 from style_match.rules import RULES
 from style_match.values import ANYTHING, FLAG, LIST, TEXT, Rule, number, whole
 
+# Options of lightning.Trainer that a run sets itself -> what it does instead.
+OF_TRAINER = {
+    "callbacks": "checkpoints and early stopping on val/mrr",
+    "default_root_dir": "hydra.run.dir",
+    "enable_checkpointing": "best.ckpt and last.ckpt",
+    "enable_model_summary": "none is printed",
+    "enable_progress_bar": "write progress=false",
+    "gradient_clip_algorithm": "by the norm over all parameters",
+    "logger": "write logger=csv, wandb or tensorboard",
+    "max_steps": "write trainer.max_epochs",
+    "num_nodes": "a head is trained on one machine",
+    "plugins": "checkpoints are written whole",
+}
+
 
 def check(config: DictConfig, base: DictConfig | None = None, *, step: str = "train") -> None:
     """Raise one `UserError` with all that `faults` finds."""
@@ -145,7 +159,10 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
     shown, kept = get("logger.images.num_answers"), get("evaluation.num_answers")
     if get("logger.log_images") and shown > kept:
         yield f"logger.images.num_answers={shown} is above evaluation.num_answers={kept}: raise that one too."
-    if get("optimizer.fused") and get("trainer.precision") == "16-mixed":
+    for name in sorted(set(config.get("trainer") or ()) & set(OF_TRAINER)):
+        yield f"trainer.{name}: style_match decides it ({OF_TRAINER[name]}). Leave it out."
+    clipped = get("trainer.gradient_clip_val")
+    if get("optimizer.fused") and get("trainer.precision") == "16-mixed" and clipped:
         yield (
             "trainer.precision=16-mixed: its gradients are scaled until after the fused step, too late to be clipped: "
             "write optimizer.fused=false too, or trainer.precision=bf16-mixed."

@@ -125,6 +125,8 @@ class Job:
         self.has_begun = True
         overrides = list(HydraConfig.get().overrides.task)
         try:
+            if "share" not in cfg:
+                refuse_several(HydraConfig.get().job.name)  # a job of Slurm can be several, too
             if cfg.get("run"):
                 was = read_config(cfg.run)
                 refuse_unknown_targets(was, cfg.run, HydraConfig.get().runtime.config_sources)

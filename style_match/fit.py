@@ -1,5 +1,6 @@
 """Fitting a head: data module, module, the processes that train it; loading what was selected."""
 
+import inspect
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,24 @@ def build_head(cfg: DictConfig, inputs: Inputs) -> nn.Module:
     return instantiate(cfg.head)(in_dim=inputs.dim)
 
 
+def make_optimizer(options: DictConfig) -> Any:
+    """What makes an optimizer of parameters.
+
+    Raises:
+        UserError: it does not take these options, such as `fused`, which not all of torch's have.
+    """
+    make = instantiate(options)
+    try:
+        inspect.signature(make).bind([])
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"optimizer.{name}" for name in options if not str(name).startswith("_"))
+        raise UserError(
+            f"optimizer._target_={options._target_} does not take all of {given} ({error}): leave one out, as in "
+            "~optimizer.fused."
+        ) from error
+    return make
+
+
 def build_matcher(cfg: DictConfig, inputs: Inputs, texts: Texts | None = None) -> Matcher:
     """The module of a run; `texts` are those of the training photos, where it trains on them."""
     head = build_head(cfg, inputs)
@@ -65,7 +84,7 @@ def build_matcher(cfg: DictConfig, inputs: Inputs, texts: Texts | None = None) -
         head=head,
         loss=instantiate(loss_options(cfg)),
         text=text_term(cfg, inputs, head, texts),
-        optimizer=instantiate(cfg.optimizer),
+        optimizer=make_optimizer(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
         ks=cfg.evaluation.ks or cfg.evaluation.default_ks,
         block=cfg.evaluation.block,
@@ -82,7 +101,8 @@ def fit(
     (`trainer.devices`) this process serves the first one, and followers the others.
 
     Raises:
-        UserError: the disk is full, or a follower was killed.
+        UserError: the disk is full, there are fewer devices, or a follower met a mistake, was killed or cannot be sent
+            its work.
     """
     if not takes_steps(matcher.head):
         if data.views is not None or not data.balance.is_plain:
@@ -111,9 +131,9 @@ def fit_closed(matcher: Matcher, data: MatchData, folder: Path, resume: Path | N
     batch = data.gallery_batch(data.gallery("val"))
     score = matcher.retrieval(matcher.embed_profiles(batch), batch)["mrr"]
     state = {f"head.{name}": value for name, value in matcher.head.state_dict().items()}
+    files = WholeFiles()
     for name in ("best", "last"):
-        path = folder / "checkpoints" / f"{name}.ckpt"
-        WholeFiles().save_checkpoint({"state_dict": state, "epoch": 0}, path)
+        files.save_checkpoint({"state_dict": state, "epoch": 0}, folder / "checkpoints" / f"{name}.ckpt")
     return Selected(folder / "checkpoints" / "best.ckpt", 0, score, 0)
 
 

@@ -104,7 +104,7 @@ class _Team:
         """Take what a follower says next; False where it will never join."""
         try:
             said = self.reports[rank].recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return False
         if isinstance(said, Failure):
             self.failures[rank] = said
@@ -116,16 +116,23 @@ class _Team:
         if isinstance(error, UserError):
             return error
         self.guard.join(GRACE_S)
-        for rank, report in self.reports.items():
-            while report.poll() and self._hear(rank):
-                pass
+        self._hear_all()
         if mistakes := [failure.said for failure in self.failures.values() if failure.is_mistake]:
             return UserError(mistakes[0])
-        if lost := self._lost():
+        lost = self._lost()
+        if lost and isinstance(error, RuntimeError):  # as torch's are where the others cannot be reached
             return UserError(lost)
+        if lost:
+            error.add_note(lost)
         for rank, failure in self.failures.items():
             error.add_note(f"Process {rank + 1} of {self.size} of this training:\n{failure.said}")
         return error
+
+    def _hear_all(self) -> None:
+        """Take what followers that ended have said."""
+        for rank, report in self.reports.items():
+            while report.poll() and self._hear(rank):
+                pass
 
     def _lost(self) -> str | None:
         """What to say of a follower that was killed."""
@@ -145,8 +152,10 @@ class _Team:
                 self.processes[rank].join()
                 self.codes[rank] = self.processes[rank].exitcode
                 if self.codes[rank] and not self.over.wait(GRACE_S):
-                    progress.say(self._lost() or f"Another process of this training failed. {self.remedy()}")
-                    os._exit(2)
+                    self._hear_all()
+                    failure = self.failures.get(rank)
+                    progress.say(failure.said if failure else self._lost() or "")
+                    os._exit(2 if failure is None or failure.is_mistake else 1)
 
     def end(self, grace_s: float) -> None:
         """Have no follower left, in `grace_s` seconds."""
@@ -163,19 +172,34 @@ class _Team:
 def _follow(rank: int, size: int, port: int, backend: str, told: connection.Connection) -> None:
     """What a follower does: rank 0, which sends the work, is told None when it is ready, and why where it fails."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):  # rank 0 answers them, and takes this one with it
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     with open(os.devnull, "w") as silence:
         for stream in (1, 2):
             os.dup2(silence.fileno(), stream)
     try:
         do = pickle.loads(told.recv_bytes())
         told.send(None)
-        with _process_group(rank, size, port, backend):
+        with _process_group(rank, size, port, backend), _telling(told):  # before the group ends, which may wait
             do(rank=rank)
     except BaseException as error:
-        is_mistake = isinstance(error, UserError)
-        told.send(Failure(str(error) if is_mistake else traceback.format_exc(), is_mistake))
+        _tell(told, error)
         sys.exit(1)
+
+
+@contextmanager
+def _telling(told: connection.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        _tell(told, error)
+        raise
+
+
+def _tell(told: connection.Connection, error: BaseException) -> None:
+    is_mistake = isinstance(error, UserError)
+    with suppress(OSError):
+        told.send(Failure(str(error) if is_mistake else traceback.format_exc(), is_mistake))
 
 
 @contextmanager

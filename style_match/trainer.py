@@ -23,6 +23,7 @@ from style_match.module import Matcher
 from style_match.threads import pinned
 
 MONITOR = "val/mrr"
+LAST = "last.ckpt"
 
 
 def train(
@@ -37,7 +38,11 @@ def train(
     show: bool = False,
     rank: int = 0,
 ) -> lightning.Trainer:
-    """What each process of a training does, with `threads` of the CPU; returns the Trainer that is done."""
+    """What each process of a training does, with `threads` of the CPU; returns the Trainer that is done.
+
+    Raises:
+        UserError: a checkpoint cannot be written.
+    """
     trainer = make_trainer(options, folder, loggers, show=show, rank=rank)
     with pinned(threads):
         trainer.fit(matcher, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -99,19 +104,33 @@ def choose_precision(precision: str) -> Any:
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints that a kill or a full disk cannot leave half written."""
+    """Checkpoints that a kill or a full disk cannot leave half written.
+
+    Others wait in memory for last.ckpt and are written just before it: what a killed run goes on from then knows of no
+    best.ckpt but the one that is there, and of that one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: dict[Path, bytes] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        remedy = how_to_go_on(Path(path).parents[1], "Free some space, then go on")
-        write_whole(Path(path), content.getvalue(), remedy=remedy)
+        path = Path(path)
+        self.waiting[path] = content.getvalue()
+        if path.name != LAST:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remedy = how_to_go_on(path.parents[1], "Free some space, then go on")
+        for each, written in self.waiting.items():
+            write_whole(each, written, remedy=remedy)
+        self.waiting.clear()
 
 
 def how_to_go_on(folder: Path, begin: str) -> str:
     """A sentence that begins so and ends with the words of the command line."""
-    last = " ckpt_path=last" if (folder / "checkpoints" / "last.ckpt").exists() else ""
+    last = " ckpt_path=last" if (folder / "checkpoints" / LAST).exists() else ""
     return f"{begin} with run={folder}{last}."
 
 

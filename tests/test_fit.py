@@ -2,15 +2,35 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from style_match.errors import UserError
 from style_match.evaluate import hypothesis
-from style_match.fit import checkpoint_path, load_head
+from style_match.fit import checkpoint_path, load_head, make_optimizer
 from style_match.head.mlp import MLP
+from style_match.trainer import WholeFiles
 
 
 def head(dim: int) -> MLP:
     return MLP(in_dim=6, hidden_dim=4, dim=dim, bias=False, standardize=False)
+
+
+def test_what_was_best_is_written_with_what_a_killed_run_goes_on_from(tmp_path: Path):
+    """Else it would be of epochs that the run which goes on has not trained."""
+    files, folder = WholeFiles(), tmp_path / "checkpoints"
+    for epoch in (3, 4):
+        files.save_checkpoint({"epoch": epoch}, folder / "best.ckpt")
+    assert not folder.exists()
+    files.save_checkpoint({"epoch": 5}, folder / "last.ckpt")
+    assert [torch.load(folder / f"{name}.ckpt")["epoch"] for name in ("best", "last")] == [4, 5]
+
+
+def test_options_that_an_optimizer_does_not_take_are_named():
+    rms = OmegaConf.create({"_target_": "torch.optim.RMSprop", "_partial_": True, "lr": 0.1, "fused": True})
+    with pytest.raises(UserError, match=r"torch\.optim\.RMSprop does not take all of optimizer\.lr, optimizer\.fused"):
+        make_optimizer(rms)
+    del rms.fused
+    assert make_optimizer(rms)(head(3).parameters()).defaults["lr"] == 0.1
 
 
 def save(path: Path, module: MLP) -> Path:

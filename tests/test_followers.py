@@ -143,29 +143,45 @@ def test_what_cannot_be_sent_is_a_mistake(work):
         together(work.Unpicklable())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("blind", [False, True])
-def test_a_killed_process_leaves_nobody(work, tmp_path, blind):
-    """Whichever is killed, the other one ends too; `blind`: a first process that waits for something else."""
+def apart(work, folder, what, *, blind):
+    """A command of two processes, the second of which does `what`; `blind`: the first one waits for something else."""
     waits = "time.sleep(600)" if blind else "work()"
     script = (
         "import time\nfrom functools import partial\nfrom pathlib import Path\nimport shared_work as w\n"
         "from style_match import followers\n"
         "followers.GRACE_S = 1.0\n"
         "if __name__ == '__main__':\n"
-        f"    work = partial(w.meet_then, w.nothing, Path({str(tmp_path)!r}))\n"
+        f"    work = partial(w.meet_then, w.{what}, Path({str(folder)!r}))\n"
         "    with followers.followers(work, 1, backend='gloo', remedy=lambda: 'Go on.'):\n"
         f"        {'w.meet(); ' if blind else ''}{waits}\n"
     )
-    (tmp_path / "script.py").write_text(script)
+    (folder / "script.py").write_text(script)
     path = os.pathsep.join([str(ROOT), str(Path(work.__file__).parent)])
+    return subprocess.Popen(
+        [sys.executable, str(folder / "script.py")],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "code", "said"), [("mistake", 2, "sampler: give"), ("bug", 1, "ZeroDivisionError")])
+def test_a_first_process_that_waits_is_ended_with_the_reason_of_the_other(work, tmp_path, what, code, said):
+    process = apart(work, tmp_path, what, blind=True)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == code and said in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_killed_process_leaves_nobody(work, tmp_path, blind):
+    """Whichever is killed, the other one ends too."""
     for victim in (0, 1):
         for old in tmp_path.glob("*.pid"):
             old.unlink()
-        command = [sys.executable, str(tmp_path / "script.py")]
-        process = subprocess.Popen(
-            command, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
+        process = apart(work, tmp_path, "nothing", blind=blind)
         until = time.monotonic() + 120
         while not (tmp_path / "1.pid").exists() and time.monotonic() < until:
             time.sleep(0.05)

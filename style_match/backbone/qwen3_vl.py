@@ -30,14 +30,15 @@ Pooling = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is the GPU where there is one, else the CPU; processes that a launcher started take the GPUs in turn.
+    """`auto` is the GPU where there is one, else the CPU; processes that a launcher started take the GPUs in turn, if
+    none is named.
 
     Raises:
         UserError: no such device here.
     """
-    if device == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
+    if device == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    if device in ("auto", "cuda") and torch.cuda.is_available():
         started = launched()  # which may have given each process a GPU of its own: then there is one to take
         return torch.device("cuda", started.local_rank % torch.cuda.device_count()) if started else torch.device("cuda")
     try:

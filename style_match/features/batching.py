@@ -42,12 +42,19 @@ def prepared_ahead(
             it raises is raised at its batch's turn: those before it are yielded first.
         batches: what names a batch, and its items.
     """
+
+    def gathered(batch: Batch, loaded: list[Future[Loaded]]) -> Prepared:
+        try:
+            return collate(batch, loaded)
+        finally:
+            loaded.clear()  # the batch holds copies
+
     waiting: deque[tuple[Batch, list[Future[Loaded]], Future[Prepared]]] = deque()
     try:
         for batch, items in batches:
             loaded = [threads.submit(load, item) for item in items]
             # In the queue behind its own items: a thread that waits in `collate` waits only for those at work.
-            waiting.append((batch, loaded, threads.submit(collate, batch, loaded)))
+            waiting.append((batch, loaded, threads.submit(gathered, batch, loaded)))
             if len(waiting) > depth:
                 first, _, future = waiting.popleft()
                 yield first, future.result()

@@ -49,3 +49,11 @@ def test_a_job_out_of_time_is_told_the_options_that_give_it_more():
     mistake = cluster.mistake(core.UncompletedJobError("Job not requeued because: timed-out too many times."))
     assert "hydra.launcher.timeout_min" in str(mistake) and "hydra.launcher.max_num_timeout" in str(mistake)
     assert cluster.mistake(RuntimeError("timed-out")) is None and cluster.lost_job(RuntimeError("Job 1")) is None
+
+
+def test_a_job_of_several_tasks_is_refused_in_it(step):
+    """`env_set` stands for the environment of such a job, which the command that submits it does not have."""
+    variables = ("SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_LOCALID=0")
+    tasks = [f"+hydra.job.env_set.{name}='{value}'" for name, _, value in (each.partition("=") for each in variables)]
+    assert step("-m", "seed=0", "hydra.sweep.dir=sweep", *tasks) == 2
+    assert "srun started 2 processes of style_match.train" in step.err and "Traceback" not in step.err

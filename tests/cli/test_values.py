@@ -28,7 +28,7 @@ def faults():
         base = composed[step, choices]
         config = deepcopy(base)
         for override in OverridesParser.create().parse_overrides([word for word in words if word not in choices]):
-            OmegaConf.update(config, override.key_or_group, override.value())
+            OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
         return check.faults(config, base, step=step)
 
     return of
@@ -77,6 +77,8 @@ def faults():
         (["optimizer.fused=yes"], "optimizer.fused=yes: Write true or false, or null"),
         (["trainer.precision=16-mixed"], "write optimizer.fused=false too"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
+        (["+trainer.num_nodes=2"], "trainer.num_nodes: style_match decides it (a head is trained on one machine)."),
+        (["+trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_algorithm: style_match decides it"),
         (["trainer.devices=0"], "trainer.devices=0: Write a whole number of at least 1."),
         (["trainer.devices=auto"], "trainer.devices=auto: Write a whole number of at least 1."),
         (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: Write auto or ddp."),
