@@ -69,7 +69,7 @@ def make_optimizer(options: DictConfig) -> Any:
     try:
         inspect.signature(make).bind([])
     except (TypeError, ValueError) as error:
-        given = ", ".join(f"optimizer.{name}" for name in options if not str(name).startswith("_"))
+        given = ", ".join(f"optimizer.{name}" for name in map(str, options) if not name.startswith("_"))
         raise UserError(
             f"optimizer._target_={options._target_} does not take all of {given} ({error}): leave one out, as in "
             "~optimizer.fused."
