@@ -64,10 +64,13 @@ def _comparison_lines(rows: list[dict[str, Any]]) -> list[str]:
         found = row["ratio"]
         met = "" if row["goal"] is None else f"at most {row['goal']:.2f}: " + _met(found["median"] <= row["goal"])
         lines.append(
-            f"| {row['what']} | {row['against']} | {row['size']} | {found['median']:.2f} "
-            f"| {found['min']:.2f} to {found['max']:.2f} | {met} |"
+            f"| {row['what']} | {row['against']} | {row['size']} | {found['median']:.2f} | {_range(row)} | {met} |"
         )
     return lines
+
+
+def _range(row: dict[str, Any]) -> str:
+    return "once" if row["repetitions"] == 1 else f"{row['ratio']['min']:.2f} to {row['ratio']['max']:.2f}"
 
 
 def _about(parts: list[dict[str, Any]]) -> list[str]:
