@@ -128,7 +128,8 @@ def limits(given: dict[str, Any], photos: float) -> dict[str, Any]:
         "read_s": sum(float(last[part]) for part in ("tables_s", "photos_s", "split_s")) / num,
         "read_kb": kilobytes,
         "open_s": fact(store, "store opened"),
-        "open_mb": fact(store, "of it the store's own"),
+        "open_mb": fact(store, "memory of its process at the highest")
+        - fact(store, "of it before the store is opened"),
         "scale": photos / 1_000_000,
         "ranks_s": seconds,
         "ranks_size": size,
