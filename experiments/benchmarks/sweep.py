@@ -160,8 +160,8 @@ def inputs_of(
 def differences(place: Path, seeds: range) -> dict[str, tuple[float, float]]:
     """What the last sweep and the last script differ in, and the most that it may be where nothing else is wrong.
 
-    A near tie in validation can select another epoch, since sums round otherwise on two cores; such a cell is another
-    head, and is counted.
+    Sums round otherwise on two cores, and AdamW makes full steps of small gradients too, so that heads move apart over
+    the epochs. A near tie in validation can select another epoch; such a cell is another head, and is counted.
     """
     furthest, ranked, off, other_epochs, num = 0.0, 0, 0, 0, 0
     mrr: dict[str, list[float]] = {"ours": [], "theirs": []}
@@ -185,8 +185,8 @@ def differences(place: Path, seeds: range) -> dict[str, tuple[float, float]]:
             ranked += len(rank)
     return {
         "share of cells in which a near tie selects another epoch": (other_epochs / num, 0.34),
-        "test embeddings of the other cells, largest difference": (furthest, 1e-3),
-        "share of their test ranks that differ": (off / max(ranked, 1), 0.01),
+        "test embeddings of the other cells, largest difference": (furthest, 1e-2),
+        "share of their test ranks that differ": (off / max(ranked, 1), 0.05),
         "test MRR over all cells, difference of the means": (
             abs(statistics.mean(mrr["ours"]) - statistics.mean(mrr["theirs"])),
             1e-2,
