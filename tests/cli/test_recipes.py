@@ -38,6 +38,7 @@ def test_the_papers_recipe_is_what_is_trained_without_a_word():
     assert {k: v for k, v in plain.items() if k != "hydra"} == {k: v for k, v in paper.items() if k != "hydra"}
 
 
+@pytest.mark.slow
 def test_the_experiment_compares_all_recipes_of_photos():
     swept = OmegaConf.load(CONF / "experiment" / "recipes.yaml").hydra.sweeper.params
     of_metadata = {name for name in RECIPES if config(f"recipe={name}").prompt.metadata}

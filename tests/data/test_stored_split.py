@@ -190,6 +190,7 @@ def test_styles_between_two_splits(tmp_path: Path) -> None:
     assert "the same photo" in split.excluded[0].reason and "user_id u" in split.excluded[0].reason
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_no_person_is_ever_in_two_splits(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -155,6 +155,7 @@ print(sorted({"lightning", "torchmetrics", "sklearn", "matplotlib", "pyarrow", "
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_square_and_nothing_heavy_is_imported():
     measured = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True).stdout
     small, large, heavy = measured.splitlines()
