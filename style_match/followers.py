@@ -12,7 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from threading import Event, Thread
@@ -177,29 +177,16 @@ def _follow(rank: int, size: int, port: int, backend: str, told: connection.Conn
     with open(os.devnull, "w") as silence:
         for stream in (1, 2):
             os.dup2(silence.fileno(), stream)
-    try:
-        do = pickle.loads(told.recv_bytes())
-        told.send(None)
-        with _process_group(rank, size, port, backend), _telling(told):  # before the group ends, which may wait
+    with ExitStack() as group:
+        try:
+            do = pickle.loads(told.recv_bytes())
+            told.send(None)
+            group.enter_context(_process_group(rank, size, port, backend))
             do(rank=rank)
-    except BaseException as error:
-        _tell(told, error)
-        sys.exit(1)
-
-
-@contextmanager
-def _telling(told: connection.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        _tell(told, error)
-        raise
-
-
-def _tell(told: connection.Connection, error: BaseException) -> None:
-    is_mistake = isinstance(error, UserError)
-    with suppress(OSError):
-        told.send(Failure(str(error) if is_mistake else traceback.format_exc(), is_mistake))
+        except BaseException as error:  # told before the group ends, which may wait for the others
+            is_mistake = isinstance(error, UserError)
+            told.send(Failure(str(error) if is_mistake else traceback.format_exc(), is_mistake))
+            sys.exit(1)
 
 
 @contextmanager

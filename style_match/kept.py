@@ -4,6 +4,7 @@ from stat import S_ISDIR
 
 from omegaconf import DictConfig, OmegaConf
 
+from style_match.data.fingerprint import stamp
 from style_match.data.folder import DatasetFolder
 from style_match.drawing import cache_root
 from style_match.inputs import Inputs
@@ -13,8 +14,8 @@ PARTS = (
     *("folder", "synthetic", "prompts", "rows"),
     *("pooling", "poolings", "checkpoint", "store", "dim", "backbone", "features"),
 )
-Files = dict[str, tuple[int, int]]
 DECIDED_BY = ("data", "backbone", "prompt", "pooling", "features")
+Files = dict[str, list[int]]
 
 _last: list[tuple[str, Files, Inputs]] = []  # of the process's last run, where there was one
 
@@ -28,16 +29,18 @@ def inputs_of(cfg: DictConfig) -> Inputs:
     inputs = Inputs(cfg)
     decided = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in DECIDED_BY}
     key = OmegaConf.to_yaml({**decided, "cache": str(cache_root())})
-    if _last and _last[0][0] == key and _last[0][1] == _files(_last[0][2].folder):
-        made = vars(_last[0][2])
+    before, files, last = _last.pop() if _last else (None, {}, inputs)  # nothing stays of what cannot be read
+    if before == key and files == _files(last.folder):
+        made = vars(last)
         vars(inputs).update({part: made[part] for part in PARTS if part in made})
-    _last.clear()
-    _last.append((key, _files(inputs.folder), inputs))
+    else:
+        files = _files(inputs.folder)
+    _last.append((key, files, inputs))
     return inputs
 
 
 def _files(folder: DatasetFolder) -> Files:
-    """Size and time of the tables and photos of a dataset folder."""
+    """Stamps of the tables and photos of a dataset folder."""
     found = {}
     for path in [*folder.root.iterdir(), *(photo.path for photo in folder.photos)]:
         try:
@@ -45,5 +48,5 @@ def _files(folder: DatasetFolder) -> Files:
         except OSError:  # removed meanwhile
             continue
         if not S_ISDIR(about.st_mode):
-            found[str(path)] = (about.st_size, about.st_mtime_ns)
+            found[str(path)] = stamp(about)
     return found

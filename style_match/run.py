@@ -206,8 +206,7 @@ def environment() -> dict[str, Any]:
         "choices": dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {},
         "git": _git(Path(__file__).resolve().parent),
         "code": code_hash(),
-        "versions": {"python": platform.python_version(), "style_match": _version("style_match")}
-        | {name: _version(name) for name in CORE_PACKAGES},
+        "versions": versions(("style_match", *CORE_PACKAGES)),
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
     }
 
@@ -219,6 +218,11 @@ def code_hash() -> str:
     for path in sorted(path for suffix in ("py", "jinja") for path in root.rglob(f"*.{suffix}")):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Of Python and these packages; None of one that is not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
 
 
 def _version(package: str) -> str | None:

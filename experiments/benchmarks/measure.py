@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import yaml
 
 from style_match import progress
 from style_match.files import write_whole
-from style_match.run import environment
+from style_match.run import environment, versions
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -176,18 +175,13 @@ class Results:
         """Write `PART.json` with command, commit, code, versions and machine."""
         path = folder / f"{self.part}.json"
         about = self.environment | {"machine": self.environment["machine"] | machine()}
-        about["versions"] = versions()
+        about["versions"] |= versions(RIVALS)
         about["command"] = f"python experiments/benchmarks/run.py {self.part}"
         about["load_before"] = round(self.load_before, 2)
         about["wall_time_s"] = round(time.monotonic() - self.began, 1)
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(self.content | {"about": about}, indent=1) + "\n")
         return path
-
-
-def versions() -> dict[str, str | None]:
-    """Of style_match, of what it stands on and of what it is measured against."""
-    return environment()["versions"] | {name: _version(name) for name in RIVALS}
 
 
 def machine() -> dict[str, Any]:
@@ -209,10 +203,3 @@ def main(part: str, title: str, measure: Callable[[Results, dict[str, Any]], Non
     results = Results(part, title)
     measure(results, options(part, small=small))
     print(results.write(folder))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -16,7 +16,7 @@ from measure import HERE, RANDOM_CHECKPOINT, ROOT
 from table import write_tables
 
 from style_match import progress
-from style_match.run import code_hash
+from style_match.run import CORE_PACKAGES, code_hash, versions
 
 
 def main() -> int:
@@ -62,7 +62,11 @@ def stamp_of(part: str) -> dict[str, object]:
     for path in sorted([*HERE.glob("*.py"), RANDOM_CHECKPOINT, *(ROOT / "conf").rglob("*.yaml")]):
         digest.update(path.read_bytes())
     digest.update(json.dumps(measure.parts()[part]).encode())
-    return {"code": digest.hexdigest(), "versions": measure.versions(), "machine": measure.machine()}
+    return {
+        "code": digest.hexdigest(),
+        "versions": versions(("style_match", *CORE_PACKAGES, *measure.RIVALS)),
+        "machine": measure.machine(),
+    }
 
 
 if __name__ == "__main__":

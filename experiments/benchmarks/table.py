@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from measure import ROOT
+
 from style_match.files import write_whole
 
-ROOT = Path(__file__).parents[2]
 MARKED = re.compile(r"(<!-- table benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -81,13 +81,13 @@ class Fingerprints:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
                 stream.seek(0)
                 facts = self._decode(stream, str(path), sha256, bound) if decode else PhotoFacts(sha256, 0, 0, True, "")
-                unchanged = _stamp(before) == _stamp(os.fstat(stream.fileno()))
+                unchanged = stamp(before) == stamp(os.fstat(stream.fileno()))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
         if not unchanged:
             raise UserError(f"{path}: was changed while it was read; run again when nothing writes to it")
         if self._memo is not None and _settled(before):
-            self._memo.put(_file_key(path), {"stamp": _stamp(before), "sha256": sha256})
+            self._memo.put(_file_key(path), {"stamp": stamp(before), "sha256": sha256})
         return facts
 
     def _decode(self, stream: BinaryIO, name: str, sha256: str, bound: int | None) -> PhotoFacts:
@@ -110,7 +110,7 @@ class Fingerprints:
             return None
         known = self._memo.get(_file_key(path))
         try:
-            return known["sha256"] if known is not None and known["stamp"] == _stamp(os.stat(path)) else None
+            return known["sha256"] if known is not None and known["stamp"] == stamp(os.stat(path)) else None
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -134,8 +134,8 @@ def _photo_key(sha256: str) -> str:
     return f"photo {sha256} {DECODE_POLICY} pillow {pillow_version}"
 
 
-def _stamp(status: os.stat_result) -> list[int]:
-    # ctime as well: an edit that puts the old mtime back still moves it
+def stamp(status: os.stat_result) -> list[int]:
+    """What a file that was changed does not keep; also ctime: an edit that puts the old mtime back still moves it."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
 
 

@@ -69,7 +69,6 @@ def test_the_recorded_tables_are_those_of_the_results(part, tmp_path):
 
 
 def test_the_plan_is_that_of_the_results():
-    """Written by plan.py from what is recorded now, not before."""
     folder = ROOT / "experiments" / "scale"
     assert runpy.run_path(str(folder / "plan.py"))["plan"]() == (folder / "plan.md").read_text(encoding="utf-8")
 
