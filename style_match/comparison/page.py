@@ -17,7 +17,10 @@ from style_match.comparison.runs import LeftOut, Run
 from style_match.comparison.table import ResultTable
 from style_match.errors import UserError
 from style_match.evaluation.table import heading
+from style_match.template import fill
 from style_match.thumbnail import as_uri, thumbnail
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
 def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], *, left_out: Sequence[LeftOut]) -> str:
@@ -26,14 +29,11 @@ def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], 
     Raises:
         UserError: a column asked for is not in profiles.csv, or the dataset folder is gone where it is needed.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     shown = [_show(table, report) for table in tables]
-    template = Environment(
-        loader=PackageLoader("style_match", "comparison"), autoescape=True, undefined=StrictUndefined
-    ).get_template("page.html.jinja")
-    return template.render(
+    return fill(
+        TEMPLATE,
         sweep=str(sweep),
         synthetic=any(table.synthetic for table in tables),
         tables=shown,

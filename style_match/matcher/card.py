@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from style_match import __version__
 from style_match.errors import UserError
 from style_match.evaluation.table import heading
 from style_match.features.identity import HUB_ID
+from style_match.template import fill
 
 if TYPE_CHECKING:
     from style_match.comparison.groups import Group
     from style_match.matcher.exporting import FinishedRun
+
+TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 
 def card(
@@ -28,19 +32,11 @@ def card(
         options: the node `card` of conf/export.yaml.
         figures: of `by_group`.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     from style_match.run import code_hash
 
-    template = Environment(
-        loader=PackageLoader("style_match", "matcher"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    ).get_template("card.md.jinja")
     column, groups = figures
-    return template.render(
+    return fill(
+        TEMPLATE,
         header=_header(run, about, options),
         about=about,
         run=run,

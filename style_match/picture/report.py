@@ -12,7 +12,9 @@ from style_match.evaluation.ranks import DIRECTIONS
 from style_match.evaluation.table import ROWS, gain_text, heading, interval_of, title
 from style_match.files import write_whole
 from style_match.picture.curves import draw_curves
+from style_match.template import fill
 
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _MODELS = {**ROWS, "val": "validation"}
 
 
@@ -38,18 +40,10 @@ def write_report(
     `Evaluator.difference(trained, frozen)`, `tsne` the PNG, `logged` the rows of metrics.csv, `provenance` the content
     of provenance.json, `config` the YAML. Raises UserError when the page cannot be written.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("style_match.picture", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     models = [model for model in _MODELS if model in sections]
     best, worst = _queries(results, num_queries)
-    page = environment.get_template("report.html.jinja").render(
+    page = fill(
+        TEMPLATE,
         name=name,
         subtitle=title(sections["frozen"], synthetic=synthetic),
         models=[(model, _MODELS[model]) for model in models],

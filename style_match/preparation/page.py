@@ -2,13 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from style_match.preparation.source import SourcePhoto
 from style_match.preparation.step import Prepared
+from style_match.template import fill
 from style_match.thumbnail import as_uri, thumbnail
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
 def page(prepared: Prepared, options: Mapping[str, Any]) -> str:
@@ -16,19 +20,11 @@ def page(prepared: Prepared, options: Mapping[str, Any]) -> str:
 
     Photos are shown only with `thumbnails`: they are of people. Everything that was data is escaped.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("style_match", "preparation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     record, source = prepared.record, prepared.source
     groups = group_rows(prepared)
     shown = groups[: options["max_groups"]]
-    return environment.get_template("page.html.jinja").render(
+    return fill(
+        TEMPLATE,
         root=str(prepared.folder.root),
         record=record,
         counts=record["counts"],

@@ -1,6 +1,7 @@
 """recommendations.html: who is recommended, with photos, on one page that asks nothing of the network."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from style_match import progress
@@ -8,8 +9,10 @@ from style_match.errors import UserError
 from style_match.matcher.vectors import Vectors
 from style_match.recommendation.exposure import Spread
 from style_match.recommendation.query import Asked
+from style_match.template import fill
 from style_match.thumbnail import as_uri, thumbnail
 
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
 HIDDEN = ("user_id", "split", "duplicate_group")  # columns that are not shown
 
 
@@ -34,18 +37,10 @@ def page(
     Raises:
         UserError: a photo cannot be read, where the matcher looks at photos.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     photos = {asked.photo for asked, _ in lists if asked.photo}
     photos |= {profiles.photos[line["row"]][0] for _, lines in lists for line in lines}
-    environment = Environment(
-        loader=PackageLoader("style_match", "recommendation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(
+    return fill(
+        TEMPLATE,
         lists=[
             (asked, [{**line, "photo": profiles.photos[line["row"]][0]} for line in lines]) for asked, lines in lists
         ],
