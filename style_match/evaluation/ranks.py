@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from style_match.errors import UserError
-from style_match.evaluation.rivals import COLUMNS, TIE, Rivals, first
+from style_match.evaluation.rivals import COLUMNS, TIE, UNIT, Rivals, first
 
 LEFT_TO_RIGHT, RIGHT_TO_LEFT, AMONG_PROFILES = 0, 1, 2
 DIRECTIONS = ("left_to_right", "right_to_left", "among_profiles")
@@ -222,6 +222,6 @@ def _unit(rows: Tensor, block: int) -> Tensor:
             f"{broken} of {len(rows)} embeddings hold values that are not finite numbers, so they cannot be ranked: "
             "training diverged (lower optimizer.lr) or the backbone overflowed (backbone.dtype=fp32)"
         )
-    if ((lengths - 1).abs() > 1e-2).any():  # rows rounded to bfloat16 stay within
+    if ((lengths - 1).abs() > UNIT).any():
         raise ValueError(f"embeddings must have unit length, not {lengths.min():.4g} to {lengths.max():.4g}")
     return rows

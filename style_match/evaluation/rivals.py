@@ -19,6 +19,7 @@ from torch import Tensor
 # (E * 2^-53 < 1e-12 up to E = 9000), so they count as a tie: ranks depend neither on the block nor on the BLAS.
 TIE = 1e-12
 
+UNIT = 1e-2  # what the length of a row may differ from 1: those rounded to bfloat16 stay within
 COLUMNS = 4096  # of a tile: a block of queries against so many is looked through while it is still in the cache
 MEMBERS = 16  # of a group, of which only sum or maximum is looked at first
 SPARE = 6  # candidates beyond the answers that are asked for: the next best, which show that none is missed
@@ -27,7 +28,7 @@ PAIRS = 2048  # that are summed again at a time: their rows stay in the cache
 
 
 class Rivals:
-    """Queries (Q, E) and a gallery (G, E), and what the gallery holds for each query.
+    """Queries (Q, E) and a gallery (G, E), all of unit length, and what the gallery holds for each query.
 
     The similarity is the dot product, less what `hubness` (G,) has for the row of the gallery. At most `block` queries
     are asked at a time.
@@ -41,8 +42,7 @@ class Rivals:
             self.gallery = gallery.double()
             return
         self.gallery_32 = gallery.float()
-        sizes = [torch.cat([part.double().norm(dim=1) for part in rows.split(COLUMNS)]) for rows in (queries, gallery)]
-        largest = float(sizes[0].max() * sizes[1].max()) + (0.0 if hubness is None else float(hubness.abs().max()))
+        largest = (1 + UNIT) ** 2 + (0.0 if hubness is None else float(hubness.abs().max()))
         summands = gallery.shape[1] + 8  # with hubness, and what rounding rows, bounds and hubness to float32 adds
         self.margin = largest * summands * 2.0**-24 / (1 - summands * 2.0**-24)
         self.limit = int(CROWDED * len(gallery))
