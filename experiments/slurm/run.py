@@ -171,7 +171,7 @@ def requeued(whole: Sweep) -> Iterator[bool]:
     """Jobs that Slurm or submitit starts again by itself."""
     ways: list[tuple[str, str, list[str], Callable[[Sweep], None]]] = [
         ("preempted", "debug", [], preempt),
-        ("preempted with 5 s of grace", "grace", [], preempt),
+        ("preempted with 5 s of grace", "grace", [PLAN["longer"]], preempt),
         ("sent USR2", "debug", [], send_usr2),
         ("out of time, may be requeued twice", "debug", [*PLAN["out_of_time"], PLAN["requeued"]], send_usr2),
     ]

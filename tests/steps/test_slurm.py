@@ -33,12 +33,12 @@ def whole(node, tmp_path_factory):
     return sweep
 
 
-def sweep_on(partition: str, whole) -> "run.Sweep":
-    return run.Sweep(whole.folder.with_name(partition), WORDS, whole.environment, partition)
+def sweep_on(partition: str, whole, *words: str) -> "run.Sweep":
+    return run.Sweep(whole.folder.with_name(partition), [*WORDS, *words], whole.environment, partition)
 
 
 def test_preempted_jobs_are_requeued_and_go_on(whole):
-    sweep = sweep_on("grace", whole)
+    sweep = sweep_on("grace", whole, PLAN["longer"])
     told = run.interrupted(sweep, run.preempt, cells=2)
     epochs = [int(epoch) for epoch in re.findall(r"after epoch (\d+) of 80", "\n".join(told))]
     assert len(epochs) == 2 and all(0 < epoch < 80 for epoch in epochs)
