@@ -165,8 +165,7 @@ def _rank_partners(
     similarities = torch.empty(len(pairs), dtype=torch.float64, device=queries.device)
     answers = torch.empty(len(pairs), num_answers, dtype=torch.long, device=queries.device)
     likeness = torch.empty(len(pairs), num_answers, dtype=torch.float64, device=queries.device)
-    twice = queries if hubness is None else 2 * queries
-    rivals = Rivals(twice, gallery, hubness=hubness, block=min(block, len(pairs)))
+    rivals = Rivals(queries, gallery, hubness=hubness, block=min(block, len(pairs)))
     for start in range(0, len(pairs), block):
         query, partner = pairs[start : start + block].unbind(1)
         counts = num_true[query]

@@ -30,19 +30,19 @@ PAIRS = 2048  # that are summed again at a time: their rows stay in the cache
 class Rivals:
     """Queries (Q, E) and a gallery (G, E), all of unit length, and what the gallery holds for each query.
 
-    The similarity is the dot product, less what `hubness` (G,) has for the row of the gallery. At most `block` queries
-    are asked at a time.
+    The similarity is the dot product; with `hubness` (G,) twice that, less what it has for the row of the gallery. At
+    most `block` queries are asked at a time.
     """
 
     def __init__(self, queries: Tensor, gallery: Tensor, *, hubness: Tensor | None, block: int) -> None:
-        self.queries, self.gallery, self.hubness = queries, gallery, hubness
+        self.queries, self.gallery, self.hubness = queries if hubness is None else 2 * queries, gallery, hubness
         # One tile is multiplied in float64 as it is: what float32 saves there is less than what the second look costs.
         self.small = len(gallery) <= COLUMNS
         if self.small:
             self.gallery = gallery.double()
             return
         self.gallery_32 = gallery.float()
-        largest = (1 + UNIT) ** 2 + (0.0 if hubness is None else float(hubness.abs().max()))
+        largest = (1 + UNIT) ** 2 if hubness is None else 2 * (1 + UNIT) ** 2 + float(hubness.abs().max())
         summands = gallery.shape[1] + 8  # with hubness, and what rounding rows, bounds and hubness to float32 adds
         self.margin = largest * summands * 2.0**-24 / (1 - summands * 2.0**-24)
         self.limit = int(CROWDED * len(gallery))

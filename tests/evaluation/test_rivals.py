@@ -158,6 +158,20 @@ def test_neither_autocast_nor_lower_precision_of_products_moves_a_rank(tiles):
     assert not tiles
 
 
+@pytest.mark.parametrize("hubs", [False, True])
+def test_the_margin_holds_for_the_rows_that_are_multiplied(tiles, monkeypatch, hubs):
+    """Higham's bound of the rows' own lengths, where these are as long as is let through."""
+    seen, tiled = [], rivals.Rivals._tiled
+    monkeypatch.setattr(rivals.Rivals, "_tiled", lambda self, *others: seen.append(self) or tiled(self, *others))
+    left, right = (1.0099 * rows_of("random", 100, 64, seed) for seed in (0, 1))
+    hubness = (torch.full((100,), 0.5, dtype=torch.float64),) * 2 if hubs else None
+    couple_ranks(left, right, torch.arange(100)[:, None].repeat(1, 2), block=64, hubness=hubness)
+    assert len(seen) == 4
+    for each in seen:
+        longest = [float(rows.double().norm(dim=1).max()) for rows in (each.queries, each.gallery)]
+        assert each.margin >= (longest[0] * longest[1] + 0.5 * hubs) * 64 * 2.0**-24 / (1 - 64 * 2.0**-24)
+
+
 def test_the_block_makes_no_difference(tiles):
     left, right = (rows_of("tied", 150, 9, seed) for seed in (0, 1))
     pairs = torch.arange(150)[:, None].repeat(1, 2)
