@@ -214,7 +214,8 @@ def _unit(rows: Tensor, block: int) -> Tensor:
         rows = rows.double()
     elif rows.dtype != torch.float64:
         rows = rows.float()  # exact for the shorter ones
-    lengths = torch.cat([some.double().norm(dim=1) for some in rows.split(block)])
+    exact = rows.new_empty(min(block, len(rows)), rows.shape[1], dtype=torch.float64)
+    lengths = torch.cat([exact[: len(some)].copy_(some).norm(dim=1) for some in rows.split(block)])
     broken = int((~torch.isfinite(lengths)).sum())
     if broken:
         raise UserError(

@@ -9,8 +9,10 @@ random rows of 512 dims, are summed again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -24,7 +26,7 @@ COLUMNS = 4096  # of a tile: a block of queries against so many is looked throug
 MEMBERS = 16  # of a group, of which only sum or maximum is looked at first
 SPARE = 6  # candidates beyond the answers that are asked for: the next best, which show that none is missed
 CROWDED = 1 / 64  # share of the gallery from which on summing each again costs more than a product in float64
-PAIRS = 2048  # that are summed again at a time: their rows stay in the cache
+PAIRS = 256  # that are summed again at a time: their rows stay in the cache of one core
 
 
 class Rivals:
@@ -46,8 +48,13 @@ class Rivals:
         summands = gallery.shape[1] + 8  # with hubness, and what rounding rows, bounds and hubness to float32 adds
         self.margin = largest * summands * 2.0**-24 / (1 - summands * 2.0**-24)
         self.limit = int(CROWDED * len(gallery))
+        # Made once: memory that is taken anew for every tile can be handed back to the system after each, and to fetch
+        # it again page by page takes longer than what is done with it.
         self.product = torch.empty(block * COLUMNS, device=gallery.device)
         self.marks = torch.empty_like(self.product)
+        self.sums = self.product.new_empty(2, block * -(-COLUMNS // MEMBERS))
+        types = (gallery.dtype, torch.float64, torch.float64)
+        self.pairs = [torch.empty(PAIRS, gallery.shape[1], dtype=each, device=gallery.device) for each in types]
 
     def search(self, query: Tensor, partner: Tensor, hidden: tuple[Tensor, Tensor], num: int) -> tuple[Tensor, ...]:
         """Of each query (b,): how many are at least as similar as its partner (b,), how similar that is, and the first
@@ -94,43 +101,54 @@ class Rivals:
         own = self._summed(rows, place, partner)
         least = own - TIE
         low, high = ((least + sign * self.margin).float()[:, None] for sign in (-1, 1))
-        better, near = torch.zeros_like(query), torch.zeros_like(query)
+        better, near = torch.zeros_like(own), torch.zeros_like(query)
         values = torch.full((len(query), num + SPARE), -torch.inf, device=query.device)
         columns = torch.zeros_like(values, dtype=torch.long)
-        for start in range(0, len(self.gallery), COLUMNS):
-            tile = self._tile(rows_32, start, hidden)
+        crowded = torch.zeros_like(query, dtype=torch.bool)
+        unclear = []
+        for start, tile in self._tiles(rows_32, hidden):
             marks = self.marks[: tile.numel()].view_as(tile)
-            above = _groups(torch.ge(tile, high, out=marks)).sum(1)
-            between = _groups(torch.ge(tile, low, out=marks)).sum(1).sub_(above)  # (b, groups)
-            better += above.sum(1).long()
-            near += between.sum(1).long()
-            crowded = near > self.limit
-            if crowded.all():
-                return self._whole(query, partner, hidden, num), torch.zeros_like(crowded)
-            row, group = between.masked_fill_(crowded[:, None], 0).nonzero().unbind(1)
-            row, column = _members(row, group, tile)
-            value = tile[row, column]
-            unclear = (value >= low[row, 0]) & (value < high[row, 0])
-            row, column = row[unclear], column[unclear] + start
-            better.index_add_(0, row, (self._summed(rows, row, column) >= least[row]).long())
+            groups = len(tile), tile.shape[1] // MEMBERS
+            above, between = (memory[: math.prod(groups)].view(groups) for memory in self.sums)
+            torch.sum(_groups(torch.ge(tile, high, out=marks)), dim=1, out=above)
+            torch.sum(_groups(torch.ge(tile, low, out=marks)), dim=1, out=between).sub_(above)
+            better += above.sum(1)
+            row, column = _within(tile, low, high, between)
+            near += torch.bincount(row, minlength=len(query))
+            unclear.append((row, column + start))
             if num:
                 values, columns = _largest(tile, start, values, columns)
+            if int(near.max()) > self.limit:
+                crowded = near > self.limit
+                if crowded.all():
+                    return self._whole(query, partner, hidden, num), torch.zeros_like(crowded)
+                low[crowded] = high[crowded] = torch.inf  # they are asked again anyway
+        row, column = (torch.cat(parts) for parts in zip(*unclear, strict=True))
+        better.index_add_(0, row, (self._summed(rows, row, column) >= least[row]).double())
         answers, likeness, sure = self._ordered(rows, columns, values, partner, least, num)
-        return (better, own, answers, likeness), crowded | ~sure
+        return (better.long(), own, answers, likeness), crowded | ~sure
 
-    def _tile(self, rows: Tensor, start: int, hidden: tuple[Tensor, Tensor]) -> Tensor:
-        """Similarities (b, at most COLUMNS) in float32, -inf where hidden and in columns that fill the last group."""
-        part = self.gallery_32[start : start + COLUMNS]
-        width = -(-len(part) // MEMBERS) * MEMBERS
-        tile = self.product[: len(rows) * width].view(len(rows), width)
-        torch.mm(rows, part.T, out=tile[:, : len(part)])
-        if self.hubness is not None:
-            tile[:, : len(part)] -= self.hubness[start : start + COLUMNS].float()
-        tile[:, len(part) :] = -torch.inf
-        row, column = hidden
-        inside = (column >= start) & (column < start + COLUMNS)
-        tile[row[inside], column[inside] - start] = -torch.inf
-        return tile
+    def _tiles(self, rows: Tensor, hidden: tuple[Tensor, Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """First column and similarities (b, at most COLUMNS) in float32 of each tile, which the next one overwrites.
+
+        -inf where hidden, and in columns that fill the last group.
+        """
+        starts = range(0, len(self.gallery), COLUMNS)
+        column, order = hidden[1].sort()
+        row = hidden[0][order]
+        ends = torch.searchsorted(column, torch.tensor([*starts[1:], len(self.gallery)], device=column.device)).tolist()
+        for start, (begin, end) in zip(starts, pairwise([0, *ends]), strict=True):
+            part = self.gallery_32[start : start + COLUMNS]
+            width = -(-len(part) // MEMBERS) * MEMBERS
+            tile = self.product[: len(rows) * width].view(len(rows), width)
+            torch.mm(rows, part.T, out=tile[:, : len(part)])
+            if self.hubness is not None:
+                tile[:, : len(part)] -= self.hubness[start : start + COLUMNS].float()
+            if width > len(part):
+                tile[:, len(part) :] = -torch.inf
+            if end > begin:
+                tile[row[begin:end], column[begin:end] - start] = -torch.inf
+            yield start, tile
 
     def _ordered(
         self, rows: Tensor, columns: Tensor, values: Tensor, partner: Tensor, least: Tensor, num: int
@@ -156,8 +174,10 @@ class Rivals:
         sums = torch.empty(len(row), dtype=torch.float64, device=rows.device)
         for start in range(0, len(row), PAIRS):
             some = slice(start, start + PAIRS)
-            pairs = self.gallery.index_select(0, column[some]).double().mul_(rows.index_select(0, row[some]))
-            torch.sum(pairs, dim=1, out=sums[some])
+            theirs, exact, own = (memory[: len(row[some])] for memory in self.pairs)
+            torch.index_select(self.gallery, 0, column[some], out=theirs)
+            torch.index_select(rows, 0, row[some], out=own)
+            torch.sum(exact.copy_(theirs).mul_(own), dim=1, out=sums[some])
         return sums if self.hubness is None else sums.sub_(self.hubness[column])
 
 
@@ -196,11 +216,12 @@ def _groups(tile: Tensor) -> Tensor:
     return tile.view(len(tile), MEMBERS, -1)
 
 
-def _members(row: Tensor, group: Tensor, tile: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of all members of the groups."""
-    groups = tile.shape[1] // MEMBERS
-    columns = group[:, None] + groups * torch.arange(MEMBERS, device=tile.device)
-    return row.repeat_interleave(MEMBERS), columns.flatten()
+def _within(tile: Tensor, low: Tensor, high: Tensor, num: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the values from `low` to below `high`, of which each group has `num` (b, groups)."""
+    row, group = num.nonzero().unbind(1)
+    values = _groups(tile)[row, :, group]
+    chosen, member = ((values >= low[row]) & (values < high[row])).nonzero().unbind(1)
+    return row[chosen], group[chosen] + num.shape[1] * member
 
 
 def _largest(tile: Tensor, start: int, values: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
