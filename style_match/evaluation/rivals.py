@@ -9,7 +9,6 @@ random rows of 512 dims, are summed again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -52,7 +51,7 @@ class Rivals:
         # it again page by page takes longer than what is done with it.
         self.product = torch.empty(block * COLUMNS, device=gallery.device)
         self.marks = torch.empty_like(self.product)
-        self.sums = self.product.new_empty(2, block * -(-COLUMNS // MEMBERS))
+        self.sums = self.product.new_empty(2, block, COLUMNS // MEMBERS)
         types = (gallery.dtype, torch.float64, torch.float64)
         self.pairs = [torch.empty(PAIRS, gallery.shape[1], dtype=each, device=gallery.device) for each in types]
 
@@ -104,12 +103,10 @@ class Rivals:
         better, near = torch.zeros_like(own), torch.zeros_like(query)
         values = torch.full((len(query), num + SPARE), -torch.inf, device=query.device)
         columns = torch.zeros_like(values, dtype=torch.long)
-        crowded = torch.zeros_like(query, dtype=torch.bool)
         unclear = []
         for start, tile in self._tiles(rows_32, hidden):
             marks = self.marks[: tile.numel()].view_as(tile)
-            groups = len(tile), tile.shape[1] // MEMBERS
-            above, between = (memory[: math.prod(groups)].view(groups) for memory in self.sums)
+            above, between = self.sums[:, : len(tile), : tile.shape[1] // MEMBERS]  # (b, groups)
             torch.sum(_groups(torch.ge(tile, high, out=marks)), dim=1, out=above)
             torch.sum(_groups(torch.ge(tile, low, out=marks)), dim=1, out=between).sub_(above)
             better += above.sum(1)
@@ -118,8 +115,8 @@ class Rivals:
             unclear.append((row, column + start))
             if num:
                 values, columns = _largest(tile, start, values, columns)
-            if int(near.max()) > self.limit:
-                crowded = near > self.limit
+            crowded = near > self.limit
+            if crowded.any():
                 if crowded.all():
                     return self._whole(query, partner, hidden, num), torch.zeros_like(crowded)
                 low[crowded] = high[crowded] = torch.inf  # they are asked again anyway
