@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -37,7 +37,6 @@ def batches(draw):
     return h, attention, image
 
 
-@settings(max_examples=60, deadline=None)
 @given(batches())
 def test_poolings_equal_loops_over_tokens(batch):
     h, attention, image = batch

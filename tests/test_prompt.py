@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -71,7 +71,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     metadata=st.dictionaries(WORDS, VALUES, min_size=1, max_size=4),
     key=st.sampled_from(["fashion_style", "Fashion Style", "fashionStyle", "FASHION-STYLE"]),
@@ -87,7 +86,6 @@ def test_the_label_never_appears(metadata, key, depth, label):
     assert label.split("_")[0].casefold() not in prompt.casefold()
 
 
-@settings(max_examples=60, deadline=None)
 @given(metadata=st.dictionaries(WORDS, VALUES, max_size=4))
 def test_a_prompt_has_one_place_for_the_photo_and_ends_with_eos(metadata):
     try:
@@ -198,7 +196,6 @@ def test_render_all_names_a_broken_option_once_and_cuts_long_lists():
         render_all(images, {}, prompt=GROUP)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(WORDS, WORDS, min_size=1, max_size=3), st.dictionaries(WORDS, WORDS, min_size=1, max_size=3))
 def test_other_metadata_is_another_prompt(one, other):
     texts = [metadata_text(metadata, leave_out=()) for metadata in (one, other)]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoTokenizer
@@ -36,7 +36,6 @@ def test_text_alone_is_the_official_processors_too(backbone, plain):
     assert "pixel_values" not in got
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 400), st.integers(1, 400), st.text(max_size=40))
 def test_num_tokens_is_the_length_of_the_inputs(backbone, width, height, text):
     text = text.replace("<|", "").encode("utf-8", "ignore").decode()
@@ -172,7 +171,6 @@ def test_torchvision_is_asked_for_by_name(checkpoint, load, monkeypatch):
         load(checkpoint, image_backend="torchvision")
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 900), st.integers(1, 900), st.integers(0, 99))
 def test_a_photo_of_any_size_has_the_official_processors_patches(backbone, plain, width, height, seed):
     if max(width, height) > 200 * min(width, height):

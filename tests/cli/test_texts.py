@@ -3,7 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -25,7 +25,6 @@ def test_nothing_in_a_text_is_expanded(option, typed):
     assert composed("search", f"{option}={typed}", option.lstrip("+")) == typed
 
 
-@settings(deadline=None)
 @given(typed=st.text(alphabet='$\\{}" ab', min_size=1, max_size=12))
 def test_any_signs(typed):
     assume(not typed.strip(" ").startswith('"') or not typed.strip(" ").endswith('"'))  # quotes of the user's own

@@ -2,7 +2,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.comparison.gallery import expected_recall, expected_reciprocal_rank
@@ -14,7 +14,6 @@ def cases(draw):
     return draw(st.integers(1, gallery)), gallery, draw(st.integers(1, gallery))
 
 
-@settings(max_examples=80, deadline=None)
 @given(cases())
 def test_it_is_the_mean_over_all_subsets_of_the_rivals(case):
     rank, gallery, size = case
@@ -25,7 +24,6 @@ def test_it_is_the_mean_over_all_subsets_of_the_rivals(case):
         assert expected_recall([rank], [gallery], size, k) == pytest.approx([(left <= k).mean()])
 
 
-@settings(max_examples=40, deadline=None)
 @given(gallery=st.integers(1, 500), data=st.data())
 def test_random_ranks_become_the_chance_of_the_smaller_gallery(gallery, data):
     size = data.draw(st.integers(1, gallery))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -48,7 +48,6 @@ def test_two_models_that_differ_on_few_couples_are_covered():
     assert np.mean([i.low <= 0.02 <= i.high for i in seed_differences(gain[None], PAIRED, **HOW)]) >= 0.93
 
 
-@settings(max_examples=30, deadline=None)
 @given(num_seeds=st.integers(1, 4), seed=st.integers(0, 99))
 def test_equal_seeds_are_one_seed(num_seeds, seed):
     generator = np.random.default_rng(seed)
@@ -93,7 +92,6 @@ def test_seeds_that_disagree_widen_the_interval_and_more_of_them_narrow_it():
     assert widths[3] > widths[1]  # one seed knows nothing of the spread
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     scores=st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=24, max_size=24),
     clusters=st.lists(st.integers(0, 5), min_size=8, max_size=8),

@@ -2,7 +2,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -31,7 +31,6 @@ def enumerated(differences, clusters):
     return float((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).mean())
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     differences=st.lists(st.sampled_from([-1.0, -0.5, -1 / 3, 0.0, 0.1, 0.5, 1.0]), min_size=1, max_size=12),
     clusters=st.lists(st.integers(0, 7), min_size=12, max_size=12),

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -60,7 +60,6 @@ def settled(path: Path) -> Path:
 
 
 @given(data=st.binary(max_size=200_000))
-@settings(max_examples=20, deadline=None)
 def test_sha256(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("file") / "f"
     path.write_bytes(data)
@@ -218,7 +217,6 @@ def test_a_forged_entry_is_not_believed(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
 def test_a_damaged_memo_never_gives_a_wrong_answer(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from style_match.data.folds import make_fold
@@ -62,7 +62,6 @@ def test_the_draw_itself_is_pinned(tmp_path: Path) -> None:
 
 
 @given(pairs=couple_graphs(), folds=st.integers(2, 5), shuffle=st.randoms(use_true_random=False))
-@settings(max_examples=20, deadline=None)
 def test_couples(tmp_path_factory: pytest.TempPathFactory, pairs: list, folds: int, shuffle: random.Random) -> None:
     items = {f"{left}\t{right}": {left, right} for left, right in pairs}
     groups = brute_force_groups(items)
@@ -97,7 +96,6 @@ def spreads(sizes: list[int], folds: int) -> set[tuple[int, ...]]:
 @given(sizes=st.lists(st.integers(1, 6), min_size=6, max_size=10), folds=st.integers(2, 3), seed=st.integers(0, 5))
 @example(sizes=[4, 2, 6, 3, 4, 2, 2, 3], folds=4, seed=0)
 @example(sizes=[6, 1, 6, 6, 2, 3, 4, 1, 5], folds=5, seed=0)
-@settings(max_examples=30, deadline=None)
 def test_test_parts_are_equal_whenever_groups_allow_it(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], folds: int, seed: int
 ) -> None:
@@ -123,7 +121,6 @@ def test_a_group_above_its_share_leaves_the_others_equal(tmp_path: Path) -> None
 
 
 @given(per_class=st.lists(st.integers(6, 40), min_size=2, max_size=5), folds=st.integers(2, 6), seed=st.integers(0, 5))
-@settings(max_examples=15, deadline=None)
 def test_styles_are_spread_by_class(
     tmp_path_factory: pytest.TempPathFactory, per_class: list[int], folds: int, seed: int
 ) -> None:
@@ -138,7 +135,6 @@ def test_styles_are_spread_by_class(
 
 
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
 def test_folds_are_only_added_to(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Rows between anybody, added in three steps: nobody moves, nobody stands in two places of any fold."""
     store, pairs = tmp_path_factory.mktemp("splits"), singles(24)

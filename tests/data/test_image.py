@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -89,7 +89,6 @@ def over_white(rgba: np.ndarray) -> np.ndarray:
 
 
 @given(st.binary(min_size=6 * 5 * 4, max_size=6 * 5 * 4), st.sampled_from(["PNG", "TIFF", "WEBP"]))
-@settings(max_examples=20, deadline=None)
 def test_alpha_is_over_white(pixels: bytes, kind: str) -> None:
     rgba = np.frombuffer(pixels, np.uint8).reshape(5, 6, 4)
     data = saved(Image.fromarray(rgba), kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from style_match.data.fingerprint import Fingerprints
@@ -80,7 +80,6 @@ def brute_force_groups(items: dict[str, set[str]]) -> list[set[str]]:
 
 
 @given(pairs=couple_graphs(), seed=st.integers(0, 3), shuffle=st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None)
 def test_couples(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]], seed: int, shuffle: random.Random
 ) -> None:
@@ -119,7 +118,6 @@ def reachable(sizes: list[int]) -> set[tuple[int, ...]]:
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=4, max_size=14), seed=st.integers(0, 5))
 @example(sizes=[1, 2, 2, 6], seed=0)
-@settings(max_examples=40, deadline=None)
 def test_exact_whenever_sizes_allow_else_nearest(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], seed: int
 ) -> None:
@@ -147,7 +145,6 @@ def test_exact_whenever_sizes_allow_else_nearest(
     seed=st.integers(0, 5),
     shuffle=st.randoms(use_true_random=False),
 )
-@settings(max_examples=30, deadline=None)
 def test_styles_are_spread_by_class(
     tmp_path_factory: pytest.TempPathFactory, per_class: list[int], seed: int, shuffle: random.Random
 ) -> None:

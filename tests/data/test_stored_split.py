@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.data.split import Split
@@ -66,7 +66,6 @@ def test_it_is_read_not_drawn_again(tmp_path: Path) -> None:
     batches=st.lists(st.integers(1, 20), min_size=1, max_size=4),
     shuffle=st.randoms(use_true_random=False),
 )
-@settings(max_examples=20, deadline=None)
 def test_appended_rows(
     tmp_path_factory: pytest.TempPathFactory, first: int, batches: list[int], shuffle: random.Random
 ) -> None:
@@ -192,7 +191,6 @@ def test_styles_between_two_splits(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
 def test_no_person_is_ever_in_two_splits(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Rows between anybody, added in three steps: whatever is excluded, those kept are sound."""
     store = tmp_path_factory.mktemp("splits")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -49,7 +49,6 @@ CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_c
 
 
 @given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=6))
-@settings(max_examples=30, deadline=None)
 def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str]]) -> None:
     folder = tmp_path_factory.mktemp("csv")
     write_csv(folder / "t.csv", ("a", "b"), cells)
@@ -92,7 +91,6 @@ def test_what_a_csv_should_not_be(tmp_path: Path, content: str | bytes, message:
 
 
 @given(st.binary(max_size=120))
-@settings(max_examples=80, deadline=None)
 def test_any_bytes_are_a_table_or_a_fault(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")
     try:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -72,7 +72,6 @@ def test_asking_everyone_twice_teaches_nothing():
     assert (alone.low, alone.high) == pytest.approx((twice.low, twice.high))
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     scores=st.lists(st.sampled_from([0.0, 0.1, 1 / 3, 0.5, 1.0]), min_size=1, max_size=12),
     clusters=st.lists(st.integers(0, 5), min_size=12, max_size=12),

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pytorch_metric_learning.distances import CosineSimilarity
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
@@ -83,7 +83,6 @@ def test_chance_of_the_paper_gallery():
     assert expected["median_rank"] == 38
 
 
-@settings(max_examples=12, deadline=None)
 @given(labels=st.lists(st.integers(0, 2), min_size=3, max_size=5))
 def test_chance_is_the_mean_over_all_orders_of_the_gallery(labels):
     """Each query's gallery is put in every possible order: an angle apart for each place."""

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.errors import UserError
@@ -31,7 +31,6 @@ def looped_couple_ranks(left, right, couples, known):
     return rows
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     left=st.integers(1, 9),
     right=st.integers(1, 9),
@@ -108,7 +107,6 @@ def looped_style_ranks(rows, labels, people, ks):
     return result
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     labels=st.lists(st.integers(0, 3), min_size=2, max_size=14),
     seed=st.integers(0, 999),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
@@ -65,7 +65,6 @@ def rows_of(kind, count, dim, seed):
 KINDS = ("random", "tied", "copied", "collapsed", "nearly collapsed")
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     kinds=st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)),
     counts=st.tuples(st.integers(1, 70), st.integers(1, 70)),

@@ -2,7 +2,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.features.batching import batch_slices, prepared_ahead
@@ -13,7 +13,6 @@ from style_match.features.batching import batch_slices, prepared_ahead
     token_budget=st.integers(1, 200),
     data=st.data(),
 )
-@settings(deadline=None)
 def test_batches_are_full_and_within_the_budget(num_tokens, token_budget, data):
     start = data.draw(st.integers(0, len(num_tokens)))
     batches = list(batch_slices(num_tokens, token_budget, start))

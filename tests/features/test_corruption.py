@@ -82,7 +82,7 @@ def test_every_byte_of_a_shard_is_covered(damage, step):
 
 
 @given(flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=60, suppress_health_check=["function_scoped_fixture"])
+@settings(suppress_health_check=["function_scoped_fixture"])
 def test_several_bytes_at_random_places(damage, flips):
     changed = bytearray(damage.content)
     for position, mask in flips:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -129,7 +129,6 @@ def test_a_changed_identity_computes_all_rows_anew(tmp_path, photos, rows, compo
     token_budget=st.integers(1, 120),
     num_workers=st.integers(0, 3),
 )
-@settings(deadline=None, max_examples=25)
 def test_batches_keep_to_the_budget(tmp_path_factory, rows, sizes, token_budget, num_workers):
     folder = tmp_path_factory.mktemp("photos")
     wanted = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match import pooling
@@ -224,7 +224,6 @@ def test_every_yaml_names_itself_and_gives_all_options(name, checkpoint):
 ADDRESSED = st.tuples(st.none() | st.text("0123456789abcdef", min_size=64, max_size=64), st.text(), st.text())
 
 
-@settings(max_examples=60, deadline=None)
 @given(ADDRESSED, ADDRESSED)
 def test_rows_share_an_address_only_if_they_share_all_that_counts(one, other):
     def counts(row):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
@@ -25,7 +25,6 @@ def shards(store: FeatureStore):
     dim=st.integers(1, 9),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=40)
 def test_rows_come_back_as_written(tmp_path_factory, rows, num_rows, shard_rows, poolings, dim, data):
     root = tmp_path_factory.mktemp("store")
     written = {rows.address(i): {name: torch.randn(dim) for name in poolings} for i in range(num_rows)}

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.errors import UserError
@@ -81,7 +81,6 @@ def test_standardize_travels_in_the_state_dict():
 
 
 @given(st.integers(2, 9), st.integers(1, 12), st.integers(1, 12), st.booleans())
-@settings(max_examples=30, deadline=None)
 def test_embeddings_have_unit_length(num, in_dim, dim, bias):
     e = MLP(in_dim=in_dim, hidden_dim=64, dim=dim, bias=bias, standardize=False)(torch.randn(num, in_dim))
     assert e.shape == (num, dim) and e.dtype == torch.float32

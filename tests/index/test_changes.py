@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.where import parse
@@ -14,7 +14,6 @@ KEY = "a matcher's identity"
 
 @pytest.mark.parametrize("words", EXACT)
 @given(data=st.data())
-@settings(deadline=None, max_examples=20)
 def test_any_history_ends_as_built_at_once(words, data):
     from hydra.utils import instantiate
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.errors import UserError
@@ -47,7 +47,6 @@ CONDITIONS = st.recursive(
 
 @pytest.mark.parametrize("words", EXACT)
 @given(data=st.data(), num=st.integers(1, 40), different=st.integers(1, 40), k=st.integers(1, 12))
-@settings(deadline=None, max_examples=25)
 def test_exact_ones_answer_as_a_loop_does(words, data, num, different, k):
     """With equal vectors (ties), conditions, exclusions, k above the gallery and blocks smaller than it."""
     from hydra.utils import instantiate

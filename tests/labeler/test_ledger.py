@@ -47,7 +47,7 @@ EVENTS = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(events=EVENTS)
 def test_any_order_of_asking_answering_and_kills_keeps_every_answer(events):
     requests = [make_request(str(number) * 64, STYLE) for number in range(5)]

@@ -37,7 +37,7 @@ def same_value_and_gradient(loss, expected, z):
 
 
 @given(num=st.integers(2, 7), dim=st.integers(1, 5), temperature=st.floats(0.05, 2.0), seed=st.integers(0, 999))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_is_equation_4(couples, num, dim, temperature, seed):
     z, e, labels, side = couples(num, dim, seed)
     loss = InfoNCE(temperature=temperature, symmetric=False)(e, labels, side).loss
@@ -81,7 +81,7 @@ def test_a_copy_of_the_partner_is_no_rival(couples):
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=9), st.integers(0, 99))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_styles_compare_every_row_with_all_others(styles, labels, seed):
     if len(set(labels)) < 2 or len(set(labels)) == len(labels):
         return

@@ -41,7 +41,7 @@ reducers = st.sampled_from(["avg_non_zero", "mean"])
     symmetric=st.booleans(),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_couples_are_mined_across_the_sides(couples, num, margin, reducer, symmetric, seed):
     z, e, labels, side = couples(num, seed=seed)
     output = Triplet(margin=margin, reducer=reducer, symmetric=symmetric)(e, labels, side)
@@ -58,7 +58,7 @@ def test_couples_are_mined_across_the_sides(couples, num, margin, reducer, symme
     reducer=reducers,
     seed=st.integers(0, 999),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_styles_are_mined_among_all_rows(styles, labels, margin, reducer, seed):
     if len(set(labels)) < 2 or len(set(labels)) == len(labels):
         return

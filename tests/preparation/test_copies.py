@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
@@ -85,7 +85,6 @@ def test_a_new_photo_that_would_join_two_settled_groups_is_left_out():
     assert group(["a", "b", "c"], [(0, 2), (1, 2)], {})[0] == dict.fromkeys("abc", "d1")
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9))
 def test_neighbours_are_those_that_comparing_each_pair_finds(seed, block):
     rng = np.random.default_rng(seed)

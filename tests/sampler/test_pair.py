@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.errors import UserError
@@ -33,7 +33,6 @@ entangled = st.lists(st.tuples(st.sampled_from(LEFT), st.sampled_from(RIGHT)), m
 
 
 @given(entangled, st.integers(2, 8), st.booleans(), st.integers(0, 5), st.integers(0, 3))
-@settings(max_examples=200, deadline=None)
 def test_no_profile_twice_and_no_known_couple_across(couples, batch_size, drop_last, seed, epoch):
     known = [(LEFT[i], RIGHT[(i + 3) % 15]) for i in range(0, 15, 4)]
     try:
@@ -62,7 +61,6 @@ def test_a_person_on_the_left_of_one_couple_and_the_right_of_another_is_no_negat
 
 
 @given(st.integers(2, 60), st.integers(2, 12), st.booleans(), st.integers(0, 2**31))
-@settings(max_examples=100, deadline=None)
 def test_strangers_fill_every_batch(num, batch_size, drop_last, seed):
     if num < batch_size and drop_last:
         return
@@ -88,7 +86,6 @@ def test_every_couple_is_left_out_now_and_then():
 
 
 @given(entangled, st.sampled_from([2, 3, 4]), st.integers(1, 3), st.booleans(), st.integers(0, 3))
-@settings(max_examples=100, deadline=None)
 def test_ranks_cut_the_same_batches_into_equal_disjoint_slices(couples, num_ranks, share, drop_last, epoch):
     options = {"batch_size": num_ranks * share, "drop_last": drop_last, "num_replicas": num_ranks}
     try:
@@ -156,7 +153,6 @@ def test_an_epoch_that_cannot_be_dealt_as_drawn_is_drawn_again():
 
 
 @given(entangled, st.integers(2, 50))
-@settings(max_examples=100, deadline=None)
 def test_cover_holds_every_couple_that_has_a_stranger(couples, max_size):
     left_ids, right_ids = zip(*couples, strict=True)
     matching = Matching(left_ids, right_ids)

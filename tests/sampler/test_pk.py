@@ -5,7 +5,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.errors import UserError
@@ -27,7 +27,6 @@ class_sizes = st.lists(st.integers(1, 12), min_size=2, max_size=6)
 
 
 @given(class_sizes, st.integers(2, 6), st.integers(2, 5), st.integers(0, 2**31), st.integers(0, 9))
-@settings(max_examples=200, deadline=None)
 def test_each_batch_is_p_classes_of_k_items(sizes, num_classes, num_samples, seed, epoch):
     num_classes = min(num_classes, len(sizes))
     labels = [f"class{c}" for c, size in enumerate(sizes) for _ in range(size)]
@@ -59,7 +58,6 @@ def test_classes_of_one_item_are_named(caplog):
 
 
 @given(st.integers(2, 5), st.integers(2, 6), st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
 def test_items_of_a_class_are_dealt_in_whole_passes(num_samples, passes, seed):
     size = 7
     labels = ["a"] * size + ["b"] * size
@@ -79,7 +77,6 @@ def test_epochs_and_seeds_differ_and_repeat():
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 5))
-@settings(max_examples=50, deadline=None)
 def test_ranks_cut_the_same_batches_into_equal_disjoint_slices(num_ranks, share, epoch):
     labels = [item % 3 for item in range(80)]
     options = {"num_classes": 2, "num_samples": num_ranks * share + num_ranks, "num_replicas": num_ranks}

@@ -5,7 +5,7 @@ import string
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.errors import UserError
@@ -106,7 +106,6 @@ def kleene(condition, cell: str) -> bool | None:
     return OPS[condition.op](float(cell), condition.value)
 
 
-@settings(max_examples=60)
 @given(asked, ages)
 def test_what_is_unknown_is_neither_so_nor_not_so(condition, cells):
     rows = [{"age": cell} for cell in cells]
