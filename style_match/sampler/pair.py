@@ -7,6 +7,7 @@ others of the batch are then true negatives, as eq. 4 of the paper takes them to
 
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from style_match.errors import UserError
 log = logging.getLogger(__name__)
 
 MAX_DRAWS = 100  # of an epoch of entangled people, until every batch holds two couples
+NUM_COUNTED = 10  # epochs over which it is counted how often couples are kept out by their own conflicts
 
 
 class Matching:
@@ -36,10 +38,10 @@ class Matching:
     def __len__(self) -> int:
         return len(self.people)
 
-    def entanglement(self, couple: int) -> int:
-        """How many further partners the two people of a couple have."""
+    def has_conflicts(self, couple: int) -> bool:
+        """Whether the two people of a couple have further partners."""
         left, right = self.people[couple]
-        return len(self.partners[left]) + len(self.partners[right]) - 2
+        return len(self.partners[left]) + len(self.partners[right]) > 2
 
     def fits(self, couple: int, people: set) -> bool:
         """Whether `couple` may join a batch of `people`, who stand in it with a partner each.
@@ -98,9 +100,11 @@ class PairSampler:
     """Draws the couples of each batch; no couple twice in an epoch, a new partition every epoch.
 
     An epoch has N // batch_size batches and, with `drop_last=False`, one more of the couples left over (if these are at
-    least two, since a couple alone has no negatives). People in several couples may leave a batch short: a couple that
-    fits into no batch of an epoch waits for the next. Under several processes every rank computes the same batches and
-    yields its own slice, so `batch_size` counts the couples of the joined batch.
+    least two, since a couple alone has no negatives). Which couples an epoch has no place for is drawn uniformly, so
+    that every couple is trained on equally often. A drawn couple is left out only if it fits into no batch because of
+    the people it shares with other couples; another one then takes its place, and the log says how many couples this
+    affects and how often. Under several processes every rank computes the same batches and yields its own slice, so
+    `batch_size` counts the couples of the joined batch.
 
     Args:
         left_ids, right_ids: the people of the N training couples, position i being one couple.
@@ -139,14 +143,31 @@ class PairSampler:
         self.num_replicas, self.rank = num_replicas, rank
         self.epoch = 0
         self.capacities = self._capacities(drop_last)
+        self._warn_of_conflicts()
+
+    def _warn_of_conflicts(self) -> None:
         smallest = min(len(batch) for batch in self.batches(0))
         if smallest < min(self.capacities):
             log.warning(
                 "People in several couples keep a batch from being filled: sampler.batch_size=%d, but the smallest "
                 "batch of the first epoch has %d couples.",
-                batch_size,
+                self.batch_size,
                 smallest,
             )
+        if not any(map(self.matching.has_conflicts, range(len(self.matching)))):
+            return
+        times = Counter(couple for epoch in range(NUM_COUNTED) for couple in self._draw(epoch)[1])
+        if not times:
+            return
+        log.warning(
+            "%d of %d training couples share people with so many others that some epochs have no place for them: they "
+            "sit out %.0f %% of the epochs on average, and at most %.0f %% (of the first %d epochs).",
+            len(times),
+            len(self.matching),
+            100 * times.total() / len(times) / NUM_COUNTED,
+            100 * max(times.values()) / NUM_COUNTED,
+            NUM_COUNTED,
+        )
 
     def _capacities(self, drop_last: bool) -> list[int]:
         num_full, rest = divmod(len(self.matching), self.batch_size)
@@ -171,13 +192,19 @@ class PairSampler:
         Raises:
             UserError: the people are so entangled that in no draw every batch holds two couples.
         """
+        return self._draw(epoch)[0]
+
+    def _draw(self, epoch: int) -> tuple[list[list[int]], set[int]]:
+        """The batches of an epoch, and the couples that were drawn for it but fit into no batch."""
         rng = np.random.default_rng((self.seed, epoch))
         fewest = max(2, self.num_replicas)
+        num_places = sum(self.capacities)
         for _ in range(MAX_DRAWS):
             order = rng.permutation(len(self.matching)).tolist()
-            # the most entangled couples choose first: those without conflicts fill the gaps
-            order.sort(key=self.matching.entanglement, reverse=True)
-            batches = self.matching.deal(self.capacities, order, rng)
+            drawn, waiting = order[:num_places], order[num_places:]
+            # couples with conflicts choose first, in random order; those without fill the gaps
+            drawn.sort(key=self.matching.has_conflicts, reverse=True)
+            batches = self.matching.deal(self.capacities, drawn + waiting, rng)
             batches = [batch[: len(batch) - len(batch) % self.num_replicas] for batch in batches]
             if all(len(batch) >= fewest for batch in batches):
                 break
@@ -188,8 +215,8 @@ class PairSampler:
                 f"sampler.batch_size={self.batch_size} (fewer batches) or add couples."
             )
         for batch in batches:
-            rng.shuffle(batch)  # else the entangled would all come first and go to the same rank
-        return batches
+            rng.shuffle(batch)  # else those with conflicts would all come first and go to the same rank
+        return batches, set(drawn).difference(*batches)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch

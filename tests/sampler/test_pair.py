@@ -1,6 +1,7 @@
 """PairSampler: batches are induced matchings, epochs differ, ranks share a batch exactly."""
 
 import logging
+import random
 from collections import Counter
 
 import pytest
@@ -83,6 +84,65 @@ def test_every_couple_is_left_out_now_and_then():
     left_out = [set(range(7)) - {i for batch in epoch_of(sampler, epoch) for i in batch} for epoch in range(60)]
     assert {len(rest) for rest in left_out} == {1}
     assert set.union(*left_out) == set(range(7))
+
+
+def shares_of(couples, *, batch_size, num_epochs, seed=0):
+    """How often each couple is in an epoch, as a share of the epochs; and how many couples each epoch has."""
+    sampler = pair_sampler(couples, batch_size=batch_size, seed=seed)
+    epochs = [[i for batch in sampler.batches(epoch) for i in batch] for epoch in range(num_epochs)]
+    counts = Counter(i for epoch in epochs for i in epoch)
+    return [counts[i] / num_epochs for i in range(len(couples))], [len(epoch) for epoch in epochs]
+
+
+def test_couples_of_people_with_several_are_trained_on_as_often_as_others():
+    """48 women with two couples each and 47 other couples: two batches of 48 have a place for 96 of the 143."""
+    couples = [(f"f{i % 48}", f"m{i}") for i in range(96)] + [(f"g{i}", f"n{i}") for i in range(47)]
+    shares, sizes = shares_of(couples, batch_size=48, num_epochs=400)
+    assert set(sizes) == {96}
+    expected = 96 / 143
+    error = (expected * (1 - expected) / 400) ** 0.5
+    assert max(abs(share - expected) for share in shares) < 4.5 * error
+    # pooled over a kind of couple the error is far smaller
+    for kind in (shares[:96], shares[96:]):
+        assert abs(sum(kind) / len(kind) - expected) < 0.01
+
+
+@given(st.lists(st.integers(1, 3), min_size=6, max_size=12), st.integers(0, 20), st.integers(0, 100))
+def test_who_sits_out_is_drawn_without_regard_to_conflicts(partners, num_others, seed):
+    """Women with up to three couples: four batches or more have a place for each of them."""
+    couples = [(f"star{i}", f"m{i}-{j}") for i, num in enumerate(partners) for j in range(num)] + strangers(num_others)
+    shares, sizes = shares_of(couples, batch_size=max(2, len(couples) // 4), num_epochs=100, seed=seed)
+    expected = sum(sizes) / len(sizes) / len(couples)
+    error = (max(expected * (1 - expected), 0.01) / 100) ** 0.5
+    several = [len([1 for left, _ in couples if left == own]) > 1 for own, _ in couples]
+    for kind in (True, False):
+        of_kind = [share for share, each in zip(shares, several, strict=True) if each == kind]
+        if of_kind:
+            assert abs(sum(of_kind) / len(of_kind) - expected) < 0.03 + 3 * error / len(of_kind) ** 0.5
+    assert min(shares) > expected - 0.05 - 5 * error
+
+
+def test_no_couple_is_starved_by_others_with_more_conflicts():
+    """A random graph in which nearly every couple has conflicts, and some have many more than others."""
+    pick = random.Random(0)
+    couples = sorted({(f"f{pick.randrange(80)}", f"m{pick.randrange(80)}") for _ in range(120)})
+    shares, _ = shares_of(couples, batch_size=30, num_epochs=200)
+    assert min(shares) > 0.15
+    num_partners = Counter(person for couple in couples for person in couple)
+    by_conflicts = sorted(range(len(couples)), key=lambda i: sum(num_partners[person] for person in couples[i]))
+    few, many = by_conflicts[:20], by_conflicts[-20:]
+    assert sum(shares[i] for i in few) > sum(shares[i] for i in many)  # only own conflicts cost places
+
+
+def test_the_log_says_how_many_couples_their_own_conflicts_keep_out_and_how_often(caplog):
+    couples = [("star", f"m{i}") for i in range(6)] + strangers(20)[8:]
+    with caplog.at_level(logging.WARNING):
+        pair_sampler(couples, batch_size=6)
+    assert "6 of 18 training couples share people with so many others" in caplog.text
+    assert "sit out 50 % of the epochs on average" in caplog.text  # a place in each of three batches for six couples
+    caplog.clear()
+    pair_sampler([(f"f{i % 48}", f"m{i}") for i in range(96)], batch_size=48)
+    assert not caplog.text
 
 
 @given(entangled, st.sampled_from([2, 3, 4]), st.integers(1, 3), st.booleans(), st.integers(0, 3))
