@@ -69,6 +69,25 @@ def test_styles_are_mined_among_all_rows(styles, labels, margin, reducer, seed):
     assert float(output.logs["active_fraction"]) == pytest.approx(active)
 
 
+@pytest.mark.parametrize("spread", [1e-4, 1e-3, 1e-2, 1.0])
+@pytest.mark.parametrize("num", [8, 48, 96])
+@pytest.mark.parametrize("sides", [True, False])
+def test_float32_is_as_accurate_near_collapse_as_far_from_it(num, spread, sides):
+    """Unit vectors at distances of about `spread` of each other: the gradient points where that of float64 does."""
+    generator = torch.Generator().manual_seed(0)
+    centre = torch.nn.functional.normalize(torch.randn(64, generator=generator, dtype=torch.float64), dim=0)
+    apart = torch.randn(num, 64, generator=generator, dtype=torch.float64) / 8
+    exact = torch.nn.functional.normalize(centre + spread * apart, dim=1).float()
+    labels = torch.arange(num // 2).repeat(2) if sides else torch.arange(num) % (num // 4)
+    side = torch.arange(2).repeat_interleave(num // 2) if sides else None
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        e = exact.to(dtype).requires_grad_()
+        loss = Triplet(margin=0.2, reducer="mean", symmetric=True)(e, labels, side).loss
+        gradients.append(torch.autograd.grad(loss, e)[0].double().flatten())
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.999
+
+
 def test_couples_sharing_one_label_tensor_are_not_zero(couples):
     _, e, _, side = couples(num=4)
     half = torch.arange(4)
