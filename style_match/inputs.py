@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from style_match import progress
 from style_match.backbone.checkpoint import check_checkpoint
 from style_match.balance import Balancing
+from style_match.data.copies import near_copies_across
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.folder import DatasetFolder, Photo, check_photos, read_folder
 from style_match.data.folds import make_fold
@@ -63,7 +64,7 @@ class Inputs:
         """Answer mistakes in the data, and in a backbone that is a folder, before torch is imported."""
         _ = self.prompts
         if "split" in self.cfg:  # style_match.embed asks for none
-            _ = self.split
+            self._warn_of_copies()
         if "balance" in self.cfg:
             _ = self.balancing
         if OmegaConf.select(self.cfg, "loss.text_weight"):
@@ -106,6 +107,32 @@ class Inputs:
         if (folds := split.get("folds")) is None:  # a run of an older version does not have it
             return make_split(self.folder, **options)
         return make_fold(self.folder, folds=folds, fold=split.fold, **options)
+
+    @cached_property
+    def near_copies(self) -> list[tuple[str, str, str, str]]:
+        """(image, split, copy, split of the copy) of photos that look like copies of photos in another split."""
+        folder = self.folder
+        split_of: dict[str, str] = {}  # a profile's couples are all in one split
+        for item, name in self.split.name_of.items():
+            split_of.update(dict.fromkeys(item.split("\t") if folder.task == "couple" else [item], name))
+        facts = folder.photo_facts
+        photos = [each for each in folder.photos if each.profile_id in split_of and each.image in facts]
+        return near_copies_across(
+            [photo.image for photo in photos],
+            [split_of[photo.profile_id] for photo in photos],
+            [(facts[photo.image].phash, facts[photo.image].dhash) for photo in photos],
+        )
+
+    def _warn_of_copies(self) -> None:
+        if not self.near_copies:
+            return
+        one, its_split, other, other_split = self.near_copies[0]
+        progress.say(
+            f"{len(self.near_copies)} of {len(self.folder.photos)} photos look like copies of photos in another split, "
+            f"such as {one} ({its_split}) of {other} ({other_split}): results are too high. The run folder lists them "
+            "in near_copies.csv. To keep copies in one split: python -m style_match.prepare "
+            f"source={self.folder.root} out=NEW_FOLDER, then data.root=NEW_FOLDER"
+        )
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:

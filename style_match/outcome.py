@@ -1,6 +1,8 @@
 """What a run ends with: its files, its pictures, the table and where everything is."""
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,7 @@ def write_outcome(
     num_rejected = write_rejected(inputs.folder, folder.file("rejected.csv"), more=inputs.split.excluded)
     if num_rejected:
         progress.say(f"left out: {num_rejected} rows, listed with their reasons in {folder.file('rejected.csv')}")
+    write_near_copies(folder, inputs.near_copies)
     for note in inputs.split.notes:
         progress.say(note)
     provenance = {
@@ -75,6 +78,7 @@ def write_outcome(
             "fold": cfg.split.get("fold"),
             "items": {name: len(inputs.split.items(name)) for name in ("train", "val", "test")},
             "left_out": num_rejected,
+            "near_copies_across_splits": len(inputs.near_copies),
         },
         "features": {"key": inputs.store.key, "pooling": cfg.pooling.name, "width": inputs.features.shape[1]},
         "device": str(resolve_device(cfg.backbone.device)),
@@ -102,6 +106,18 @@ def write_outcome(
     write_table(folder.file("answers.parquet"), answers_table(scores.results))
     write_embeddings(folder.file("embeddings.safetensors"), scorer, scores.embedded)
     return Written(sections, gain, synthetic, scorer.evaluator.csls_k)
+
+
+def write_near_copies(folder: RunFolder, pairs: Sequence[tuple[str, str, str, str]]) -> None:
+    """Write near_copies.csv where there are any, and remove an older one where there are none."""
+    if not pairs:
+        folder.file("near_copies.csv").unlink(missing_ok=True)
+        return
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(["image", "split", "copy", "split_of_copy"])
+    writer.writerows(pairs)
+    folder.write_text("near_copies.csv", content.getvalue())
 
 
 def finish(folder: RunFolder, written: Written, *, show: bool) -> None:

@@ -8,12 +8,12 @@ from style_match.data.profiles import DUPLICATES
 if TYPE_CHECKING:
     from style_match.data.folder import DatasetFolder
 
-# (kind, name): ("profile", "f1"), ("user_id", "u7"), ("duplicate_group", "d3"), ("photo", sha256)
+# (kind, name): ("profile", "f1"), ("user_id", "u7"), ("duplicate_group", "d3"), ("photo", hash of its pixels)
 Key = tuple[str, str]
 
 
 def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
-    """Item id -> what connects it with other items: its profiles, their people, their photos' bytes.
+    """Item id -> what connects it with other items: its profiles, their people, their photos' pixels.
 
     Items are couples, or profiles for styles, in the order of their table.
     """
@@ -27,9 +27,9 @@ def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
 
 
 def profile_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
-    """Profile id -> what tells who it is: itself, its `user_id`, its `duplicate_group`, its photos' bytes.
+    """Profile id -> what tells who it is: itself, its `user_id`, its `duplicate_group`, its photos' pixels.
 
-    Photos count once `check_photos` has hashed them.
+    Photos count once `check_photos` has decoded them: two files are one photo if their decoded pixels are equal.
     """
     keys_of: dict[str, tuple[Key, ...]] = {}
     for profile_id in folder.profile_ids:
@@ -37,10 +37,16 @@ def profile_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
         for column in ("user_id", DUPLICATES):
             if name := folder.columns[profile_id].get(column):
                 keys.append((column, name))
-        hashes = (folder.photo_sha256.get(photo.image) for photo in folder.photos_of(profile_id))
-        keys += [("photo", sha256) for sha256 in hashes if sha256]
+        hashes = (photo_identity(folder, photo.image) for photo in folder.photos_of(profile_id))
+        keys += [("photo", each) for each in hashes if each]
         keys_of[profile_id] = tuple(dict.fromkeys(keys))
     return keys_of
+
+
+def photo_identity(folder: "DatasetFolder", image: str) -> str | None:
+    """Hash of a photo's pixels, or of its bytes where it was not decoded; None before `check_photos`."""
+    facts = folder.photo_facts.get(image)
+    return facts.pixels if facts and facts.pixels else folder.photo_sha256.get(image)
 
 
 class Components:
@@ -101,7 +107,7 @@ def say(key: Key, folder: "DatasetFolder") -> str:
     """The connection in words."""
     kind, name = key
     if kind == "photo":
-        images = sorted(image for image, sha256 in folder.photo_sha256.items() if sha256 == name)
+        images = sorted(photo.image for photo in folder.photos if photo_identity(folder, photo.image) == name)
         return f"the same photo ({', '.join(images[:3])})"
     if kind == DUPLICATES:
         return f"a copy or near copy of one photo ({DUPLICATES} {name})"

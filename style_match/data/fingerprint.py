@@ -1,14 +1,17 @@
 """What a file holds, as a hash, and what a photo is, without reading either twice."""
 
+import functools
 import hashlib
 import os
 import stat
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
+from style_match.data.copies import perceptual_hashes, pixel_hash
 from style_match.data.image import DECODE_POLICY, BadImage, decode_stream, too_many_pixels
 from style_match.data.memo import Memo
 from style_match.errors import UserError
@@ -20,13 +23,24 @@ _TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_500_000_000
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """Width and height are pixels of the upright image, 0 where `ok` is false; `fault` says why it is."""
+    """Facts of one photo file.
+
+    Attributes:
+        sha256: hash of the file's bytes.
+        width, height: pixels of the upright image, 0 where `ok` is false.
+        fault: the reason why the file cannot be decoded, "" where `ok` is true.
+        pixels: hash of the decoded pixels; files with other bytes, such as other metadata, may share it.
+        phash, dhash: hex of the perceptual hashes of `style_match.data.copies`.
+    """
 
     sha256: str
     width: int
     height: int
     ok: bool
     fault: str
+    pixels: str = ""
+    phash: str = ""
+    dhash: str = ""
 
 
 class Fingerprints:
@@ -95,14 +109,14 @@ class Fingerprints:
         if known is not None:
             return known
         try:
-            width, height = decode_stream(stream, name, max_source_pixels=bound).size
-            facts = PhotoFacts(sha256, width, height, True, "")
+            image = decode_stream(stream, name, max_source_pixels=bound)
+            facts = PhotoFacts(sha256, *image.size, True, "", pixel_hash(image), *perceptual_hashes(image))
         except BadImage as error:
             facts = PhotoFacts(sha256, 0, 0, False, error.fault)
             if error.depends_on_bound:
                 return facts
         if self._memo is not None:
-            self._memo.put(_photo_key(sha256), [facts.width, facts.height, facts.ok, facts.fault])
+            self._memo.put(_photo_key(sha256), list(astuple(facts)[1:]))
         return facts
 
     def _known_sha256(self, path: Path) -> str | None:
@@ -118,10 +132,10 @@ class Fingerprints:
         known = None if self._memo is None else self._memo.get(_photo_key(sha256))
         if known is None:
             return None
-        width, height, ok, fault = known
-        if bound is not None and width * height > bound:
-            return PhotoFacts(sha256, 0, 0, False, too_many_pixels(width, height, bound))
-        return PhotoFacts(sha256, width, height, ok, fault)
+        facts = PhotoFacts(sha256, *known)
+        if bound is not None and facts.width * facts.height > bound:
+            return PhotoFacts(sha256, 0, 0, False, too_many_pixels(facts.width, facts.height, bound))
+        return facts
 
 
 def _file_key(path: Path) -> str:
@@ -129,9 +143,12 @@ def _file_key(path: Path) -> str:
 
 
 def _photo_key(sha256: str) -> str:
-    from PIL import __version__ as pillow_version
+    return f"photo v2 {sha256} {DECODE_POLICY} {_versions()}"
 
-    return f"photo {sha256} {DECODE_POLICY} pillow {pillow_version}"
+
+@functools.cache
+def _versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("pillow", "imagehash"))
 
 
 def stamp(status: os.stat_result) -> list[int]:

@@ -12,7 +12,7 @@ from style_match.data.classes import read_classes
 from style_match.data.connection import across_splits, item_keys, say, say_item
 from style_match.data.couples import couple_without, read_couples
 from style_match.data.faults import MAX_SHOWN, Faults, nearest
-from style_match.data.fingerprint import Fingerprints
+from style_match.data.fingerprint import Fingerprints, PhotoFacts
 from style_match.data.image_path import ImagePaths
 from style_match.data.metadata import read_metadata
 from style_match.data.photos import check_photos
@@ -41,6 +41,7 @@ class DatasetFolder:
         metadata: image as written -> its object, without the key `image`.
         rejected: what was left out and why: by the column `left_out`, by a photo at fault.
         photo_sha256: image as written -> hash of the file; filled by `check_photos`.
+        photo_facts: image as written -> all facts of the photo; filled by `check_photos`.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class DatasetFolder:
     metadata: dict[str, dict[str, Any]]
     rejected: tuple[Rejected, ...] = ()
     photo_sha256: dict[str, str] = field(default_factory=dict)
+    photo_facts: dict[str, PhotoFacts] = field(default_factory=dict)
     listed_classes: tuple[str, ...] = ()
 
     @property
@@ -105,6 +107,7 @@ class DatasetFolder:
             given_splits={item: self.given_splits[item] for item in items} if self.given_splits else {},
             metadata={image: found for image, found in self.metadata.items() if image in images},
             photo_sha256={image: sha256 for image, sha256 in self.photo_sha256.items() if image in images},
+            photo_facts={image: facts for image, facts in self.photo_facts.items() if image in images},
             rejected=tuple(rejected),
         )
 

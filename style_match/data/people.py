@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 def people_of(folder: "DatasetFolder") -> dict[str, int]:
     """Profile id -> number of the person behind it; the one definition of a person, for splits, training and scores.
 
-    Profiles are of one person where they share a `user_id`, a `duplicate_group` or a photo's bytes, directly or through
-    others.
+    Profiles are of one person where they share a `user_id`, a `duplicate_group` or a photo's pixels, directly or
+    through others.
     """
     persons = enumerate(groups(profile_keys(folder)))
     return {profile_id: number for number, profile_ids in persons for profile_id in profile_ids}

@@ -67,7 +67,9 @@ def check_photos(
         reason = f"{photo.image}: {found[photo.path].fault}"
         before = reasons.get(photo.profile_id)
         reasons[photo.profile_id] = reason if before is None else f"{before}; {reason}"
-    folder = replace(folder, photo_sha256={photo.image: found[photo.path].sha256 for photo in folder.photos})
+    facts_of = {photo.image: found[photo.path] for photo in folder.photos}
+    hashes = {image: facts.sha256 for image, facts in facts_of.items()}
+    folder = replace(folder, photo_sha256=hashes, photo_facts=facts_of)
     return folder.without(reasons) if reasons else folder
 
 

@@ -42,7 +42,7 @@ def make_split(
 
     Exactly floor(f0 n) items go to train, floor(f1 n) to val and the rest to test wherever the sizes of connected
     groups allow, else the nearest counts, told in `notes`. Items that share a profile, a `user_id` or (after
-    `check_photos`) a photo's bytes stay together; styles are spread by class. A new split depends on the seed and the
+    `check_photos`) a photo's pixels stay together; styles are spread by class. A new split depends on the seed and the
     ids, not on the order of rows. Rows added later never move an old one: connected to one split they join it,
     connecting two they are excluded, the others fill the counts up.
 

@@ -1,15 +1,12 @@
 """Which photos are copies or near copies of each other, by two perceptual hashes and their Hamming distances."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from style_match.data.connection import Components
+from style_match.data.copies import Pair, near_pairs
 from style_match.errors import UserError
 from style_match.preparation.inspection import Facts
-
-Pair = tuple[int, int]
 
 
 def find_pairs(
@@ -39,65 +36,6 @@ def find_pairs(
         progress=progress,
     )
     return sorted({*same, *near})
-
-
-def near_pairs(
-    phashes: Sequence[str],
-    dhashes: Sequence[str],
-    *,
-    max_phash: int,
-    max_dhash: int,
-    block: int,
-    progress: Callable[[int, int], object] = lambda done, total: None,
-) -> list[Pair]:
-    """Positions (i < j) of photos whose hashes differ in at most so many bits each; "" is near to nobody.
-
-    Every pair is compared, in blocks, so that memory does not grow with the square of their number.
-    """
-    known = [place for place, text in enumerate(phashes) if text]
-    if len(known) < 2:
-        return []
-    coarse, fine = (_words([hashes[place] for place in known]) for hashes in (phashes, dhashes))
-    found: list[Pair] = []
-    for done, i, j in _within(coarse, max_phash, block):
-        progress(done, len(known))
-        sure = _distance(fine[i], fine[j]) <= max_dhash
-        found += [(known[a], known[b]) for a, b in zip(i[sure].tolist(), j[sure].tolist(), strict=True)]
-    return sorted(found)
-
-
-def _within(words: np.ndarray, most: int, block: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(rows done, rows i, rows j > i) whose distance is at most `most`, a block at a time."""
-    columns = np.ascontiguousarray(words.T)  # W, P: a word of all photos side by side
-    width = 32 * block
-    differing, counted = np.empty((block, width), np.uint64), np.empty((block, width), np.uint8)
-    distance = np.empty((block, width), np.uint8)
-    for first in range(0, len(words), block):
-        rows = words[first : first + block]
-        for second in range(first, len(words), width):
-            size = (slice(len(rows)), slice(min(width, len(words) - second)))
-            distance[size] = 0
-            for word in range(min(2, len(columns))):  # of 128 bits strangers differ in too many already
-                np.bitwise_xor(rows[:, word, None], columns[word, None, second : second + width], out=differing[size])
-                np.bitwise_count(differing[size], out=counted[size])
-                distance[size] += counted[size]
-            i, j = np.nonzero(distance[size] <= most)
-            i, j = i + first, j + second
-            i, j = i[i < j], j[i < j]
-            near = _distance(words[i], words[j]) <= most
-            yield min(first + block, len(words)), i[near], j[near]
-
-
-def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
-
-
-def _words(hashes: Sequence[str]) -> np.ndarray:
-    """Hex hashes as rows of 64-bit words, filled up with zeros."""
-    length = -(-len(hashes[0]) // 16) * 16
-    return np.array(
-        [[int(text.zfill(length)[at : at + 16], 16) for at in range(0, length, 16)] for text in hashes], np.uint64
-    )
 
 
 def equal(values: Sequence[Hashable]) -> list[Pair]:

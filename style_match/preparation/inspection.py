@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from style_match.data.copies import perceptual_hashes
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.image import DECODE_POLICY, BadImage, decode_stream
 from style_match.data.memo import Memo
@@ -69,15 +70,12 @@ class Inspector:
         return facts
 
     def _decode(self, content: bytes, photo: SourcePhoto) -> Facts:
-        import imagehash
-
         sha256, suffix = hashlib.sha256(content).hexdigest(), suffix_of(content)
         try:
             image = decode_stream(io.BytesIO(content), photo.image, max_source_pixels=self._bound)
         except BadImage as error:
             return Facts(sha256, 0, 0, suffix, error.fault, "", "")
-        hashes = (imagehash.phash(image, self._hash_size), imagehash.dhash(image, self._hash_size))
-        return Facts(sha256, image.width, image.height, suffix, "", *map(str, hashes))
+        return Facts(sha256, image.width, image.height, suffix, "", *perceptual_hashes(image, self._hash_size))
 
     def all(
         self, photos: Sequence[SourcePhoto], *, num_workers: int, progress: Callable[[int, int], object]
