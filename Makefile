@@ -26,7 +26,7 @@ INSTALL_bench := $(PIP) --constraint $(PINS_bench) --editable '.[bench]' \
 	&& $(PIP) --constraint $(PINS_bench) --no-deps open-metric-learning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench audit
+.PHONY: help setup demo test test-fast test-all mutants lint bench audit
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -44,11 +44,19 @@ $(INSTALLED): pyproject.toml $(PINS_$(VERSIONS))
 demo: $(INSTALLED) ## set up, then train on the synthetic couples with the tiny backbone
 	$(PY) -m style_match.train
 
-test: test-fast ## set up, then run the fast tests and the slow ones
-	$(PY) -m pytest -m slow --numprocesses 2 --dist loadfile
+PYTEST := $(PY) -m pytest --numprocesses 2 --dist worksteal --durations 25
 
-test-fast: $(INSTALLED) ## set up, then run the tests that take little time
-	$(PY) -m pytest --numprocesses 2
+test: $(INSTALLED) ## set up, then run unit, integration and smoke tests: what a change must pass
+	$(PYTEST) -m "not thorough"
+
+test-fast: $(INSTALLED) ## set up, then run the unit tests alone
+	$(PYTEST) -m "not integration and not smoke and not thorough"
+
+test-all: $(INSTALLED) ## set up, then run every test: also Slurm, a browser, README commands, kills at random moments, 200 examples a property
+	HYPOTHESIS_PROFILE=thorough $(PYTEST)
+
+mutants: $(INSTALLED) ## set up, then check that the tests notice every fault of tests/mutants
+	$(PY) -m tests.mutants.run
 
 lint: $(INSTALLED) ## set up, then ruff (rules and format) and mypy
 	$(PY) -m ruff check

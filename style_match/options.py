@@ -30,6 +30,7 @@ class Vocabulary:
         self.config_name = config_name or step
         self.command = f"python -m style_match.{step}"
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._choices: dict[str, list[str]] = {}
         primary = self._load(self.config_name)
         self.groups = [d.group for d in (primary.defaults_list or () if primary else ()) if _is_group(d)]
 
@@ -59,7 +60,9 @@ class Vocabulary:
         return group in self.groups or group in self.compose([]).hydra.runtime.choices
 
     def choices(self, group: str) -> list[str]:
-        return list(self.hydra.config_loader.get_group_options(group))
+        if group not in self._choices:  # each call of Hydra's copies its whole repository
+            self._choices[group] = list(self.hydra.config_loader.get_group_options(group))
+        return self._choices[group]
 
     def is_choice(self, override: Override) -> bool:
         """Whether it picks a choice of a group (and not a value)."""

@@ -50,7 +50,8 @@ def run_in_process(name: str, words: Sequence[str], *, cwd: Path, environment: d
         os.environ.update(before[1])
         sys.argv = before[2]
         root.handlers[:], root.level = handlers, level
-        torch.use_deterministic_algorithms(deterministic)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:
+            torch.use_deterministic_algorithms(deterministic)
     code = code if isinstance(code, int) else 0 if code is None else 1
     return Done([name, *map(str, words)], code, out.getvalue(), err.getvalue())
 

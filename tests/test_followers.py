@@ -1,61 +1,96 @@
-"""Processes that work together: none is left behind, and whatever ends one ends all with one message."""
+"""Followers that stand apart: whatever ends one process ends all of them, with one message.
+
+None of these processes imports torch or joins a process group, so that each costs less than half a second; real groups
+are in tests/thorough/test_followers.py and, with what they compute, in tests/module/test_ddp.py.
+"""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from style_match import followers as module
 from style_match.errors import UserError
 from style_match.followers import followers
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = """
-import os, signal, sys, time
+import os, signal, time
+from contextlib import contextmanager
 
-def meet(rank=0):
-    import torch
-    from torch import distributed
+from style_match import followers
+from style_match.errors import UserError
 
-    rows = torch.tensor([float(rank)])
-    distributed.all_reduce(rows)
-    return float(rows), distributed.get_rank(), distributed.get_world_size()
 
-def meet_then(what, folder, rank=0):
-    meet(rank)
-    if rank == 1:
-        what()
-    (folder / f"{rank}.pid").write_text(str(os.getpid()))
-    while True:
-        meet(rank)
+@contextmanager
+def no_group(*_, listening=None):
+    if listening is not None:
+        os.close(listening)
+    yield
+
+
+class Work:
+    '''What a follower does, without a process group there.'''
+
+    def __init__(self, what, *arguments):
+        self.what, self.arguments = what, arguments
+
+    def __setstate__(self, state):
+        followers._process_group = no_group
+        self.__dict__.update(state)
+
+    def __call__(self, rank=0):
+        assert rank > 0
+        self.what(*self.arguments)
+
 
 def mistake():
-    from style_match.errors import UserError
     raise UserError("sampler: give another one.")
+
 
 def bug():
     raise ZeroDivisionError("a bug")
 
+
 def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def nothing():
-    pass
+
+def left():
+    os._exit(7)
+
+
+def prints(path):
+    print("a follower prints")
+    os.system("echo and so does what it starts >&2")
+    path.touch()
+
+
+def waits(path):
+    path.with_suffix(".tmp").write_text(str(os.getpid()))
+    path.with_suffix(".tmp").rename(path)
+    time.sleep(600)
+
 
 class Unpicklable:
     def __reduce__(self):
         raise TypeError("a lock")
 
+
 class OnlyHere:
+    '''Cannot be made in another process.'''
+
+    def __init__(self):
+        self.state = 1
+
     def __setstate__(self, state):
         raise ZeroDivisionError("cannot be made there")
 
-    def __call__(self, rank=0):
-        raise AssertionError("nobody is there")
 
 class KilledThere(OnlyHere):
     def __setstate__(self, state):
@@ -65,19 +100,152 @@ class KilledThere(OnlyHere):
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A module of functions that a process can import."""
+    """A module of functions that a process can import, and no process group in this process."""
     folder = tmp_path_factory.mktemp("work")
-    (folder / "shared_work.py").write_text(WORK)
-    sys.path.insert(0, str(folder))
-    import shared_work
+    (folder / "work_of_followers.py").write_text(WORK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        import work_of_followers
 
-    yield shared_work
-    sys.path.remove(str(folder))
+        patch.setattr(module, "_process_group", work_of_followers.no_group)
+        yield work_of_followers
+    sys.modules.pop("work_of_followers")
 
 
-def together(work, num=1):
-    with followers(work, num, backend="gloo", remedy=lambda: "Go on."):
-        return work()
+def begin(work, num=1):
+    return followers(work, num, backend="gloo", remedy=lambda: "Go on.")
+
+
+def children():
+    """Python processes that this one started and that have not ended."""
+    found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def wait_until(is_so, seconds=30):
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@contextmanager
+def raises_without_a_child(error, match=None):
+    """The block raises `error` (`match` sees its notes too) and leaves no process."""
+    with pytest.raises(error, match=match) as raised:
+        yield raised
+    assert not children()
+
+
+def test_one_process_alone_has_no_group(monkeypatch):
+    monkeypatch.setattr(module, "_process_group", None)
+    with begin(None, num=0):
+        assert not children()
+
+
+def test_followers_are_there_while_the_first_process_works_and_print_nothing(work, tmp_path, capfd):
+    done = tmp_path / "done"
+    with begin(work.Work(work.prints, done), num=2):
+        assert len(children()) == 2
+        wait_until(done.exists)
+    assert not children()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "message"),
+    [
+        ("mistake", UserError, r"^sampler: give another one\.$"),
+        ("killed", UserError, r"^Process 2 of the 2 of this training was killed by SIGKILL, .* memory .* Go on\.$"),
+        ("left", UserError, r"^Process 2 of the 2 of this training ended with code 7\. Go on\.$"),
+        ("bug", RuntimeError, "^the group cannot be reached\n"),
+    ],
+)
+def test_what_ends_a_follower_ends_all_with_its_reason(work, what, error, message):
+    with raises_without_a_child(error, message) as raised, begin(work.Work(getattr(work, what))):
+        wait_until(lambda: not children())
+        raise RuntimeError("the group cannot be reached")  # as torch raises it
+    notes = "".join(getattr(raised.value, "__notes__", []))
+    assert ("Process 2 of 2 of this training:" in notes and "ZeroDivisionError: a bug" in notes) == (what == "bug")
+
+
+def test_a_mistake_of_the_first_process_is_its_own(work):
+    """All ranks meet the same mistake at once, and it is reported once."""
+    with raises_without_a_child(UserError, "^of rank 0$"), begin(work.Work(work.mistake)):
+        raise UserError("of rank 0")
+
+
+def test_a_bug_of_the_first_process_notes_that_a_follower_was_killed(work):
+    with raises_without_a_child(ValueError, "^of rank 0\n") as raised, begin(work.Work(work.killed)):
+        wait_until(lambda: not children())
+        raise ValueError("of rank 0")
+    assert "was killed by SIGKILL" in raised.value.__notes__[0]
+
+
+def test_an_interrupt_leaves_no_follower(work, tmp_path):
+    pid = tmp_path / "pid"
+    with raises_without_a_child(KeyboardInterrupt), begin(work.Work(work.waits, pid)):
+        wait_until(pid.exists)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [("OnlyHere", RuntimeError, "ended before it began"), ("KilledThere", UserError, "killed by SIGKILL")],
+)
+def test_a_follower_that_never_joins_is_not_waited_for(work, name, error, message):
+    with raises_without_a_child(error, message) as raised, begin(getattr(work, name)()):
+        raise AssertionError("the work began")
+    notes = getattr(raised.value, "__notes__", [""])
+    assert ("cannot be made there" in notes[0]) == (name == "OnlyHere")
+
+
+def test_what_cannot_be_sent_is_a_mistake(work):
+    mistake = r"trainer\.devices=2 .* cannot be sent: a lock\. Write trainer\.devices=1"
+    with raises_without_a_child(UserError, mistake), begin(work.Unpicklable()):
+        raise AssertionError("the work began")
+
+
+@pytest.fixture
+def apart(work, tmp_path):
+    """`apart("waits", PATH)`: a command that waits for something else while its follower does this."""
+    started = []
+
+    def start(what, *arguments):
+        script = (
+            "import time\nfrom pathlib import PosixPath\nimport work_of_followers as w\n"
+            "from style_match import followers\n"
+            "followers.GRACE_S, followers._process_group = 0.2, w.no_group\n"
+            "if __name__ == '__main__':\n"
+            f"    work = w.Work(w.{what}, *{arguments!r})\n"
+            "    with followers.followers(work, 1, backend='gloo', remedy=lambda: 'Go on.'):\n"
+            "        time.sleep(600)\n"
+        )
+        (tmp_path / "script.py").write_text(script)
+        path = os.pathsep.join([str(ROOT), str(Path(work.__file__).parent)])
+        process = subprocess.Popen(
+            [sys.executable, str(tmp_path / "script.py")],
+            env={**os.environ, "PYTHONPATH": path},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "message"), [("mistake", 2, "sampler: give"), ("bug", 1, "ZeroDivisionError: a bug")]
+)
+def test_a_first_process_that_waits_is_ended_with_the_reason_of_the_other(apart, what, code, message):
+    process = apart(what)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == code and message in printed
 
 
 def alive(pid):
@@ -87,114 +255,18 @@ def alive(pid):
         return False
 
 
-def children():
-    """Python processes that this one started and that have not ended."""
-    found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-def test_one_process_alone_has_no_group():
-    with followers(None, 0, backend="gloo", remedy=lambda: ""):
-        import torch
-
-        assert not torch.distributed.is_initialized()
-
-
-@pytest.mark.slow
-def test_all_meet_and_can_meet_again(work):
-    assert together(work.meet, 2) == (3.0, 0, 3)
-    assert together(work.meet) == (1.0, 0, 2)  # as the next cell of a sweep
-    assert not children()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("what", "error", "said"),
-    [
-        ("mistake", UserError, r"^sampler: give another one\.$"),
-        ("killed", UserError, r"^Process 2 of the 2 of this training was killed by SIGKILL, .* memory .* Go on\.$"),
-        ("bug", RuntimeError, "."),
-    ],
-)
-def test_what_ends_a_follower_ends_all_with_its_reason(work, tmp_path, what, error, said):
-    began = time.monotonic()
-    with pytest.raises(error, match=said) as raised:
-        together(partial(work.meet_then, getattr(work, what), tmp_path))
-    assert time.monotonic() - began < 120  # gloo itself would wait for 30 minutes
-    if what == "bug":
-        assert "ZeroDivisionError: a bug" in raised.value.__notes__[0]
-    assert not children()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "error"), [("OnlyHere", RuntimeError), ("KilledThere", UserError)])
-def test_a_follower_that_never_joins_is_not_waited_for(work, name, error):
-    made = getattr(work, name)()
-    made.state = 1
-    with pytest.raises(error) as raised:
-        together(made)
-    notes = getattr(raised.value, "__notes__", [""])
-    assert "cannot be made there" in notes[0] or "killed by SIGKILL" in str(raised.value)
-    assert not children()
-
-
-def test_what_cannot_be_sent_is_a_mistake(work):
-    with pytest.raises(UserError, match=r"trainer\.devices=2 .* cannot be sent: a lock\. Write trainer\.devices=1"):
-        together(work.Unpicklable())
-
-
-def apart(work, folder, what, *, blind):
-    """A command of two processes, the second of which does `what`; `blind`: the first one waits for something else."""
-    waits = "time.sleep(600)" if blind else "work()"
-    script = (
-        "import time\nfrom functools import partial\nfrom pathlib import Path\nimport shared_work as w\n"
-        "from style_match import followers\n"
-        "followers.GRACE_S = 1.0\n"
-        "if __name__ == '__main__':\n"
-        f"    work = partial(w.meet_then, w.{what}, Path({str(folder)!r}))\n"
-        "    with followers.followers(work, 1, backend='gloo', remedy=lambda: 'Go on.'):\n"
-        f"        {'w.meet(); ' if blind else ''}{waits}\n"
-    )
-    (folder / "script.py").write_text(script)
-    path = os.pathsep.join([str(ROOT), str(Path(work.__file__).parent)])
-    return subprocess.Popen(
-        [sys.executable, str(folder / "script.py")],
-        env={**os.environ, "PYTHONPATH": path},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("what", "code", "said"), [("mistake", 2, "sampler: give"), ("bug", 1, "ZeroDivisionError")])
-def test_a_first_process_that_waits_is_ended_with_the_reason_of_the_other(work, tmp_path, what, code, said):
-    process = apart(work, tmp_path, what, blind=True)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == code and said in told
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("blind", [False, True])
-def test_a_killed_process_leaves_nobody(work, tmp_path, blind):
-    """Whichever is killed, the other one ends too."""
-    for victim in (0, 1):
-        for old in tmp_path.glob("*.pid"):
-            old.unlink()
-        process = apart(work, tmp_path, "nothing", blind=blind)
-        until = time.monotonic() + 120
-        while not (tmp_path / "1.pid").exists() and time.monotonic() < until:
-            time.sleep(0.05)
-        time.sleep(0.2)
-        follower = int((tmp_path / "1.pid").read_text())
-        assert alive(follower) and alive(process.pid)
-        os.kill((process.pid, follower)[victim], signal.SIGKILL)
-        _, said = process.communicate(timeout=60)
-        while alive(follower) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert not alive(follower)
-        if victim == 0:
-            assert process.returncode == -signal.SIGKILL
-        else:
-            assert "Process 2 of the 2 of this training was killed by SIGKILL" in said and "Go on." in said
-            assert process.returncode == (2 if blind else 1)
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_leaves_nobody(apart, tmp_path, victim):
+    pid = tmp_path / "pid"
+    process = apart("waits", pid)
+    wait_until(pid.exists)
+    follower = int(pid.read_text())
+    assert alive(follower) and alive(process.pid)
+    os.kill((process.pid, follower)[victim], signal.SIGKILL)
+    _, printed = process.communicate(timeout=60)
+    wait_until(lambda: not alive(follower))
+    if victim == 0:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 2
+        assert "Process 2 of the 2 of this training was killed by SIGKILL" in printed and "Go on." in printed

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from style_match import cli, pooling
+from style_match import pooling
 from style_match.errors import UserError
 from style_match.features.extract import decode_rows
 from style_match.inputs import Inputs
 from style_match.kept import inputs_of
+from tests.composed import composed
 
 from .features.fake_backbone import FakeBackbone, expected
 
@@ -50,9 +50,7 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (root / "couples.csv").write_text("left_id,right_id\na0,b0\na1,b1\na2,b2\n")
 
     def make(*words: str) -> Inputs:
-        with initialize_config_dir(str(cli.conf_dir()), version_base=cli.VERSION_BASE):
-            cfg = compose("train", ["data=couples", f"data.root={root}", "progress=false", *words])
-        made = Inputs(cfg)
+        made = Inputs(composed("train", "data=couples", f"data.root={root}", "progress=false", *words))
         made.backbone = Backbone()
         return made
 
@@ -150,11 +148,12 @@ def test_a_demo_that_cannot_be_drawn_is_the_users_to_mend(inputs, tmp_path: Path
 DRAW = """
 import sys
 from omegaconf import OmegaConf
-from style_match.inputs import draw_demo
+from style_match.drawing import draw_demo
 draw_demo(OmegaConf.load(sys.argv[1]), show=False)
 """
 
 
+@pytest.mark.integration
 def test_two_processes_draw_one_demo(inputs, tmp_path: Path):
     data = inputs("data=demo_couples", "data.num_couples=20", f"data.root={tmp_path / 'drawn'}").cfg.data
     OmegaConf.save(data, tmp_path / "data.yaml")

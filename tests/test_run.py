@@ -64,6 +64,19 @@ def test_wall_time_adds_up_over_the_processes_of_a_run(tmp_path: Path):
     assert RunFolder(tmp_path, resume=True).spent_s >= 1150
 
 
+def test_an_evaluation_has_the_choices_of_its_run_and_its_own_over_them(tmp_path: Path, monkeypatch):
+    run, own = tmp_path / "run", RunFolder(tmp_path / "evaluation", resume=False)
+    run.mkdir()
+    (run / "provenance.json").write_text('{"choices": {"recipe": "mine", "row": "first", "data": "couples"}}')
+    own.environment["choices"] = {"recipe": None, "data": "demo_couples", "evaluation": "default"}
+    config = OmegaConf.create({"overrides": {"task": [f"run={run}", "data=demo_couples"]}})
+    monkeypatch.setattr("style_match.run.HydraConfig.get", lambda: config)
+    own.take_choices(run)
+    assert own.environment["choices"] == {"recipe": "mine", "row": "first", "data": "demo_couples"}
+    own.take_choices(tmp_path / "not a run")
+    assert own.environment["choices"]["recipe"] == "mine"
+
+
 def test_a_run_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"run=.*nothing is not a run folder"):
         read_config(tmp_path / "nothing")

@@ -117,6 +117,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are sent apart, and the body would wait 40 ms
     server: Server
 
     def log_message(self, format: str, *args: Any) -> None:

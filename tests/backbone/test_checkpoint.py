@@ -21,6 +21,21 @@ def test_a_whole_checkpoint_passes(checkpoint):
     }
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+        *("tokenizer_config.json", "chat_template.jinja", "chat_template.json"),
+        *("preprocessor_config.json", "processor_config.json"),
+    ],
+)
+def test_every_file_that_prepares_inputs_is_among_the_processing_files(name, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_text("{}")
+    (tmp_path / "README.md").write_text("of no effect")
+    assert {path.name for path in processing_files(tmp_path)} == {"config.json", name}
+
+
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen3", None])
 def test_another_architecture_is_refused_with_both_names(name, copied, edit):
     edit(copied / "config.json", lambda config: config.update(model_type=name))

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoTokenizer
+from transformers import AutoImageProcessor, AutoTokenizer
 
 from style_match.errors import UserError
 from style_match.prompt import render
@@ -179,6 +179,19 @@ def test_a_photo_of_any_size_has_the_official_processors_patches(backbone, plain
     expected = plain.images(images=[Image.fromarray(pixels)], return_tensors="pt")
     got = backbone.patchify(Image.fromarray(pixels))
     assert torch.equal(got.pixels, expected["pixel_values"]) and torch.equal(got.grid, expected["image_grid_thw"])
+
+
+def test_max_pixels_below_the_checkpoints_least_area_is_least_and_most(checkpoint, load, photos):
+    """The checkpoint enlarges photos to 65536 pixels or more; asked for at most 4096 it makes all about that large."""
+    size = {"shortest_edge": 4096, "longest_edge": 4096}
+    official = AutoImageProcessor.from_pretrained(checkpoint, backend="pil", size=size)
+    small = load(checkpoint, min_pixels=None, max_pixels=4096)
+    for photo in photos:
+        expected = official(images=[photo], return_tensors="pt")
+        got = small.patchify(photo)
+        assert torch.equal(got.grid, expected["image_grid_thw"])
+        assert torch.equal(got.pixels, expected["pixel_values"])
+        assert got.grid.prod() * 16**2 <= 2 * 4096  # sides are whole multiples of 32 pixels
 
 
 def test_a_photo_alone_is_what_it_is_in_a_batch(backbone, photos):

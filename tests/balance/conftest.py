@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from style_match import cli
 from style_match.inputs import Inputs
+from tests.composed import composed
 
 spec = importlib.util.spec_from_file_location(
     "fake_backbone", Path(__file__).parents[1] / "features" / "fake_backbone.py"
@@ -32,9 +31,13 @@ class Backbone(fake.FakeBackbone):
 
 
 @pytest.fixture(scope="session")
-def styles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def styles(once) -> Path:
     """30 training profiles, 20/6/4, and 15 each for val and test; `basic` profiles have two photos."""
-    root = tmp_path_factory.mktemp("styles")
+    return once("balance_styles", write_styles)
+
+
+def write_styles(root: Path) -> None:
+    root.mkdir()
     lines, number = ["profile_id,image,fashion_style,split"], 0
     for split, counts in (("train", TRAIN), ("val", HELD_OUT), ("test", HELD_OUT)):
         for label, num in counts.items():
@@ -46,7 +49,6 @@ def styles(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     image.save(root / f"{number}.png")
                     lines.append(f"{split}_{label}{i},{number}.png,{label},{split}")
     (root / "profiles.csv").write_text("\n".join(lines) + "\n")
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +70,7 @@ def config(styles: Path, couples: Path, tmp_path: Path):
     def make(*words: str):
         root = {"data=styles": styles, "data=couples": couples}[words[0]]
         own = [f"data.root={root}", f"split.store={tmp_path / 'splits'}", f"features.root={tmp_path / 'features'}"]
-        with initialize_config_dir(str(cli.conf_dir()), version_base=cli.VERSION_BASE):
-            return compose("train", ["progress=false", words[0], *own, *words[1:]])
+        return composed("train", "progress=false", words[0], *own, *words[1:])
 
     return make
 

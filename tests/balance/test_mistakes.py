@@ -1,13 +1,11 @@
 """Options that go with no data of that kind are answered with a remedy, before torch is imported."""
 
-import subprocess
-import sys
+import importlib
 
 import pytest
 
 from style_match.check import faults
-
-pytestmark = pytest.mark.slow
+from tests.commands import HEAVY, unimportable
 
 
 @pytest.mark.parametrize(
@@ -51,5 +49,6 @@ def test_views_of_couples_are_for_everybody(config):
 
 
 def test_nothing_heavy_is_imported_for_it():
-    code = "import sys, style_match.for_couples, style_match.balance; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    with unimportable(*HEAVY):
+        importlib.import_module("style_match.for_couples")
+        importlib.import_module("style_match.balance")

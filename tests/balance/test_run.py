@@ -1,12 +1,13 @@
-"""A run with everything: told in its provenance, repeated after a kill, and blind to views where it is scored."""
+"""A run with everything: named in its provenance, the same after a resume, and scored without views."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.commands import QUICK
+
+pytestmark = pytest.mark.integration
 
 WORDS = (
     "balance.cap=median",
@@ -14,55 +15,69 @@ WORDS = (
     "balance.views=2",
     "sampler.num_classes=3",
     "sampler.num_samples=3",
-    "trainer.max_epochs=4",
+    "trainer.max_epochs=2",
     "backbone.num_workers=0",
+    "progress=false",
+    *QUICK,
 )
 
 
-@pytest.fixture
-def train(styles: Path, tmp_path: Path, cache: Path):
-    """`train(name, *words)` runs a training in a process of its own; returns its folder and what it said."""
+PLAIN = ("balance.cap=null", "balance.fill=false", "balance.views=0")
 
-    def run(name: str, *words: str) -> tuple[Path, str]:
-        own = [] if any(word.startswith("run=") for word in words) else [f"hydra.run.dir={tmp_path / name}"]
-        data = [] if not own else ["data=styles", f"data.root={styles}", f"split.store={tmp_path / 'splits'}", *WORDS]
-        done = subprocess.run(
-            [sys.executable, "-m", "style_match.train", "progress=false", *own, *data, *words],
-            cwd=tmp_path,
-            env={**os.environ, "STYLE_MATCH_CACHE": str(cache)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        return tmp_path / name, done.stderr
+
+@pytest.fixture
+def train(styles: Path, tmp_path: Path, run_step):
+    """`train(folder, *words)` trains a balanced run into a folder; returns what the step printed as information."""
+
+    def run(folder: Path, *words: str) -> str:
+        data = ("data=styles", f"data.root={styles}", f"split.store={tmp_path / 'splits'}", *WORDS)
+        return run_step("train", f"hydra.run.dir={folder}", *data, *words).stderr
 
     return run
 
 
-@pytest.mark.slow
-def test_a_balanced_run_says_so_and_goes_on_where_it_was(train):
-    whole, said = train("whole")
-    assert "balance: training profiles in an epoch: basic 20 -> 6, chic 6, hip 4 -> 6" in said
-    balance = json.loads((whole / "provenance.json").read_text())["balance"]
+@pytest.fixture
+def balanced(once, train) -> Path:
+    """A finished run of two epochs; what it printed is in said.txt."""
+
+    def make(folder: Path) -> None:
+        said = train(folder)
+        (folder / "said.txt").write_text(said)
+
+    return once("balanced_run", make)
+
+
+def test_a_balanced_run_tells_it(balanced):
+    line = "balance: training profiles in an epoch: basic 20 -> 6, chic 6, hip 4 -> 6"
+    assert line in (balanced / "said.txt").read_text()
+    balance = json.loads((balanced / "provenance.json").read_text())["balance"]
     assert balance["profiles_in_an_epoch"] == {"basic": 6, "chic": 6, "hip": 6}
-    assert "balance.profiles_in_an_epoch.hip" in (whole / "report.html").read_text()
+    assert "balance.profiles_in_an_epoch.hip" in (balanced / "report.html").read_text()
 
-    plain, _ = train("plain", "balance.cap=null", "balance.fill=false", "balance.views=0")
+
+def test_what_is_scored_is_that_of_a_run_without_balance(balanced, train, tmp_path):
+    train(plain := tmp_path / "plain", *PLAIN)
     assert json.loads((plain / "provenance.json").read_text())["balance"] is None
-    frozen = [json.loads((folder / "metrics.json").read_text())["frozen"] for folder in (whole, plain)]
+    frozen = [json.loads((folder / "metrics.json").read_text())["frozen"] for folder in (balanced, plain)]
     assert frozen[0] == frozen[1]
-    assert (whole / "seen.txt").read_bytes() == (plain / "seen.txt").read_bytes()
+    assert (balanced / "seen.txt").read_bytes() == (plain / "seen.txt").read_bytes()
 
-    half, _ = train("half", "trainer.max_epochs=2")
-    train("half", f"run={half}", "ckpt_path=last", "trainer.max_epochs=4")
+
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted(balanced, train, run_step, tmp_path):
+    train(half := tmp_path / "half", "trainer.max_epochs=1")
+    run_step("train", f"run={half}", "ckpt_path=last", "trainer.max_epochs=2")
     for name in ("ranks.parquet", "embeddings.safetensors"):
-        assert (half / name).read_bytes() == (whole / name).read_bytes()
+        assert (half / name).read_bytes() == (balanced / name).read_bytes()
 
 
-@pytest.mark.slow
-def test_a_closed_form_says_that_balancing_changes_nothing(train):
-    folder, said = train("closed", "head=whitened")
+def test_a_closed_form_says_that_balancing_changes_nothing(train, tmp_path):
+    said = train(tmp_path / "closed", "head=whitened")
     assert "a closed form is fitted to every training photo, once" in said
-    other, _ = train("other", "head=whitened", "balance.cap=null", "balance.fill=false", "balance.views=0")
-    assert (folder / "ranks.parquet").read_bytes() == (other / "ranks.parquet").read_bytes()
+
+
+@pytest.mark.thorough
+def test_balancing_changes_no_closed_form(train, tmp_path):
+    """test_views.py compares what closed forms are fitted to."""
+    for name, words in (("balanced", ()), ("plain", PLAIN)):
+        train(tmp_path / name, "head=whitened", *words)
+    assert (tmp_path / "balanced/ranks.parquet").read_bytes() == (tmp_path / "plain/ranks.parquet").read_bytes()

@@ -10,8 +10,6 @@ from style_match.features.extract import decode_rows
 from style_match.fit import build_data
 from style_match.score import Scorer
 
-pytestmark = pytest.mark.slow
-
 CAPPED = (
     "data=styles",
     "balance.cap=6",

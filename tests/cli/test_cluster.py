@@ -1,7 +1,5 @@
 """What a sweep says where Slurm is not there, or takes no job."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from style_match import cluster
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="extra style_match[launchers]")
 
+pytestmark = pytest.mark.integration
 SWEEP = ("-m", "seed=0,1", "hydra/launcher=submitit_slurm", "hydra.sweep.dir=sweep")
 
 
@@ -35,11 +34,9 @@ def test_without_slurm_the_launcher_says_where_to_start(step, slurm):
     assert "Traceback" not in step.err
 
 
-def test_jobs_that_slurm_refuses_are_told_in_its_words(slurm, tmp_path):
+def test_jobs_that_slurm_refuses_are_answered_in_its_words(run_step, slurm, tmp_path):
     slurm(srun="", sbatch="sys.exit('sbatch: error: invalid partition specified: fast')")
-    command = [sys.executable, "-m", "style_match.train", *SWEEP, "hydra.launcher.partition=fast"]
-    done = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
+    done = run_step("train", *SWEEP, "hydra.launcher.partition=fast", code=2, cwd=tmp_path)
     assert "Slurm refused the jobs: invalid partition specified: fast." in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -51,9 +48,9 @@ def test_a_job_out_of_time_is_told_the_options_that_give_it_more():
     assert cluster.mistake(RuntimeError("timed-out")) is None and cluster.lost_job(RuntimeError("Job 1")) is None
 
 
-def test_a_job_of_several_tasks_is_refused_in_it(step):
+def test_a_job_of_several_tasks_is_refused_in_it(quick):
     """`env_set` stands for the environment of such a job, which the command that submits it does not have."""
     variables = ("SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_LOCALID=0")
     tasks = [f"+hydra.job.env_set.{name}='{value}'" for name, _, value in (each.partition("=") for each in variables)]
-    assert step("-m", "seed=0", "hydra.sweep.dir=sweep", *tasks) == 2
-    assert "srun started 2 processes of style_match.train" in step.err and "Traceback" not in step.err
+    assert quick("-m", "seed=0", "hydra.sweep.dir=sweep", *tasks) == 2
+    assert "srun started 2 processes of style_match.train" in quick.err and "Traceback" not in quick.err

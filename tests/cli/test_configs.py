@@ -10,10 +10,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from style_match import cli
+from tests import composed as parts
 
 CONF = cli.conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 STEPS = sorted(path.stem for path in CONF.glob("*.yaml"))
+OVER_OTHERS = ("experiment", "recipe", "row")
 OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
@@ -83,16 +85,36 @@ def test_a_step_says_what_it_does_with_five_examples(composed):
         assert config.hydra.help.footer.count(f"python -m style_match.{step}") == 5
 
 
-@pytest.mark.parametrize(
-    "group", sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
-)
-def test_every_choice_composes_and_is_called_by_its_name(group, composed):
-    step = next(step for step in reversed(STEPS) if group in groups_of(composed[step]))
-    with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
-        for choice in sorted(path.stem for path in (CONF / group).glob("*.yaml")):
-            config = compose(step, [f"{group}={choice}"])
-            name = config.get(group, {}).get("name") if group not in ("experiment", "recipe", "row") else None
-            assert name in (None, choice)
+@pytest.fixture(scope="module")
+def choices_of(composed) -> dict[str, dict[str, list[str]]]:
+    """Step -> its groups -> their choices; a group is listed at one step that reads it."""
+    found: dict[str, dict[str, list[str]]] = {}
+    groups = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+    for group in groups:
+        step = next(step for step in reversed(STEPS) if group in groups_of(composed[step]))
+        found.setdefault(step, {})[group] = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return found
+
+
+@pytest.mark.integration
+def test_every_choice_composes_and_is_called_by_its_name(choices_of):
+    """Of each group one choice at a time, all groups together; what changes other groups is composed alone, below."""
+    for step, groups in choices_of.items():
+        alone = {group: choices for group, choices in groups.items() if group not in OVER_OTHERS}
+        for number in range(max(map(len, alone.values()))):
+            words = {group: choices[number % len(choices)] for group, choices in alone.items()}
+            with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
+                config = compose(step, [f"{group}={choice}" for group, choice in words.items()])
+            for group, choice in words.items():
+                assert config.get(group, {}).get("name") in (None, choice)
+
+
+@pytest.mark.integration
+def test_every_experiment_composes(choices_of):
+    """Rows are composed with the experiments that sweep over them (`test_runs`), recipes by `test_recipes`."""
+    for choice in choices_of["train"]["experiment"]:
+        config = parts.composed("train", f"experiment={choice}")
+        assert config.head and config.loss
 
 
 def test_no_yaml_is_out_of_reach(composed):

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
@@ -11,49 +10,51 @@ from torch import nn
 from style_match import check, cli
 from style_match.errors import UserError
 from style_match.plan import merge_run_config
+from tests.composed import composed
 
 CONF = cli.conf_dir()
 RECIPES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
 
 
-def config(*words: str, step: str = "train"):
-    with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
-        return compose(step, list(words), return_hydra_config=True)
+SWEPT = OmegaConf.load(CONF / "experiment" / "recipes.yaml").hydra.sweeper.params.recipe.split(",")
 
 
-def faults(*words: str, step: str = "train") -> list[str]:
-    made = config(*words, step=step)
-    return check.faults(made, made, step=step)
+def faults(*words: str) -> list[str]:
+    made = composed("train", *words)
+    return check.faults(made, made, step="train")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_is_sound_and_its_head_can_be_made(recipe):
-    made = config(f"recipe={recipe}")
+    made = composed("train", f"recipe={recipe}")
     assert check.faults(made, made) == []
     assert isinstance(instantiate(made.head)(in_dim=320), nn.Module)
+    assert (recipe in SWEPT) is not made.prompt.metadata, "experiment=recipes compares all recipes of photos alone"
 
 
 def test_the_papers_recipe_is_what_is_trained_without_a_word():
-    plain, paper = (OmegaConf.to_container(config(*words), resolve=False) for words in ((), ("recipe=paper",)))
-    assert {k: v for k, v in plain.items() if k != "hydra"} == {k: v for k, v in paper.items() if k != "hydra"}
+    assert composed("train") == composed("train", "recipe=paper")
 
 
-@pytest.mark.slow
-def test_the_experiment_compares_all_recipes_of_photos():
-    swept = OmegaConf.load(CONF / "experiment" / "recipes.yaml").hydra.sweeper.params
-    of_metadata = {name for name in RECIPES if config(f"recipe={name}").prompt.metadata}
-    assert sorted(swept.recipe.split(",")) == sorted({*RECIPES} - of_metadata) and len(of_metadata) == 2
+def test_the_experiment_names_each_recipe_once():
+    assert len(set(SWEPT)) == len(SWEPT) == len(RECIPES) - 2 and set(SWEPT) < set(RECIPES)
+
+
+def with_head(head: str):
+    made = composed("train", "data=demo_styles")
+    made.head = OmegaConf.load(CONF / "head" / f"{head}.yaml")
+    return check.faults(made, made, step="train")
 
 
 @pytest.mark.parametrize("head", ["cca", "ridge", "two_heads", "pair_lda", "lda_linear", "lda_mlp"])
 def test_a_head_for_couples_is_refused_on_styles(head):
-    (found,) = faults("data=demo_styles", f"head={head}")
+    (found,) = with_head(head)
     assert "needs couples, but data=demo_styles holds classes: write head=mlp" in found
 
 
 @pytest.mark.parametrize("head", ["mlp", "linear", "whitened", "centred", "ensemble"])
 def test_other_heads_serve_styles_too(head):
-    assert faults("data=demo_styles", f"head={head}") == []
+    assert with_head(head) == []
 
 
 def test_a_part_deep_in_a_head_is_found():
@@ -75,6 +76,6 @@ def test_the_parts_of_a_pooling_are_judged():
 
 
 def test_a_run_has_its_own_recipe(tmp_path: Path):
-    made = config()
+    made = composed("train")
     with pytest.raises(UserError, match="leave recipe out"):
         merge_run_config(made, made, ["recipe=paper"])

@@ -11,80 +11,83 @@ from omegaconf import OmegaConf
 
 from style_match import cli
 from style_match.errors import UserError
+from tests.composed import composed
 
 from .run_folder import write_run
+
+pytestmark = pytest.mark.integration
 
 
 def folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
-def test_two_runs_have_two_folders_and_nothing_strange_in_them(step):
+def test_two_runs_have_two_folders_and_nothing_strange_in_them(quick):
     folders = []
     for _ in range(2):
-        assert step(work=lambda cfg: folders.append(folder())) == 0
+        assert quick(work=lambda cfg: folders.append(folder())) == 0
     assert len(set(folders)) == 2
     assert all(path.is_dir() and path.parent == Path.cwd() / "runs" / "train" for path in folders)
     assert not any(path.name == ".hydra" for found in folders for path in found.iterdir())
 
 
-def test_a_mistake_in_the_work_is_one_line(step):
+def test_a_mistake_in_the_work_is_one_line(quick):
     def work(cfg):
         raise UserError("photos/a.jpg is no photo: take it out.")
 
-    assert step(work=work) == 2
-    assert step.err == "photos/a.jpg is no photo: take it out.\n"
+    assert quick(work=work) == 2
+    assert quick.err == "photos/a.jpg is no photo: take it out.\n"
 
 
-def test_a_mistake_that_a_constructor_raises_is_one_line_too(step):
+def test_a_mistake_that_a_constructor_raises_is_one_line_too(quick):
     head = {"_target_": "style_match.head.mlp.MLP", "in_dim": 4, "hidden_dim": 4, "dim": 0, "bias": False}
-    assert step(work=lambda cfg: instantiate(head, standardize=False)) == 2
-    assert step.err == "head.dim=0 must be at least 1.\n"
-    assert step("-m", "seed=0", work=lambda cfg: instantiate(head, standardize=False)) == 2
-    assert step(work=lambda cfg: instantiate(head)) == 1, "an argument that lacks is nothing the user can mend"
+    assert quick(work=lambda cfg: instantiate(head, standardize=False)) == 2
+    assert quick.err == "head.dim=0 must be at least 1.\n"
+    assert quick("-m", "seed=0", work=lambda cfg: instantiate(head, standardize=False)) == 2
+    assert quick(work=lambda cfg: instantiate(head)) == 1, "an argument that lacks is nothing the user can mend"
 
 
-def test_debug_shows_where_it_was_raised(step):
+def test_debug_shows_where_it_was_raised(quick):
     def work(cfg):
         raise UserError("photos/a.jpg is no photo: take it out.")
 
-    assert step("debug=true", work=work) == 2
-    assert "Traceback" in step.err
-    assert "in work" in step.err
-    assert step.err.endswith("photos/a.jpg is no photo: take it out.\n")
+    assert quick("debug=true", work=work) == 2
+    assert "Traceback" in quick.err
+    assert "in work" in quick.err
+    assert quick.err.endswith("photos/a.jpg is no photo: take it out.\n")
 
 
-def test_a_bug_is_not_a_mistake(step):
+def test_a_bug_is_not_a_mistake(quick):
     with pytest.raises(ZeroDivisionError):
-        step(work=lambda cfg: 1 / 0)
+        quick(work=lambda cfg: 1 / 0)
 
 
-def test_ctrl_c(step):
+def test_ctrl_c(quick):
     def work(cfg):
         raise KeyboardInterrupt
 
-    assert step(work=work) == 130
-    assert step.err == "Stopped by Ctrl-C.\n"
+    assert quick(work=work) == 130
+    assert quick.err == "Stopped by Ctrl-C.\n"
 
 
-def test_ctrl_c_that_lightning_turned_into_an_exit(step):
+def test_ctrl_c_that_lightning_turned_into_an_exit(quick):
     def work(cfg):
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
             sys.exit(1)
 
-    assert step(work=work) == 130
+    assert quick(work=work) == 130
 
 
-def test_another_exit_keeps_its_code(step):
-    assert step(work=lambda cfg: sys.exit(5)) == 5
+def test_another_exit_keeps_its_code(quick):
+    assert quick(work=lambda cfg: sys.exit(5)) == 5
 
 
-def test_a_sweep_runs_every_cell(step):
+def test_a_sweep_runs_every_cell(quick):
     seen = []
-    assert step("-m", "pooling=eos,mean", "head.dim=256,512", work=lambda cfg: seen.append(folder())) == 0
-    assert [(cfg.pooling.name, cfg.head.dim) for cfg in step.configs] == [
+    assert quick("-m", "pooling=eos,mean", "head.dim=256,512", work=lambda cfg: seen.append(folder())) == 0
+    assert [(cfg.pooling.name, cfg.head.dim) for cfg in quick.configs] == [
         ("eos", 256),
         ("eos", 512),
         ("mean", 256),
@@ -95,70 +98,65 @@ def test_a_sweep_runs_every_cell(step):
     assert len({path.parent for path in seen}) == 1
 
 
-def test_a_faulty_cell_is_answered_before_any_cell_runs(step):
-    assert step("-m", "loss.temperature=0.1,-1") == 2
-    assert step.configs == []
+def test_a_faulty_cell_is_answered_before_any_cell_runs(quick):
+    assert quick("-m", "loss.temperature=0.1,-1") == 2
+    assert quick.configs == []
 
 
-def test_cells_after_a_failed_one_run_and_the_end_names_it(step):
+def test_cells_after_a_failed_one_run_and_the_end_names_it(quick):
     def work(cfg):
         if cfg.seed == 1:
             raise UserError("seed 1 is unlucky")
 
-    assert step("-m", "seed=0,1,2", "hydra.sweep.dir=some where", work=work) == 2
-    assert [cfg.seed for cfg in step.configs] == [0, 1, 2]
-    assert "1 cell of the sweep failed:\n  seed=1: seed 1 is unlucky  (some where/seed=1)" in step.err
+    assert quick("-m", "seed=0,1,2", "hydra.sweep.dir=some where", work=work) == 2
+    assert [cfg.seed for cfg in quick.configs] == [0, 1, 2]
+    assert "1 cell of the sweep failed:\n  seed=1: seed 1 is unlucky  (some where/seed=1)" in quick.err
     assert json.loads(Path("some where/seed=1/failed.json").read_text())["mistake"] is True
-    assert "Traceback" not in step.err
+    assert "Traceback" not in quick.err
 
-    assert step("-m", "seed=0", "hydra.sweep.dir=some where") == 0, "an old failure is forgotten"
+    assert quick("-m", "seed=0", "hydra.sweep.dir=some where") == 0, "an old failure is forgotten"
 
 
-@pytest.mark.slow
-def test_a_bug_in_a_cell_ends_in_another_code(step):
+def test_a_bug_in_a_cell_ends_in_another_code(quick):
     def work(cfg):
         if cfg.seed == 1:
             raise UserError("seed 1 is unlucky")
         if cfg.seed == 2:
             raise ZeroDivisionError("no seed")
 
-    assert step("-m", "seed=0,1,2", work=work) == 1
-    assert "2 cells of the sweep failed:" in step.err
-    assert "seed=2: ZeroDivisionError: no seed" in step.err
-    assert "Traceback" in step.err
+    assert quick("-m", "seed=0,1,2", work=work) == 1
+    assert "2 cells of the sweep failed:" in quick.err
+    assert "seed=2: ZeroDivisionError: no seed" in quick.err
+    assert "Traceback" in quick.err
 
 
-@pytest.mark.parametrize(
-    ("words", "kinds"),
-    [
-        (["experiment=table2"], [("identity", "eos"), ("identity", "mean")]),
-        (["experiment=table2", "pooling=mean_text"], [("identity", "mean_text")]),
-    ],
-)
-def test_table2_sweeps_by_itself(step, words, kinds):
-    assert step(*words) == 0, step.err
-    assert [(cfg.head._target_.split(".")[2], cfg.pooling.name) for cfg in step.configs] == kinds
-
-
-@pytest.mark.slow
-def test_table3_sweeps_over_its_rows(step):
-    assert step("experiment=table3", "seed=0,1") == 0, step.err
-    rows = [(256, 0.1), (512, 0.1), (512, 0.2)]
-    assert [(cfg.head.dim, cfg.loss.temperature) for cfg in step.configs] == [row for row in rows for _ in range(2)]
-    assert [cfg.seed for cfg in step.configs] == [0, 1] * 3
-
-
-@pytest.mark.slow
-def test_style_sweeps_over_losses_and_samplers(step):
-    assert step("experiment=style") == 0, step.err
-    kinds = [tuple(cfg[part]._target_.rpartition(".")[2] for part in ("loss", "sampler")) for cfg in step.configs]
-    assert kinds == [(loss, sampler) for loss in ("Triplet", "InfoNCE") for sampler in ("PKSampler", "PlainSampler")]
-    assert {cfg.data.name for cfg in step.configs} == {"demo_styles"}
-
-
-def test_paper_is_the_papers(step):
-    assert step("experiment=paper") == 0, step.err
+def test_table2_sweeps_over_poolings_unless_one_is_named(step):
+    params = OmegaConf.load(cli.conf_dir() / "experiment" / "table2.yaml").hydra.sweeper.params
+    assert params == {"pooling": "eos,mean"}
+    assert step("experiment=table2", "pooling=mean_text") == 0, step.err
     (cfg,) = step.configs
+    assert (cfg.head._target_.split(".")[2], cfg.pooling.name) == ("identity", "mean_text")
+
+
+def test_table3_sweeps_over_its_rows(step):
+    names = []
+    assert step("experiment=table3", work=lambda cfg: names.append(folder().name)) == 0, step.err
+    rows = [(256, 0.1), (512, 0.1), (512, 0.2)]
+    assert [(cfg.head.dim, cfg.loss.temperature) for cfg in step.configs] == rows
+    assert names == [f"row=dim{dim}_tau{tau}" for dim, tau in rows]
+
+
+def test_style_sweeps_over_losses_and_samplers():
+    params = OmegaConf.load(cli.conf_dir() / "experiment" / "style.yaml").hydra.sweeper.params
+    assert list(params) == ["row"]
+    cells = [composed("train", "experiment=style", f"row={row}") for row in params.row.split(",")]
+    kinds = [tuple(cfg[part]._target_.rpartition(".")[2] for part in ("loss", "sampler")) for cfg in cells]
+    assert kinds == [(loss, sampler) for loss in ("Triplet", "InfoNCE") for sampler in ("PKSampler", "PlainSampler")]
+    assert {cfg.data.name for cfg in cells} == {"demo_styles"}
+
+
+def test_paper_is_the_papers():
+    cfg = composed("train", "experiment=paper")
     assert (cfg.backbone.name, cfg.prompt.name, cfg.pooling.name) == ("qwen3_vl_2b", "image_metadata", "mean")
     assert (cfg.head.dim, cfg.loss.temperature) == (512, 0.2)
     assert (cfg.optimizer.lr, cfg.optimizer.weight_decay) == (5e-5, 1e-3)
@@ -238,7 +236,6 @@ def test_a_run_goes_on_in_its_folder(step, tmp_path):
     assert seen[1] != run, "an evaluation has a folder of its own"
 
 
-@pytest.mark.slow
 def test_runs_can_be_swept_over(step, tmp_path):
     runs = [write_run(tmp_path / name, seed=seed) for seed, name in enumerate(("a", "b"))]
     assert step("-m", f"run={runs[0]},{runs[1]}", step="evaluate") == 0, step.err
@@ -265,13 +262,12 @@ def test_photos_of_ones_own_need_their_kind_of_data(step):
     assert step("data.root=photos") == 2
     assert "For your own write data=couples data.root=photos" in step.err
     assert step("data=demo_couples", "data.root=photos") == 0, step.err
-    assert step("data=couples", "data.root=photos") == 0, step.err
 
 
-@pytest.mark.parametrize("words", [("seed=0,1",), ("split.folds=3,5",), ("recipe=paper,pair_lda",), ("seed=range(3)",)])
-def test_several_values_need_m(step, words):
-    assert step(*words) == 2
-    assert step.err == f"{words[0]}: several values are a sweep: add -m, or write one value.\n"
+@pytest.mark.parametrize("words", [("seed=0,1",), ("split.folds=3,5",), ("loss=infonce,triplet",), ("seed=range(3)",)])
+def test_several_values_need_m(quick, words):
+    assert quick(*words) == 2
+    assert quick.err == f"{words[0]}: several values are a sweep: add -m, or write one value.\n"
 
 
 @pytest.mark.parametrize("words", [("sweep=a,b",), ("sweep=a", "table=table1,table2")])

@@ -9,6 +9,7 @@ import pytest
 
 from style_match import __main__ as door
 from style_match import __version__
+from tests.commands import HEAVY, unimportable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,16 +63,13 @@ def test_nothing_heavy_is_imported_before_the_words_are_read():
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "text"),
     [(["--help"], 0, "Groups"), (["los=triplet"], 2, "loss=triplet"), (["loss=(("], 1, "pairs of quotes")],
 )
-def test_the_real_step_answers_at_once(words, code, said, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-X", "importtime", "-m", "style_match.train", *words]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == code
-    assert said in done.stdout + done.stderr
-    assert "| torch\n" not in done.stderr and "lightning" not in done.stderr
+def test_the_step_answers_where_nothing_heavy_can_be_imported(run_step, words, code, text, tmp_path):
+    with unimportable(*HEAVY, "sklearn", "matplotlib", "pyarrow", "wandb", "scipy"):
+        done = run_step("train", *words, code=code, cwd=tmp_path)
+    assert text in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

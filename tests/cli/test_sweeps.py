@@ -18,6 +18,8 @@ from style_match.plan import folds_without_fold
 from style_match.run import RunFolder
 from style_match.sweep import MAX_NAME, cell_name
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -54,37 +56,30 @@ def test_a_long_name_is_cut_and_stays_its_own():
     assert len(names) == 2 and all(len(name) < MAX_NAME + 10 for name in names)
 
 
-def test_only_what_is_swept_is_in_the_name(step):
+def test_only_what_is_swept_is_in_the_name(quick):
     seen = []
     words = ("-m", "seed=5", "seed=0,1", "head.dim=64", "loss=infonce", "+head.more=1", "hydra.sweep.dir=some where")
-    assert step(*words, work=lambda cfg: seen.append(folder())) == 0, step.err
+    assert quick(*words, work=lambda cfg: seen.append(folder())) == 0, quick.err
     assert [(path.parent.name, path.name) for path in seen] == [("some where", "seed=0"), ("some where", "seed=1")]
 
 
-def test_a_row_and_its_seeds_name_the_cells_of_a_table(step):
+def test_folds_alone_are_a_sweep_over_each(quick):
     seen = []
-    assert step("experiment=table3", "seed=0,1", work=lambda cfg: seen.append(folder().name)) == 0, step.err
-    rows = ("dim256_tau0.1", "dim512_tau0.1", "dim512_tau0.2")
-    assert seen == [f"row={row},seed={seed}" for row in rows for seed in (0, 1)]
+    assert quick("split.folds=3", work=lambda cfg: seen.append((cfg.split.folds, cfg.split.fold, folder().name))) == 0
+    assert seen == [(3, fold, f"split.fold={fold}") for fold in range(3)]
+    assert "cell 3 of 3, split.fold=2:" in quick.err
 
 
-def test_folds_alone_are_a_sweep_over_each(step):
+def test_folds_times_seeds(quick):
     seen = []
-    assert step("split.folds=5", work=lambda cfg: seen.append((cfg.split.folds, cfg.split.fold, folder().name))) == 0
-    assert seen == [(5, fold, f"split.fold={fold}") for fold in range(5)]
-    assert "cell 5 of 5, split.fold=4:" in step.err
-
-
-def test_folds_times_seeds(step):
-    seen = []
-    assert step("split.folds=2", "seed=0,1", "-m", work=lambda cfg: seen.append(folder().name)) == 0, step.err
+    assert quick("split.folds=2", "seed=0,1", "-m", work=lambda cfg: seen.append(folder().name)) == 0, quick.err
     assert sorted(seen) == [f"seed={seed},split.fold={fold}" for seed in (0, 1) for fold in (0, 1)]
 
 
 @pytest.mark.parametrize("words", [("split.folds=5", "split.fold=2"), ("split.folds=null",)])
-def test_one_fold_is_one_run(step, words):
+def test_one_fold_is_one_run(quick, words):
     seen = []
-    assert step(*words, work=lambda cfg: seen.append((cfg.split.fold, folder()))) == 0, step.err
+    assert quick(*words, work=lambda cfg: seen.append((cfg.split.fold, folder()))) == 0, quick.err
     ((fold, path),) = seen
     assert fold == (2 if len(words) == 2 else None) and path.parent == Path.cwd() / "runs" / "train"
 
@@ -105,33 +100,33 @@ def test_when_folds_make_a_sweep(words, folds):
     assert folds_without_fold(OverridesParser.create().parse_overrides(words)) == folds
 
 
-def test_each_cell_has_a_line_with_its_place_value_and_time(step):
-    assert step("-m", "seed=0,1,2", work=lambda cfg: 0.25 + cfg.seed / 100) == 0
-    lines = [line for line in step.err.splitlines() if line.startswith("cell ")]
+def test_each_cell_has_a_line_with_its_place_value_and_time(quick):
+    assert quick("-m", "seed=0,1,2", work=lambda cfg: 0.25 + cfg.seed / 100) == 0
+    lines = [line for line in quick.err.splitlines() if line.startswith("cell ")]
     assert [line.rpartition(",")[0] for line in lines] == [
         f"cell {seed + 1} of 3, seed={seed}: val/mrr {25 + seed}.0 %" for seed in range(3)
     ]
 
 
-def test_the_end_says_how_many_are_finished_and_how_to_go_on(step):
+def test_the_end_says_how_many_are_finished_and_how_to_go_on(quick):
     def work(cfg):
         if cfg.seed == 1:
             raise ZeroDivisionError("no seed")
         (folder() / "metrics.json").write_text("{}")
 
-    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 1
-    assert "Sweep: 1 cell finished, 1 failed, in here. The same command with hydra.sweep.dir=here goes on" in step.err
+    assert quick("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 1
+    assert "Sweep: 1 cell finished, 1 failed, in here. The same command with hydra.sweep.dir=here goes on" in quick.err
     assert json.loads(Path("here/seed=1/failed.json").read_text())["error"] == "ZeroDivisionError: no seed"
 
 
-def test_a_sweep_that_is_stopped_says_how_to_go_on(step):
+def test_a_sweep_that_is_stopped_says_how_to_go_on(quick):
     def work(cfg):
         if cfg.seed == 1:
             raise KeyboardInterrupt
         (folder() / "metrics.json").write_text("{}")
 
-    assert step("-m", "seed=0,1,2", "hydra.sweep.dir=here", work=work) == 130
-    assert "1 cell finished, 0 failed" in step.err and "hydra.sweep.dir=here goes on" in step.err
+    assert quick("-m", "seed=0,1,2", "hydra.sweep.dir=here", work=work) == 130
+    assert "1 cell finished, 0 failed" in quick.err and "hydra.sweep.dir=here goes on" in quick.err
 
 
 def test_a_sweep_of_evaluations_does_not_promise_to_go_on(step):
@@ -152,42 +147,42 @@ def finish_or_refuse(cfg):
     (folder() / "metrics.json").write_text("{}")
 
 
-def test_a_refused_cell_stays_a_finished_one(step):
+def test_a_refused_cell_stays_a_finished_one(quick):
     words = ("-m", "seed=0,1", "hydra.sweep.dir=here")
-    assert step(*words, work=finish_or_refuse) == 0
-    assert step(*words, work=finish_or_refuse) == 2
-    assert "2 cells finished, 0 failed" in step.err and "2 cells of the sweep failed:\n  seed=0: holds" in step.err
+    assert quick(*words, work=finish_or_refuse) == 0
+    assert quick(*words, work=finish_or_refuse) == 2
+    assert "2 cells finished, 0 failed" in quick.err and "2 cells of the sweep failed:\n  seed=0: holds" in quick.err
     assert {path.name for path in Path("here").rglob("*")} == {"seed=0", "seed=1", "metrics.json", "multirun.yaml"}
 
 
-@pytest.mark.slow
-def test_another_command_in_the_same_folder_takes_no_failure_away(step):
+def test_another_command_in_the_same_folder_takes_no_failure_away(quick, small_conf: Path):
     """A second command begins and ends there while the first has failed a cell and is at its next."""
 
     def work(cfg):
         if cfg.seed == 0:
             raise UserError("seed 0 is unlucky")
         second = "from style_match import cli; cli.main('train', lambda cfg: None)"
-        words = [sys.executable, "-c", second, "-m", "seed=2,3", "hydra.sweep.dir=here"]
-        subprocess.run(words, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        words = [sys.executable, "-c", second, "--config-path", str(small_conf), "-m", "seed=2,3"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run([*words, "hydra.sweep.dir=here"], check=True, capture_output=True, env=environment)
 
-    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
-    assert "1 cell of the sweep failed:\n  seed=0: seed 0 is unlucky  (here/seed=0)" in step.err
+    assert quick("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
+    assert "1 cell of the sweep failed:\n  seed=0: seed 0 is unlucky  (here/seed=0)" in quick.err
     assert Path("here/seed=0/failed.json").exists()
 
 
-def test_a_cell_that_another_process_runs_is_not_noted_as_failed(step):
+def test_a_cell_that_another_process_runs_is_not_noted_as_failed(quick):
     held = []
 
     def work(cfg):
         held.append(RunFolder(Path("here/seed=0"), resume=True))
 
-    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
-    assert "1 cell of the sweep failed:\n  seed=1: Another process is writing" in step.err
+    assert quick("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
+    assert "1 cell of the sweep failed:\n  seed=1: Another process is writing" in quick.err
     assert not list(Path("here").glob("*/failed.json"))
 
 
-def test_word_of_a_failure_goes_when_its_cell_runs_again(step):
+def test_word_of_a_failure_goes_when_its_cell_runs_again(quick):
     def work(cfg):
         RunFolder(folder(), resume=True)
         if not unlucky:
@@ -196,8 +191,8 @@ def test_word_of_a_failure_goes_when_its_cell_runs_again(step):
             raise UserError(f"seed {seed} is unlucky")
 
     unlucky = [0]
-    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
+    assert quick("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
     assert len(list(Path("here").glob("*/failed.json"))) == 2
     unlucky = []
-    assert step("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 0, step.err
+    assert quick("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 0, quick.err
     assert not list(Path("here").glob("*/failed.json"))

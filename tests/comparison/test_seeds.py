@@ -6,6 +6,7 @@ from scipy import stats
 
 from style_match.comparison.seeds import seed_differences, seed_means, seed_spread
 from style_match.evaluation.intervals import ClusterBootstrap
+from tests.evaluation import by_loops
 
 PAIRED = np.tile(np.arange(75), 2)
 HOW = {"confidence": 0.95, "num_resamples": 1000, "seed": 0}
@@ -80,6 +81,31 @@ def test_the_half_width_is_that_of_the_crossed_effects_written_out():
     assert of_seeds > residual
     assert ours.value == pytest.approx(scores.mean())
     assert ours.high - ours.value == pytest.approx(t * np.sqrt(variance), rel=0.02)
+
+
+@pytest.mark.parametrize("seed_effect", [0.4, 0.0])
+def test_the_interaction_of_seeds_and_clusters_is_counted_once(seed_effect):
+    """Clusters of 4 on which each seed does otherwise: two-way analysis of variance of the cells (C, S)."""
+    num_seeds, num_clusters, size = 3, 8, 4
+    generator = np.random.default_rng(3)
+    cells = generator.normal(0, 0.3, (num_clusters, num_seeds))
+    cells += seed_effect * np.array([-1, 0, 1]) - cells.mean(0)
+    scores = np.repeat(cells.T, size, axis=1) + generator.normal(0, 0.01, (num_seeds, num_clusters * size))
+    clusters = np.repeat(np.arange(num_clusters), size)
+    cells = np.array([[scores[s, clusters == c].mean() for s in range(num_seeds)] for c in range(num_clusters)])
+    of_cluster, of_seed, mean = cells.mean(1), cells.mean(0), cells.mean()
+    residual = 0.0
+    for c, s in np.ndindex(cells.shape):
+        residual += (cells[c, s] - of_cluster[c] - of_seed[s] + mean) ** 2
+    interaction = residual / (num_clusters - 1) / (num_seeds - 1) / num_clusters / num_seeds
+    of_seeds = sum((value - mean) ** 2 for value in of_seed) / (num_seeds - 1) / num_seeds
+    assert (interaction < of_seeds) == bool(seed_effect) and interaction > 0.05 * of_seeds
+    how = {"num_resamples": 300, "seed": 0}
+    own = by_loops.paired_variance(scores.mean(0), clusters, **how)
+    t = np.average(stats.t.ppf(0.975, [num_clusters - 1, num_seeds - 1]), weights=[own, of_seeds])
+    half = t * (own + max(of_seeds - interaction, 0)) ** 0.5
+    (ours,) = seed_differences(scores[..., None], clusters, confidence=0.95, **how)
+    assert ours.high - ours.value == pytest.approx(half, rel=1e-9)
 
 
 def test_seeds_that_disagree_widen_the_interval_and_more_of_them_narrow_it():

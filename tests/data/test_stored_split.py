@@ -189,7 +189,6 @@ def test_styles_between_two_splits(tmp_path: Path) -> None:
     assert "the same photo" in split.excluded[0].reason and "user_id u" in split.excluded[0].reason
 
 
-@pytest.mark.slow
 @given(data=st.data())
 def test_no_person_is_ever_in_two_splits(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Rows between anybody, added in three steps: whatever is excluded, those kept are sound."""

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from style_match.evaluation.intervals import ClusterBootstrap
+from tests.evaluation import by_loops
 
 PAIRED = np.tile(np.arange(75), 2)
 
@@ -63,6 +64,36 @@ def test_the_standard_error_is_that_of_scipys_bootstrap():
     effective = sizes.sum() ** 2 / (sizes**2).sum()
     error = (ours.high - ours.value) / stats.t.ppf(0.975, effective - 1) * np.sqrt((len(sizes) - 1) / len(sizes))
     assert error == pytest.approx(theirs, rel=0.03)
+
+
+UNEQUAL = np.repeat(np.arange(9), [1, 6, 2, 1, 3, 1, 2, 1, 4])  # 9 clusters that count as 6
+
+
+@pytest.mark.parametrize("kind", ["few hits", "few misses", "reciprocal ranks"])
+def test_the_interval_of_a_mean_is_the_one_written_out_by_loops(kind):
+    scores = np.random.default_rng(8).random(len(UNEQUAL))
+    scores = {"few hits": scores > 0.8, "few misses": scores < 0.9, "reciprocal ranks": 1 / (1 + 9 * scores).round()}
+    (ours,) = bootstrap(UNEQUAL, num_resamples=300).means(scores[kind][:, None])
+    how = {"confidence": 0.95, "num_resamples": 300, "seed": 0}
+    assert (ours.low, ours.high) == pytest.approx(by_loops.wilson(scores[kind].astype(float), UNEQUAL, **how), rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_the_interval_of_a_difference_is_the_one_written_out_by_loops(share):
+    generator = np.random.default_rng(9)
+    differences = generator.normal(0.1, 0.2, len(UNEQUAL)) * (generator.random(len(UNEQUAL)) < share)
+    (ours,) = bootstrap(UNEQUAL, num_resamples=300).differences(differences[:, None])
+    t = stats.t.ppf(0.975, by_loops.effective(UNEQUAL) - 1)
+    half = t * by_loops.paired_variance(differences, UNEQUAL, num_resamples=300, seed=0) ** 0.5
+    assert half > 0 and ours.high - ours.value == ours.value - ours.low == pytest.approx(half, rel=1e-9)
+
+
+@pytest.mark.parametrize("num", [len(UNEQUAL), len(UNEQUAL) - 1])
+def test_the_interval_of_a_median_is_the_one_written_out_by_loops(num):
+    ranks, clusters = np.random.default_rng(10).integers(1, 76, num), UNEQUAL[:num]
+    ours = bootstrap(clusters, num_resamples=300).median(ranks, largest=75)
+    medians = [np.median(ranks[chosen]) for chosen in by_loops.resamples(clusters, num_resamples=300, seed=0)]
+    assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(medians, (0.025, 0.975))))
 
 
 def test_asking_everyone_twice_teaches_nothing():

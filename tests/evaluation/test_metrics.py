@@ -1,4 +1,5 @@
 import itertools
+import statistics
 from fractions import Fraction
 
 import pytest
@@ -38,6 +39,16 @@ def test_couple_metrics_equal_torchmetrics_query_by_query(unit_rows):
         for k in ks:
             assert columns[f"recall@{k}"][i] == retrieval_hit_rate(similarity, target, top_k=k)
             assert columns[f"recall@{k}"][i] == retrieval_recall(similarity, target, top_k=k)
+
+
+@given(st.integers(2, 9), st.integers(0, 999))
+def test_means_and_median_of_ranks_are_those_of_statistics(unit_rows, num, seed):
+    left, right = (unit_rows(num, 4, seed + side, coarse=False) for side in (0, 1))
+    ranks = couple_ranks(left, right, torch.arange(num)[:, None].repeat(1, 2), block=5)
+    found, ours = ranks.rank.tolist(), means(ranks, (1, 2))
+    assert ours["median_rank"] == statistics.median(found)  # of an even number the mean of the two in the middle
+    assert ours["mrr"] == pytest.approx(statistics.mean(1 / rank for rank in found))
+    assert ours["recall@2"] == pytest.approx(statistics.mean(rank <= 2 for rank in found))
 
 
 def test_style_metrics_equal_torchmetrics_and_pytorch_metric_learning(unit_rows):

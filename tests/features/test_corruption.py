@@ -73,7 +73,7 @@ def damage(pristine, tmp_path, rows):
     return check
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.thorough)])
 def test_every_byte_of_a_shard_is_covered(damage, step):
     for position in range(0, len(damage.content), step):
         changed = bytearray(damage.content)

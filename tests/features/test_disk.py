@@ -165,7 +165,6 @@ def test_temporary_files_of_killed_processes_are_cleared_away(tmp_path, rows):
     rows.check(rows.store(tmp_path), [1, 2])
 
 
-@pytest.mark.slow
 def test_a_disk_that_is_really_full(tmp_path, rows):
     """On a file system of 1 MB."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]

@@ -64,7 +64,7 @@ def test_killed_before_a_whole_shard_got_its_name(tmp_path, rows):
     rows.check(store, range(12))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_at_random_moments(tmp_path, rows):
     """Whatever the moment: whole shards or none, a sound store, and only what is missing is left to do."""
     moments = random.Random(0)

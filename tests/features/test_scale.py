@@ -50,7 +50,25 @@ def large_store(root: Path, key_of, num_rows: int, dim: int) -> None:
         (folder / name).write_bytes(content)
 
 
-@pytest.mark.slow
+def test_a_batch_reads_its_rows_alone(tmp_path, rows):
+    """Nothing of the other pooling, nor of the other rows of the same shards."""
+    large_store(tmp_path, rows.store(tmp_path, identity={}).key, 4 * SHARD_ROWS, DIM)
+    store = rows.store(tmp_path, identity={})
+    chosen = range(0, 4 * SHARD_ROWS, 5)
+    addresses = [hashlib.sha256(str(number).encode()).hexdigest() for number in chosen]
+    store.load(addresses[:1], "mean")  # opens every shard of them once
+    before = bytes_read()
+    batch = store.load(addresses, "mean")
+    assert bytes_read() - before < len(chosen) * DIM * 4 + 10_000
+    assert batch[:, 0].tolist() == [float(number % 1000) for number in chosen]
+
+
+def bytes_read() -> int:
+    """By this process, from files."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.thorough
 def test_two_hundred_thousand_rows(tmp_path, rows):
     large_store(tmp_path, rows.store(tmp_path, identity={}).key, NUM_ROWS, DIM)
     command = [sys.executable, "-c", MEASURE, str(tmp_path), str(NUM_ROWS), str(DIM)]

@@ -1,11 +1,8 @@
-"""The command as it is typed, after real features were computed under every prompt."""
+"""The command line, after real features were computed under every prompt."""
 
 import csv
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,33 +10,26 @@ import pytest
 
 from style_match.features.identity import owner_of
 from style_match.features.removal import find_rows
+from tests.commands import HEAVY, Done, unimportable
 
 from .conftest import World
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
-Step = Callable[..., subprocess.CompletedProcess[str]]
+Step = Callable[..., Done]
 
 
 @pytest.fixture
-def step(world: World) -> Step:
-    def run(name: str, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", f"style_match.{name}", *words],
-            cwd=world.base,
-            env={**os.environ, "STYLE_MATCH_CACHE": str(world.cache)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
+def step(world: World, run_step: Step) -> Step:
+    def run(name: str, *words: str, code: int = 0) -> Done:
+        return run_step(name, *words, code=code, cwd=world.base, STYLE_MATCH_CACHE=str(world.cache))
 
     return run
 
 
 def test_mistakes(world: World, step: Step) -> None:
-    assert "write profile=VALUE" in step("forget", "data.root=data", code=2).stderr
+    with unimportable(*HEAVY):
+        assert "write profile=VALUE" in step("forget", "data.root=data", code=2).stderr
     said = step("forget", "data.root=data", "profile=woman-77", code=2).stderr
     assert (
         said.startswith("profile=woman-77: no such profile in the profiles of ") and "the nearest are woman-7" in said
@@ -49,8 +39,7 @@ def test_mistakes(world: World, step: Step) -> None:
     assert (world.root / "images/woman-1.png").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("prompt", ["image", "image_metadata", "metadata"])
+@pytest.mark.parametrize("prompt", ["image", pytest.param("image_metadata", marks=pytest.mark.thorough), "metadata"])
 def test_real_features_of_every_prompt(world: World, step: Step, prompt: str) -> None:
     embed = ("embed", "data=couples", "data.root=data", f"prompt={prompt}")
     step(*embed)
@@ -67,7 +56,6 @@ def test_real_features_of_every_prompt(world: World, step: Step, prompt: str) ->
     assert f"features: {others} of {others} from the store (" in step(*embed).stderr
 
 
-@pytest.mark.slow
 def test_several_ids_with_the_runs(world: World, step: Step) -> None:
     step("forget", "data.root=data", "profile=[woman-5,gent-5]", "runs=[runs]", "runs_too=true")
     with open(world.root / "profiles.csv", encoding="utf-8", newline="") as file:

@@ -10,8 +10,6 @@ from style_match.errors import UserError
 
 from .conftest import CAPTION, World
 
-pytestmark = pytest.mark.slow
-
 
 class Killed(BaseException):
     pass

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from scipy import linalg
 from sklearn.cross_decomposition import CCA as ReferenceCCA
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -116,6 +117,24 @@ def test_cca_has_the_correlations_of_scikit_learns_cca():
         assert np.corrcoef(scores[0][:, i], scores[1][:, i])[0, 1] == pytest.approx(correlation, abs=1e-4)
         # weighted by the correlation: both sides' scores have it as their standard deviation
         assert float(scores[0][:, i].std(correction=0)) == pytest.approx(correlation, abs=1e-4)
+
+
+def test_both_sides_of_a_cca_are_weighted_by_the_correlation():
+    """Regularised CCA as one generalised eigenproblem of both sides: [0 S; S' 0] w = rho [A 0; 0 B] w."""
+    train, shrinkage, dim = couples(), 0.3, 4
+    head = CCA(in_dim=D, dim=dim, shrinkage=shrinkage)
+    head.fit_closed(train)
+    x, y = ((side - side.mean(0)).numpy() for side in train.couples())
+    within = [np.cov(side.T, bias=True) for side in (x, y)]
+    within = [cov + shrinkage * np.linalg.eigvalsh(cov).mean() * np.eye(D) for cov in within]
+    zero, across = np.zeros((D, D)), x.T @ y / C
+    rho, w = linalg.eigh(np.block([[zero, across], [across.T, zero]]), linalg.block_diag(*within))
+    for i in range(dim):
+        direction = w[:, -1 - i].reshape(2, D)  # each half has half of the length 1 that both have together
+        expected = 2**0.5 * rho[-1 - i] * direction
+        found = head.map[:, :, i].double().numpy()
+        sign = np.sign(found[0] @ expected[0])
+        np.testing.assert_allclose(found, sign * expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("direction", ["left_to_right", "right_to_left", "both"])

@@ -68,6 +68,21 @@ def test_standardize_is_applied_before_the_first_layer(training):
     torch.testing.assert_close(standard(features[:5]), expected)
 
 
+def test_a_column_that_is_constant_but_for_rounding_is_divided_by_1():
+    features = torch.randn(40, 7, generator=torch.Generator().manual_seed(1))
+    features[:, 3] = 5.0
+    features[::2, 3] += 5e-7  # the next float32
+    assert features[:, 3].std() > 0
+    plain, standard = mlp().eval(), mlp(standardize=True).eval()
+    standard.fit_closed(TrainSet(photos=features))
+    rows = features[:5].double()
+    rows[:, 3] += 0.1  # divided by the standard deviation it would be 4e5
+    std = features.double().std(dim=0, correction=0)
+    std[3] = 1
+    expected = plain((rows - features.double().mean(dim=0)) / std)
+    torch.testing.assert_close(standard(rows), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_standardize_travels_in_the_state_dict():
     features = torch.randn(40, 7, dtype=torch.float64) + 3
     fitted, loaded = mlp(standardize=True).eval(), mlp(standardize=True).eval()

@@ -1,4 +1,4 @@
-"""A folder of photos, recorded answers, and the command in this process."""
+"""A folder of photos, recorded answers, and the step in this process."""
 
 import json
 import sys
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from style_match import cli, label
+from style_match.errors import UserError
+from tests.composed import running
 from tests.labeler.makers import picture, style_values
 
 
@@ -37,16 +39,15 @@ def answers(tmp_path: Path) -> Callable[..., Path]:
 
 
 class Command:
-    """The step, called as on a command line; `out` and `err` are what it printed last."""
+    """The step; `out` and `err` are what it printed last."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-        self.monkeypatch, self.capsys = monkeypatch, capsys
+    def __init__(self, call: Callable[[list[str]], None], capsys: pytest.CaptureFixture):
+        self.call, self.capsys = call, capsys
 
-    def __call__(self, *words: str, code: int = 0) -> str:
-        self.monkeypatch.setattr(sys, "argv", ["label", *map(str, words)])
+    def __call__(self, *words: object, code: int = 0) -> str:
         self.capsys.readouterr()
         try:
-            cli.main("label", label.run)
+            self.call(list(map(str, words)))
             ended = 0
         except SystemExit as stop:
             ended = int(stop.code or 0)
@@ -56,7 +57,33 @@ class Command:
         return self.err if code else self.out
 
 
+def run_label(words: list[str]) -> None:
+    """Runs the step without the command line, which would take most of the time; its mistakes end it as there."""
+    try:
+        with running("label", *words) as config:
+            label.run(config)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def type_label(words: list[str]) -> None:
+    sys.argv = ["label", *words]
+    cli.main("label", label.run)
+
+
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Command:
+    """`command(*words)` runs the step with the config of these words."""
     monkeypatch.chdir(tmp_path)
-    return Command(monkeypatch, capsys)
+    return Command(run_label, capsys)
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Command:
+    """`typed(*words)` runs the step from its command line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [])
+    return Command(type_label, capsys)

@@ -13,8 +13,6 @@ from style_match.labeler.agreement import agreement
 from style_match.labeler.audit import read_human_labels
 from tests.labeler.makers import make_schema, style_values
 
-pytestmark = pytest.mark.slow
-
 OPTIONS = dict(num_missing=0, confidence=0.95, num_resamples=2000, seed=0)
 SCHEMA = make_schema()
 CLASSES = SCHEMA.class_names("fashion_style")
@@ -59,7 +57,7 @@ def labelled(command, photos, answers):
 
     def run(*rows: str, code: int = 0) -> str:
         (photos.parent / "human.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-        return command(*words, "labeler.audit=human.csv", code=code)
+        return command(*words, "labeler.audit=human.csv", "audit.dpi=40", code=code)
 
     return run
 

@@ -10,8 +10,6 @@ from style_match.labeler.consent import without_consent
 from style_match.labeler.photos import find_photos
 from tests.labeler.makers import picture
 
-pytestmark = pytest.mark.slow
-
 
 def profiles(folder, *rows, header="profile_id,image,consent"):
     (folder / "profiles.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
@@ -116,17 +114,18 @@ def test_a_table_that_is_named_is_read(photos, tmp_path):
         find_photos(photos, photos / "a.jpg", skip=[], max_faults_shown=20)
 
 
-def test_photos_without_consent_are_never_opened_for_asking_and_are_named(command, photos, answers):
+@pytest.mark.integration
+def test_photos_without_consent_are_never_opened_for_asking_and_are_named(typed, photos, answers):
     profiles(photos, "p,a.jpg,yes", "q,b.jpg,no", "r,deep/f.jpg,")
-    command(f"images={photos}", "labeler=replay", f"labeler.file={answers('a', 'b', 'deep/f')}")
-    assert "left out, no consent: 2 (b.jpg, deep/f.jpg)" in command.err and "to ask: 1 photos" in command.err
+    typed(f"images={photos}", "labeler=replay", f"labeler.file={answers('a', 'b', 'deep/f')}")
+    assert "left out, no consent: 2 (b.jpg, deep/f.jpg)" in typed.err and "to ask: 1 photos" in typed.err
     with open(photos / "failed.csv", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[1] == ["b.jpg", "no consent", "profile q has not consented (profiles.csv)", "0"]
     assert (photos / "metadata.jsonl").read_text().count("\n") == 1
     profiles(photos, "p,a.jpg,no", "q,b.jpg,no")
     words = [f"images={photos}", "labeler=replay", f"labeler.file={answers('a')}"]
-    assert "no photo is left to label" in command(*words, code=2)
+    assert "no photo is left to label" in typed(*words, code=2)
 
 
 def test_consent_that_is_withdrawn_takes_the_line_away(command, photos, answers):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,37 @@ from style_match.labeler import demo
 from style_match.labeler.demo import describe
 from tests.labeler.makers import make_schema, picture
 
-pytestmark = pytest.mark.slow
-
 PARAMS = WorldParams(rho=0.95, scene_follow=0.2, temperature=0.05, noise=0.1, background_follow=0.0, accessory_gain=1.5)
 DRAWING = dict(world_seed=3, size_px=24, params=PARAMS, num_workers=1, progress=lambda done, total: None)
 
 
 @pytest.fixture(scope="module")
-def drawn(cache: Path) -> Iterator[Path]:
-    """Two demo folders in the cache, of one world."""
-    write_styles(cache / "demo" / "styles-label", num_photos=12, **DRAWING)
-    write_couples(cache / "demo" / "couples-label", num_couples=3, **DRAWING)
-    yield cache / "demo"
-    shutil.rmtree(cache / "demo" / "styles-label")
-    shutil.rmtree(cache / "demo" / "couples-label")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two demo folders of one world, as the cache keeps them."""
+    demos = tmp_path_factory.mktemp("cache") / "demo"
+    write_styles(demos / "styles-label", num_photos=12, **DRAWING)
+    write_couples(demos / "couples-label", num_couples=3, **DRAWING)
+    return demos
+
+
+@pytest.fixture
+def drawn(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the two, in the cache in use."""
+    monkeypatch.setenv("STYLE_MATCH_CACHE", str(made.parent))
+    return made
+
+
+@pytest.fixture
+def no_drawing(made: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the demos that would be drawn, which takes half a minute; in their place is one that is known."""
+    names: list[str] = []
+
+    def draw(self: demo.Demo, name: str) -> Path:
+        names.append(name)
+        return made / "styles-label"
+
+    monkeypatch.setattr(demo.Demo, "_draw", draw)
+    return names
 
 
 def lines(path: Path) -> dict[str, dict]:
@@ -84,7 +100,7 @@ def test_a_folder_that_is_named_is_the_only_one_looked_at(command, drawn):
     assert "was not drawn by the demo" in Path("others/failed.csv").read_text()
 
 
-def test_photos_of_people_are_not_answered_for(command, drawn, tmp_path):
+def test_photos_of_people_are_not_answered_for(command, drawn, no_drawing, tmp_path):
     (tmp_path / "mixed").mkdir()
     shutil.copy(drawn / "styles-label" / "images" / "s0001.jpg", tmp_path / "mixed" / "a.jpg")
     (tmp_path / "mixed" / "b.jpg").write_bytes(picture(1))
@@ -102,7 +118,9 @@ def test_the_demo_folder_keeps_its_own_metadata(command, drawn):
     (drawn / "styles-label" / "labels.sqlite").unlink()
 
 
-def test_the_demos_of_the_configs_are_drawn_where_no_folder_has_the_photo(command, tmp_path, monkeypatch):
+@pytest.mark.integration
+def test_the_demos_of_the_configs_are_drawn_where_no_folder_has_the_photo(typed, tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLE_MATCH_CACHE", str(tmp_path / "cache"))
     drawn = []
 
     def draw(data, *, show):  # in miniature: the real ones take half a minute
@@ -113,13 +131,13 @@ def test_the_demos_of_the_configs_are_drawn_where_no_folder_has_the_photo(comman
 
     monkeypatch.setattr(demo, "draw_demo", draw)
     write_styles(tmp_path / "same", num_photos=2, **{**DRAWING, "world_seed": 4})
-    command(f"images={tmp_path / 'same' / 'images'}", "out=labels")
-    assert "drawing the photos of data=demo_styles" in command.err
+    typed(f"images={tmp_path / 'same' / 'images'}", "out=labels")
+    assert "drawing the photos of data=demo_styles" in typed.err
     assert [(data.name, data.world_seed) for data in drawn] == [("demo_styles", 0), ("demo_couples", 0)]
     assert len(lines(Path("labels/metadata.jsonl"))) == 2
 
 
-def test_drawn_photos_stay_synthetic_wherever_they_are_copied(command, drawn, tmp_path):
+def test_drawn_photos_stay_synthetic_wherever_they_are_copied(command, drawn, no_drawing, tmp_path):
     photos = tmp_path / "copied"
     shutil.copytree(drawn / "styles-label" / "images", photos)
     assert not is_synthetic(photos)
@@ -128,4 +146,5 @@ def test_drawn_photos_stay_synthetic_wherever_they_are_copied(command, drawn, tm
     (tmp_path / "people").mkdir()
     (tmp_path / "people" / "a.jpg").write_bytes(picture(3))
     command(f"images={tmp_path / 'people'}", "max_failed_share=1")
+    assert no_drawing == ["demo_styles", "demo_couples"]
     assert not is_synthetic(tmp_path / "people")

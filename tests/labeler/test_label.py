@@ -10,8 +10,6 @@ import pytest
 from style_match.labeler.ledger import Ledger
 from tests.labeler.makers import picture, style_values
 
-pytestmark = pytest.mark.slow
-
 COUPLE = {
     "appearance_type": "dandy",
     "style_vibe": "calm and tidy",
@@ -45,16 +43,17 @@ def replay(command, photos):
     return run
 
 
-def test_answers_are_written_counted_and_not_asked_again(replay, command, photos, answers):
-    file = answers(*ALL)
-    printed = replay(file)
+@pytest.mark.integration
+def test_answers_are_written_counted_and_not_asked_again(typed, photos, answers):
+    words = [f"images={photos}", "labeler=replay", f"labeler.file={answers(*ALL)}"]
+    printed = typed(*words)
     assert "style labels of 6 of 6 photos, labeler=replay" in printed and "Street_Hip" in printed
     assert list(lines(photos)) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "deep/f.jpg"]
     assert lines(photos)["b.jpg"] == style_values(1)
     assert failed(photos) == []
     before = (photos / "metadata.jsonl").read_bytes()
-    replay(file)
-    assert "to ask: nothing, every answer is stored" in command.err and "6 of 6 stored already" in command.err
+    typed(*words)
+    assert "to ask: nothing, every answer is stored" in typed.err and "6 of 6 stored already" in typed.err
     assert (photos / "metadata.jsonl").read_bytes() == before
     assert sorted(name for name in os.listdir(photos) if not name.endswith("jpg")) == [
         ".labels.lock",
@@ -130,7 +129,7 @@ def test_one_out_is_about_one_folder(replay, command, photos, answers, tmp_path)
     assert "a.jpg" not in lines(out)
 
 
-def test_a_killed_or_stopped_command_loses_no_answer(replay, command, photos, answers, monkeypatch):
+def test_a_stopped_command_loses_no_answer(replay, command, photos, answers, monkeypatch):
     from style_match.labeler.replay import Replay
 
     def stop_after_two(self, requests, record, progress):
@@ -142,7 +141,7 @@ def test_a_killed_or_stopped_command_loses_no_answer(replay, command, photos, an
 
     with monkeypatch.context() as patch:
         patch.setattr(Replay, "label", stop_after_two)
-        assert "Stopped by Ctrl-C." in replay(answers(*ALL), code=130)
+        replay(answers(*ALL), code=130)
     assert len(lines(photos)) == 2
     assert [row["status"] for row in failed(photos)] == ["unanswered"] * 4
     replay(answers(*ALL))
@@ -234,23 +233,34 @@ def test_two_processes_do_not_label_into_one_folder(replay, photos, answers):
         assert f"Another process labels into {photos}" in replay(answers(*ALL), code=2)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "words, said",
     [
         ([], "images is needed: write images=FOLDER"),
-        (["images=nowhere"], "images=nowhere: there is no such folder"),
-        (["images=empty"], "no photo is below it"),
         (["images=photos", "labeler=replay"], "labeler.file is needed by labeler=replay"),
-        (["images=photos", "labeler=replay", "labeler.file=no.jsonl"], "labeler.file=no.jsonl: cannot be read"),
         (
             ["images=photos", "schema=style,couple", "-m"],
             "label makes no runs to sweep over: give one command for each",
         ),
         (["images=photos", "schema=stlye"], "Did you mean schema=style?"),
-        (["images=photos", "schema.leave_out=[captoin]"], "schema/style.yaml: leave_out: captoin is no attribute"),
         (["images=photos", "labeler.language=kr"], "labeler.language=kr: Write en or ko."),
         (["images=photos", "labeler.jpeg_quality=100"], "Write a whole number of at least 1 and at most 95."),
         (["images=photos", "labeler.max_cost_usd=-1"], "labeler.max_cost_usd=-1"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_answered(typed, photos, tmp_path, words, said):
+    assert said in typed(*words, code=2)
+    assert not (photos / "labels.sqlite").exists() and not (tmp_path / "multirun").exists()
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["images=nowhere"], "images=nowhere: there is no such folder"),
+        (["images=empty"], "no photo is below it"),
+        (["images=photos", "labeler=replay", "labeler.file=no.jsonl"], "labeler.file=no.jsonl: cannot be read"),
+        (["images=photos", "schema.leave_out=[captoin]"], "schema/style.yaml: leave_out: captoin is no attribute"),
         (["images=photos", "profiles=no.csv"], "profiles=no.csv: there is no such file"),
         (["images=photos", "labeler.audit=no.csv"], "labeler.audit=no.csv: there is no such file"),
         (["images=photos", "out=photos/a.jpg"], "Cannot make photos/a.jpg"),
@@ -260,10 +270,11 @@ def test_two_processes_do_not_label_into_one_folder(replay, photos, answers):
 def test_mistakes_are_answered(command, photos, tmp_path, words, said):
     (tmp_path / "empty").mkdir()
     assert said in command(*words, code=2)
-    assert not (photos / "labels.sqlite").exists() and not (tmp_path / "multirun").exists()
+    assert not (photos / "labels.sqlite").exists()
 
 
-def test_a_schema_of_the_users_own_is_one_file(command, photos, answers, tmp_path):
+@pytest.mark.integration
+def test_a_schema_of_the_users_own_is_one_file(typed, photos, answers, tmp_path):
     (tmp_path / "mine" / "schema").mkdir(parents=True)
     (tmp_path / "mine" / "schema" / "hats.yaml").write_text(
         "name: hats\ntask: hats\nmodel: m\nlabel: null\nleave_out: []\ninstructions: Look.\ntext: '{attributes}'\n"
@@ -271,9 +282,9 @@ def test_a_schema_of_the_users_own_is_one_file(command, photos, answers, tmp_pat
     )
     file = answers(*((name, {"hat": "Cap"}) for name in ALL))
     words = [f"images={photos}", "schema=hats", "labeler=replay", f"labeler.file={file}", "--config-dir", "mine"]
-    assert "Cap" in command(*words)
+    assert "Cap" in typed(*words)
     assert lines(photos)["a.jpg"] == {"hat": "Cap"}
     doubled = (tmp_path / "mine" / "schema" / "hats.yaml").read_text().replace("Bare: none", "Cap: none")
     (tmp_path / "mine" / "schema" / "hats.yaml").write_text(doubled)
-    said = command(*words, code=2)
+    said = typed(*words, code=2)
     assert "hats.yaml" in said and "found duplicate key Cap" in said

@@ -2,10 +2,7 @@
 
 import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +43,6 @@ EVENTS = st.lists(
 )
 
 
-@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(events=EVENTS)
 def test_any_order_of_asking_answering_and_kills_keeps_every_answer(events):
@@ -191,37 +187,3 @@ def test_a_file_where_the_folder_should_be(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UserError, match=r"Cannot make .*out: .*Give another out"):
         Ledger(tmp_path / "out")
-
-
-WORKER = """
-import sys
-from pathlib import Path
-from style_match.labeler.answer import Answer, Status
-from style_match.labeler.ledger import Ledger
-from tests.labeler.makers import make_request, make_schema
-ledger, schema = Ledger(Path(sys.argv[1])), make_schema()
-for number in range(100000):
-    request = make_request(str(number), schema)
-    ledger.asked(request.key)
-    ledger.answered([(request, Answer(Status.ANSWERED, {"caption": str(number)}))])
-    print(number, flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_answers_that_were_told_of_outlive_a_killed_process(tmp_path):
-    for after in (1, 7, 40):
-        worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path / str(after))],
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONPATH": "."},
-        )
-        assert worker.stdout is not None
-        told = [int(worker.stdout.readline()) for _ in range(after)]
-        worker.send_signal(signal.SIGKILL)
-        told += [int(line) for line in worker.stdout.read().split(b"\n")[:-1]]
-        worker.wait()
-        with Ledger(tmp_path / str(after)) as ledger:
-            assert ledger.take_in_flight() <= 1
-            assert {str(number) for number in told} <= set(ledger.values())

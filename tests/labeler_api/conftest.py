@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from style_match import cli, label
 from style_match.demo.dataset import write_styles
 from style_match.demo.world import WorldParams
+from tests.labeler.conftest import run_label, type_label
 
 faults = pytest.importorskip("experiments.labeling.faults", reason="experiments are not on the path")
 figures = pytest.importorskip("experiments.labeling.figures", reason="experiments are not on the path")
@@ -104,18 +104,18 @@ class Labelled:
 def command(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> Callable[..., Labelled]:
-    """`command(server, *words)` is `python -m style_match.label` in this process."""
+    """`command(server, *words)` runs the step in this process; with `typed`, from its command line."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [])
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
-    def run(server: Any, *words: str, labeler: str = "openai") -> Labelled:
+    def run(server: Any, *words: str, labeler: str = "openai", typed: bool = False) -> Labelled:
         address = [f"labeler.base_url={server.url}"] if server else []
         out = tmp_path / "out"
         line = [f"images={photos}", f"out={out}", f"labeler={labeler}", *address, *QUICK, *words]
-        monkeypatch.setattr(sys, "argv", ["label", *line])
         capsys.readouterr()
         try:
-            cli.main("label", label.run)
+            (type_label if typed else run_label)(line)
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)

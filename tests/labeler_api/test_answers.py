@@ -9,8 +9,6 @@ from PIL import Image
 
 from tests.labeler_api.conftest import KEY, NUM_PHOTOS
 
-pytestmark = pytest.mark.slow
-
 APIS = ("responses", "chat")
 
 
@@ -24,7 +22,7 @@ def jpeg_of(body: dict) -> bytes:
 
 @pytest.mark.parametrize("api", APIS)
 def test_labels_are_what_was_drawn(api, serve, command, known):
-    done = command(server := serve(), f"labeler.api={api}")
+    done = command(server := serve(), f"labeler.api={api}", typed=api == APIS[0])
     assert done.code == 0, done.err
     assert {image: row["fashion_style"] for image, row in done.lines.items()} == {
         name.removeprefix("images/"): look.style for name, look in zip(known.names, known.looks, strict=True)
@@ -81,9 +79,10 @@ def test_a_compatible_server_needs_the_name_of_its_model(serve, command):
     assert done.code == 2 and "labeler.model is needed by labeler=compatible" in done.err and not server.requests
 
 
+@pytest.mark.integration
 def test_a_dry_run_sends_nothing_and_needs_no_key(serve, command, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    done = command(server := serve(), "labeler.dry_run=true")
+    done = command(server := serve(), "labeler.dry_run=true", typed=True)
     assert done.code == 0 and not server.requests
     shown = json.loads(done.out)
     assert shown["POST"] == f"{server.url}/responses" and shown["body"]["store"] is False
@@ -91,8 +90,12 @@ def test_a_dry_run_sends_nothing_and_needs_no_key(serve, command, monkeypatch):
     assert (done.folder / "dry_run.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
+@pytest.mark.integration
 def test_the_key_is_in_no_file_and_no_output(serve, command):
-    done = [command(serve(script=["ok", "500", "refusal"])), command(serve(key="another"), "labeler.effort=low")]
+    done = [
+        command(serve(script=["ok", "500", "refusal"]), typed=True),
+        command(serve(key="another"), "labeler.effort=low"),
+    ]
     secret = KEY.encode()
     for one in done:
         assert KEY not in one.out + one.err
@@ -101,8 +104,9 @@ def test_the_key_is_in_no_file_and_no_output(serve, command):
         assert not path.is_file() or secret not in path.read_bytes(), path
 
 
+@pytest.mark.integration
 def test_secrets_of_an_address_are_not_printed(serve, command):
     server = serve(always="404")
     address = f"{server.url.replace('//', '//me:hidden@')}?token=hidden"
-    done = command(None, f'labeler.base_url="{address}"')
+    done = command(None, f'labeler.base_url="{address}"', typed=True)
     assert done.code == 2 and "hidden" not in done.out + done.err

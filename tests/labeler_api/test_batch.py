@@ -9,7 +9,6 @@ import pytest
 from style_match.labeler.shard import Shards
 from tests.labeler_api.conftest import KEY, NUM_PHOTOS
 
-pytestmark = pytest.mark.slow  # many commands
 BATCH = "labeler.mode=batch"
 
 

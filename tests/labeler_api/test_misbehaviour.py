@@ -1,16 +1,17 @@
 """Every way in which the server misbehaves, over real HTTP: repeated, noted for the photo, or the end of the run."""
 
+import shutil
 import socket
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from style_match.errors import UserError
 from style_match.labeler.answer import Status
-from style_match.labeler.ledger import Ledger
+from style_match.labeler.ledger import FILE_NAME, Ledger, read_values
 from style_match.labeler.request import Request
 from tests.labeler_api.conftest import NUM_PHOTOS
-
-pytestmark = pytest.mark.slow  # many commands
 
 PASSING = ("429", "429_after", "429_ms", "429_date", "500", "503", "hang", "cut")
 OF_THE_PHOTO = {
@@ -34,20 +35,30 @@ ENDING = {
     "redirect": "sends us elsewhere",
 }
 IMAGE = "images/s0003.jpg"
+# What differs between the interfaces is how an answer is read; the connection and HTTP's errors they share.
+OF_AN_INTERFACE = ("refusal", "filtered", "truncated", "malformed", "violation")
 
 
-@pytest.mark.parametrize("api", ["responses", "chat"])
-@pytest.mark.parametrize("word", PASSING)
+def in_both(words: Iterable[str]) -> list[Any]:
+    """(word, interface); where both share the code, `make test` takes one of them, by turns."""
+    pairs = []
+    for number, word in enumerate(words):
+        for other, api in enumerate(("responses", "chat")):
+            again = word not in OF_AN_INTERFACE and other != number % 2
+            pairs.append(pytest.param(word, api, marks=[pytest.mark.thorough] if again else []))
+    return pairs
+
+
+@pytest.mark.parametrize(("word", "api"), in_both(PASSING))
 def test_what_passes_is_repeated(word, api, serve, command):
-    server = serve(script=["ok", word])
-    done = command(server, f"labeler.api={api}", "labeler.timeout_s=0.3")
+    server = serve(script=["ok", word], retry_after_s=0.01, hang_s=2)
+    done = command(server, f"labeler.api={api}", *(["labeler.timeout_s=0.4"] if word == "hang" else []))
     assert done.code == 0, done.err
     assert len(done.lines) == NUM_PHOTOS and not done.failed
     assert sum(server.asked.values()) == NUM_PHOTOS + 1
 
 
-@pytest.mark.parametrize("api", ["responses", "chat"])
-@pytest.mark.parametrize("word", OF_THE_PHOTO)
+@pytest.mark.parametrize(("word", "api"), in_both(OF_THE_PHOTO))
 def test_what_concerns_a_photo_is_noted_and_asked_again_by_the_next_run(word, api, serve, command):
     status, times = OF_THE_PHOTO[word]
     server = serve(of_image={IMAGE: [word] * times})
@@ -82,7 +93,7 @@ def test_what_is_wrong_from_the_start_costs_one_request(serve, command):
 
 
 def test_requests_in_flight_at_the_end_of_a_run_are_answered(serve, command):
-    server = serve(script=["ok", "slow", "quota"], hang_s=0.3)
+    server = serve(script=["ok", "slow", "quota"], hang_s=0.2)
     done = command(server)
     assert done.code == 2 and len(done.lines) == 2
 
@@ -148,13 +159,15 @@ def test_photos_are_not_sent_unencrypted_to_others(command):
     assert done.code == 2 and "labeler.allow_http=true" in done.err
 
 
+@pytest.mark.integration
 def test_ctrl_c_leaves_the_request_in_flight_counted(serve, command, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     server = serve(script=["ok"])
     monkeypatch.setattr("style_match.labeler.pace.Pace.note", interrupt)  # while an answer is under way
-    assert command(server).code == 130
+    stopped = command(server, typed=True)
+    assert stopped.code == 130 and "Stopped by Ctrl-C." in stopped.err
     monkeypatch.undo()
     monkeypatch.setenv("OPENAI_API_KEY", "sk-this-is-the-secret-of-the-tests")
     again = command(server)
@@ -166,3 +179,35 @@ def test_invalid_answers_are_paid_too(serve, command):
     one = command(valid).err
     other = command(twice, "labeler.effort=low").err
     assert int(other.split(" tokens in")[-2].split()[-1]) > int(one.split(" tokens in")[-2].split()[-1])
+
+
+class Killed(BaseException):
+    """Ends the step at once."""
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before an answer is stored", "after it"])
+def test_a_kill_loses_no_stored_answer_and_none_is_asked_for_again(after, serve, command, tmp_path):
+    """A real kill runs no `finally`, so the folder is put back to what it was at that moment."""
+    server, out, copy, store, calls = serve(), tmp_path / "out", tmp_path / "killed", Ledger.answered, []
+
+    def kill(self: Ledger, answers: list) -> None:
+        calls.append(answers)
+        if after or len(calls) != 3:
+            store(self, answers)
+        if len(calls) == 3:
+            shutil.copytree(out, copy)
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "answered", kill)
+        with pytest.raises(BaseException) as caught:
+            command(server)
+    assert isinstance(caught.value, Killed) or caught.group_contains(Killed)
+    shutil.rmtree(out)
+    copy.rename(out)
+    asked, stored = dict(server.asked), read_values(out / FILE_NAME)
+    assert len(stored) == (3 if after else 2)
+    done = command(server)
+    assert done.code == 0 and len(done.lines) == NUM_PHOTOS
+    assert sum(server.asked.values()) == sum(asked.values()) + NUM_PHOTOS - len(stored)
+    assert all(read_values(out / FILE_NAME)[photo] == values for photo, values in stored.items())

@@ -2,11 +2,7 @@
 
 import re
 
-import pytest
-
 from tests.labeler_api.conftest import NUM_PHOTOS
-
-pytestmark = pytest.mark.slow
 
 
 def test_the_estimate_is_near_what_is_used(serve, command):

@@ -16,25 +16,58 @@ from style_match.loss.triplet import Triplet
 from style_match.sampler.pk import PKSampler
 from style_match.trainer import train
 
-LOSSES = {
-    "infonce": InfoNCE(temperature=0.2, symmetric=True),
-    "triplet": Triplet(margin=0.5, reducer="avg_non_zero", symmetric=True),
-}
+from .several import train_each
+
+INFONCE = InfoNCE(temperature=0.2, symmetric=True)
+TRIPLET = Triplet(margin=0.5, reducer="avg_non_zero", symmetric=True)
 DEFAULT = OmegaConf.to_container(OmegaConf.load(cli.conf_dir() / "trainer" / "default.yaml"))
+# Plain gradient descent at rate 1, a single step: the change of the weights is the gradient.
+DESCEND = partial(torch.optim.SGD, lr=1.0)
+ONE_STEP = {"max_epochs": 1, "limit_train_batches": 1}
+STOPS_EARLY = {"max_epochs": 30, "early_stopping": {"patience": 1, "min_delta": 0.5}}
 
 
-def fitted(folder, data, model, *, devices, **options):
-    """The weights, what was logged, and the Trainer."""
-    given = {**DEFAULT, "accelerator": "cpu", "devices": devices, "gradient_clip_val": None, **options}
-    work = partial(train, model, data, given, folder / str(devices), threads=1)
+@pytest.fixture
+def trainings(couple_data, style_data, matcher):
+    """Makers of module and data, with the options of the Trainer, by name."""
+    sampler = partial(PKSampler, num_classes=3, num_samples=4, num_batches=2)
+    couples = partial(couple_data, batch_size=12)
+    return {
+        "infonce": (
+            partial(matcher, loss=INFONCE, optimizer=DESCEND),
+            partial(couples, num=40, num_photos=2),
+            ONE_STEP,
+        ),
+        "triplet": (
+            partial(matcher, loss=TRIPLET, optimizer=DESCEND),
+            partial(style_data, num=60, num_photos=2, sampler=sampler),
+            ONE_STEP,
+        ),
+        "epochs": (partial(matcher, lr=1e-3), couples, {"max_epochs": 3}),
+        "stops early": (matcher, couples, STOPS_EARLY),
+    }
+
+
+def fitted(folder, trainings, devices):
+    """Of each training: the weights, what was logged, and the Trainer."""
+    jobs = {}
+    for name, (make_model, make_data, options) in trainings.items():
+        given = {**DEFAULT, "accelerator": "cpu", "devices": devices, "gradient_clip_val": None, **options}
+        jobs[name] = partial(train, make_model(), make_data(), given, folder / name / str(devices), threads=1)
+    work = partial(train_each, list(jobs.values()))
     with followers(work, devices - 1, backend="gloo", remedy=lambda: "Go on."):
-        fit = work()
+        fits = work()
     assert not torch.distributed.is_initialized()
-    state = {name: value.detach().double() for name, value in fit.lightning_module.state_dict().items()}
-    return state, {name: float(value) for name, value in fit.callback_metrics.items()}, fit
+    results = {}
+    for name, fit in zip(jobs, fits, strict=True):
+        assert fit.world_size == devices
+        state = {part: value.detach().double() for part, value in fit.lightning_module.state_dict().items()}
+        results[name] = state, {part: float(value) for part, value in fit.callback_metrics.items()}, fit
+    return results
 
 
-def assert_same(one, other):
+def assert_same(one, other, untrained):
+    """Losses, metrics, gradients and running statistics of a single step agree, and the step changed the head."""
     (state, logged, _), (shared_state, shared_logged, _) = one, other
     assert logged.keys() == shared_logged.keys()
     for name, value in logged.items():
@@ -43,53 +76,32 @@ def assert_same(one, other):
         torch.testing.assert_close(
             shared_state[name], value, rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
         )
+    for name in ("head.linear1.weight", "head.norm.running_mean"):
+        assert not torch.equal(state[name].float(), untrained[name])
 
 
+@pytest.mark.integration
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("task", "loss", "devices"), [("couple", "infonce", 2), ("style", "triplet", 2), ("couple", "infonce", 3)]
-)
-def test_loss_gradient_and_batch_norm_are_those_of_the_joined_batch(
-    couple_data, style_data, matcher, tmp_path, task, loss, devices
-):
-    if task == "couple":
-        make = partial(couple_data, num=40, num_photos=2, batch_size=12)
-    else:
-        sampler = partial(PKSampler, num_classes=3, num_samples=4, num_batches=2)
-        make = partial(style_data, num=60, num_photos=2, sampler=sampler)
-    # plain gradient descent at rate 1, a single step: the change of the weights is the gradient
-    descend = partial(torch.optim.SGD, lr=1.0)
-    results = []
-    for num in (1, devices):
-        model = matcher(loss=LOSSES[loss], optimizer=descend)
-        results.append(fitted(tmp_path, make(), model, devices=num, max_epochs=1, limit_train_batches=1))
-    assert_same(*results)
-    assert [fit.world_size for *_, fit in results] == [1, devices]
-    untrained = matcher().state_dict()
-    assert not torch.equal(results[0][0]["head.linear1.weight"].float(), untrained["head.linear1.weight"])
-    assert not torch.equal(results[0][0]["head.norm.running_mean"].float(), untrained["head.norm.running_mean"])
+def test_two_processes_train_as_one_on_the_joined_batch(trainings, matcher, tmp_path):
+    """All trainings of one follower, since its start takes most of the time."""
+    one, two = (fitted(tmp_path, trainings, devices) for devices in (1, 2))
+    for name in ("infonce", "triplet"):
+        assert_same(one[name], two[name], matcher().state_dict())
+    (_, logged, _), (_, shared, _) = one["epochs"], two["epochs"]
+    for name in ("train/loss", "val/mrr"):
+        assert shared[name] == pytest.approx(logged[name], rel=1e-4)
+    # A process that went on would wait for the others for ever, or be gone when they wait for it.
+    (*_, alone), (*_, together) = one["stops early"], two["stops early"]
+    assert alone.current_epoch == together.current_epoch < 5
+    kept = {path.name for path in (tmp_path / "stops early" / "2" / "checkpoints").iterdir()}
+    assert kept == {"best.ckpt", "last.ckpt"}
 
 
-@pytest.mark.slow
-def test_whole_epochs_are_the_same_too(couple_data, matcher, tmp_path):
-    results = [
-        fitted(tmp_path, couple_data(batch_size=12), matcher(lr=1e-3), devices=devices, max_epochs=3)
-        for devices in (1, 2)
-    ]
-    (_, logged, _), (_, shared, _) = results
-    assert shared["train/loss"] == pytest.approx(logged["train/loss"], rel=1e-4)
-    assert shared["val/mrr"] == pytest.approx(logged["val/mrr"], rel=1e-4)
-
-
-@pytest.mark.slow
-def test_all_processes_stop_early_at_the_same_epoch(couple_data, matcher, tmp_path):
-    """One that went on would wait for the others for ever, or be gone when they wait for it."""
-    options = {"max_epochs": 30, "early_stopping": {"patience": 1, "min_delta": 0.5}}
-    (_, _, one), (_, _, two) = (
-        fitted(tmp_path, couple_data(batch_size=12), matcher(), devices=devices, **options) for devices in (1, 2)
-    )
-    assert one.current_epoch == two.current_epoch < 5
-    assert {path.name for path in (tmp_path / "2" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+@pytest.mark.thorough
+def test_three_processes_train_as_one_on_the_joined_batch(trainings, matcher, tmp_path):
+    couples = {"infonce": trainings["infonce"]}
+    one, three = (fitted(tmp_path, couples, devices)["infonce"] for devices in (1, 3))
+    assert_same(one, three, matcher().state_dict())
 
 
 @pytest.mark.parametrize("task", ["couple", "style"])

@@ -52,7 +52,6 @@ def test_three_epochs_and_three_more_are_six(couple_data, matcher, trainer, unin
     assert same(outcome(second), uninterrupted)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("when", [(1, 0), (3, 2), (5, 3)])
 def test_killed_in_an_epoch_and_resumed(couple_data, matcher, trainer, uninterrupted, when):
     first = trainer(max_epochs=6)
@@ -64,7 +63,6 @@ def test_killed_in_an_epoch_and_resumed(couple_data, matcher, trainer, uninterru
     assert same(outcome(second), uninterrupted)
 
 
-@pytest.mark.slow
 def test_each_epoch_has_its_own_batches_also_after_resuming(couple_data, matcher, trainer):
     class Watch(Callback):
         def __init__(self):

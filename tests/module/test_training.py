@@ -33,7 +33,6 @@ def reciprocal_ranks(left, right):
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("loss", [InfoNCE(temperature=0.2, symmetric=False), triplet()], ids=["infonce", "triplet"])
 def test_a_few_epochs_separate_couples(couple_data, matcher, trainer, loss):
     data, model, fit = couple_data(), matcher(loss=loss, standardize=False), trainer(max_epochs=8)

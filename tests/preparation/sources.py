@@ -40,6 +40,16 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
+def write_source(root: Path) -> Path:
+    """Twelve labelled profiles, six of each class, one photo each."""
+    rows = []
+    for number in range(12):
+        write(root / f"photos/p{number}.jpg", jpeg(photo(number)))
+        rows.append((f"p{number}", f"photos/p{number}.jpg", CLASSES[number % 2], "High"))
+    write_table(root / "profiles.csv", HEADER, rows)
+    return root
+
+
 def read_rows(out: Path, name: str = "profiles.csv") -> list[dict[str, str]]:
     with open(out / name, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

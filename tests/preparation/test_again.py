@@ -11,8 +11,6 @@ from style_match.errors import UserError
 
 from .sources import CLASSES, HEADER, files_of, jpeg, photo, read_rows, write, write_table
 
-pytestmark = pytest.mark.slow
-
 NUM_WRITES = 12 + 7  # photos; the two markers, classes, metadata, profiles, split, rejected
 
 

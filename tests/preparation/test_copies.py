@@ -112,9 +112,9 @@ def test_bounds_that_would_make_copies_of_everybody_are_refused(source, run):
         run(source, "duplicates.max_phash_bits=128")
 
 
-@pytest.mark.slow
-def test_drawn_figures_are_no_copies_of_each_other_but_their_edits_are(tmp_path: Path, run):
-    """1,500 synthetic figures of one layout, and every tenth one again, saved anew at another quality."""
+@pytest.mark.parametrize("num_photos", [60, pytest.param(1500, marks=pytest.mark.thorough)])
+def test_drawn_figures_are_no_copies_of_each_other_but_their_edits_are(num_photos: int, tmp_path: Path, run):
+    """Synthetic figures of one layout, and every tenth one again, saved at another quality."""
     from style_match.demo.dataset import write_styles
     from style_match.demo.world import WorldParams
 
@@ -123,7 +123,7 @@ def test_drawn_figures_are_no_copies_of_each_other_but_their_edits_are(tmp_path:
         rho=0.95, scene_follow=0.2, temperature=0.05, noise=0.1, background_follow=0.0, accessory_gain=1.5
     )
     write_styles(
-        root, world_seed=0, num_photos=1500, size_px=128, params=params, num_workers=1, progress=lambda *_: None
+        root, world_seed=0, num_photos=num_photos, size_px=128, params=params, num_workers=1, progress=lambda *_: None
     )
     rows = [list(row.values()) for row in read_rows(root)]
     for row in rows[::10]:
@@ -132,6 +132,6 @@ def test_drawn_figures_are_no_copies_of_each_other_but_their_edits_are(tmp_path:
         rows.append([f"again_{row[0]}", f"images/again_{row[0]}.jpg", *row[2:]])
     write_table(root / "profiles.csv", tuple(read_rows(root)[0]), rows)
     groups = groups_of(run(root, "leave_out.visual_quality=[]").folder.root)
-    pairs = [(f"again_{row[0]}", row[0]) for row in rows[:1500:10]]
+    pairs = [(f"again_{row[0]}", row[0]) for row in rows[:num_photos:10]]
     assert all(groups.get(one) and groups.get(one) == groups.get(other) for one, other in pairs)
     assert len(groups) == 2 * len(pairs)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from style_match.errors import UserError
-from style_match.recommendation.by_text import text_vectors
+from style_match.recommendation.by_text import refuse_too_many, text_vectors
 
 OPTIONS = {"features_root": None, "show_progress": False}
 
@@ -34,3 +34,11 @@ def test_a_folder_without_captions_is_told_of_the_photos_alone(matcher, profiles
 def test_the_photos_alone_need_no_captions(matcher, profiles):
     found = profiles(2)
     assert text_vectors(matcher, found, "people", path="image", **OPTIONS) is found
+
+
+@pytest.mark.parametrize(("k", "where"), [(0, None), (7, None), (4, "age < 23"), (1, "age > 99")])
+def test_more_profiles_than_there_are_cannot_be_found(profiles, k, where):
+    left = {None: "there are 6", "age < 23": "where leaves 3 of 6", "age > 99": "where leaves 0 of 6"}[where]
+    remedy = {None: "write k from 1 to 6", "age < 23": "write k from 1 to 3", "age > 99": "widen where"}[where]
+    with pytest.raises(UserError, match=f"query=a hat, k={k}: {left} profiles; {remedy}"):
+        refuse_too_many(profiles(6), "a hat", k, where)

@@ -234,3 +234,15 @@ def test_cover_is_one_batch_where_nobody_is_shared():
     left_ids, right_ids = zip(*strangers(30), strict=True)
     assert [len(batch) for batch in Matching(left_ids, right_ids).cover(100)] == [30]
     assert [len(batch) for batch in Matching(left_ids, right_ids).cover(16)] == [16, 16]
+
+
+def test_couples_with_conflicts_choose_first():
+    """People with 4, 3 and 2 couples and three other couples: every epoch has a place for all 12 in batches of 3.
+
+    If the three others chose first, the last couples of the person with four would find their batches full in 40 % of
+    the epochs.
+    """
+    stars = [(f"f{person}", f"m{person}-{i}") for person, num in enumerate((4, 3, 2)) for i in range(num)]
+    sampler = pair_sampler(stars + [(f"g{i}", f"n{i}") for i in range(3)], batch_size=3)
+    for epoch in range(30):
+        assert sorted(i for batch in epoch_of(sampler, epoch) for i in batch) == list(range(12))

@@ -1,0 +1,47 @@
+"""Mistakes that are answered before torch is imported: one message, exit code 2.
+
+Each case is made on the command line by `tests/thorough/test_mistakes.py`; here only those that differ in how they
+are answered. Of the others, mistyped words are in `tests/cli`, and faults of the data are found here without Hydra.
+"""
+
+import importlib
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import light
+from tests.composed import composed
+from tests.integration.mistakes import bench
+from tests.integration.mistakes.case import Case
+from tests.integration.mistakes.cases import BACKBONES
+from tests.integration.mistakes.data_cases import PHOTOS, TABLES
+
+COMMANDS = [bench.NAMED[name] for name in bench.EARLY_COMMANDS]
+OF_DATA = [case for case in [*TABLES, *PHOTOS, *BACKBONES] if case.early and case.name != "no_root"]
+
+
+@pytest.fixture(scope="module")
+def early(good: Path) -> Iterator[Path]:
+    """The good folder, while torch cannot be imported."""
+    with light.light():
+        yield good
+
+
+@pytest.mark.parametrize("case", COMMANDS, ids=lambda case: case.name)
+def test_a_mistake_is_answered_in_one_message(case: Case, early: Path, tmp_path: Path):
+    folder = bench.build(case, early, tmp_path / case.name)
+    bench.check_answer(case, bench.answer(case, folder), folder)
+
+
+@pytest.mark.parametrize("case", OF_DATA, ids=lambda case: case.name)
+def test_a_fault_of_the_data_is_found_in_one_message(case: Case, early: Path, tmp_path: Path):
+    folder = bench.build(case, early, tmp_path / case.name)
+    config = composed(case.step, "progress=false", *shlex.split(case.words.replace("FOLDER", str(folder))))
+    module = importlib.import_module("style_match.inputs")  # as it is imported without torch
+    with pytest.raises(importlib.import_module("style_match.errors").UserError) as caught:
+        module.Inputs(config).check()
+    text = bench.shown(str(caught.value), folder)
+    assert not [part for part in case.says if part not in text], text
+    assert text.count(case.says[0]) == 1
