@@ -19,4 +19,4 @@ def plain(text: str) -> str:
 def shown(text: str, *, most: int = 120) -> str:
     """The first `most` characters of `plain(text)`, in quotes, for a message."""
     text = plain(text[: 10 * most])
-    return repr(text[:most]) + ("..." if len(text) > most else "")
+    return f'"{text[:most]}"' + ("..." if len(text) > most else "")
