@@ -47,16 +47,20 @@ def run(cfg: DictConfig) -> None:
         folder.take_choices(Path(cfg.run).expanduser())
     finish(folder, write_outcome(cfg, folder, inputs, scorer, scores, selected=None, run=cfg.run), show=True)
     if scores.trained and read_config(cfg.run).data.task != cfg.data.task:
-        print(hypothesis(scores.trained.metrics["mrr"], scores.trained.chance["mrr"]["value"]))
+        seed = read_config(cfg.run).seed
+        print(hypothesis(scores.trained.metrics["mrr"], scores.trained.chance["mrr"]["value"], seed=seed))
 
 
-def hypothesis(mrr: dict, chance: float) -> str:
+def hypothesis(mrr: dict, chance: float, *, seed: int | None = None) -> str:
     """Whether a head that was trained for another task says something about this one: its MRR against exact chance."""
+    from style_match.evaluation.table import one_training
+
     low, high = next(bounds for name, bounds in mrr.items() if name.startswith("ci"))
     verdict = "better than chance" if low > chance else "worse than chance" if high < chance else "not told from chance"
     return (
-        f"A head of another task on this one: MRR minus chance {100 * (mrr['value'] - chance):+.1f} points "
-        f"[{100 * (low - chance):+.1f}, {100 * (high - chance):+.1f}]: {verdict}."
+        f"A head of another task on this one ({one_training(seed)}): MRR minus chance "
+        f"{100 * (mrr['value'] - chance):+.1f} points [{100 * (low - chance):+.1f}, {100 * (high - chance):+.1f}]: "
+        f"{verdict}."
     )
 
 

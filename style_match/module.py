@@ -16,6 +16,8 @@ from style_match.head.apply import embed
 from style_match.loss.comparison import LossOutput
 from style_match.text.term import TextTerm, joined, members
 
+DEFAULT_LR = 5e-5  # of conf/optimizer
+
 
 class Matcher(lightning.LightningModule):
     """A head and its loss; shape suffixes: P photos, N profiles, B batch, D feature dim, E embedding dim.
@@ -131,15 +133,39 @@ class Matcher(lightning.LightningModule):
             return  # validation without training
         logs = {f"train/{name}": total / self.num_logged for name, total in self.train_logs.items()}
         if not torch.isfinite(logs["train/loss"]):
-            raise UserError(
-                f"The training loss of epoch {self.current_epoch} is not a finite number: lower optimizer.lr or raise "
-                "loss.temperature."
-            )
+            raise self.diverged(f"The training loss of epoch {self.current_epoch} is not a finite number")
+        weights = [weight for weight in self.state_dict().values() if weight.is_floating_point()]
+        if not all(weight.isfinite().all() for weight in weights):
+            raise self.diverged(f"After epoch {self.current_epoch} a weight of the head is not a finite number")
         self.log_dict(logs, sync_dist=True)
+
+    def diverged(self, what: str) -> UserError:
+        """The error of a training that a learning rate spoils; `what` says what came of it."""
+        group = self.trainer.optimizers[0].param_groups[0]
+        rate = group.get("initial_lr", group["lr"])
+        lower = f"to {min(rate / 10, DEFAULT_LR):g}, for example"
+        return UserError(f"{what}: lower optimizer.lr, which is {rate:g}, {lower}, or raise loss.temperature.")
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """Lightning's. Some optimizers refuse a step that no float can hold, others make infinite weights of it."""
+        try:
+            super().optimizer_step(*args, **options)
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise self.diverged(f"A step of epoch {self.current_epoch} is not a finite number") from error
 
     def embed_profiles(self, batch: dict[str, Any]) -> Tensor:
         """(N, E) embeddings of a gallery's profiles, of `MatchData.gallery_batch`; the module is in eval mode."""
-        return embed_profiles(self.head, self.features(batch), batch["photo_profile"], batch["num_left"])
+        try:
+            e_NE = embed_profiles(self.head, self.features(batch), batch["photo_profile"], batch["num_left"])
+        except UserError as error:
+            if not self.num_logged:  # not trained in this run
+                raise
+            raise self.diverged(f"{str(error).rstrip('.')}. If it is not too small") from error
+        if self.num_logged and not e_NE.isfinite().all():
+            raise self.diverged(f"After epoch {self.current_epoch} the head gives values that are not finite numbers")
+        return e_NE
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         e_NE = self.embed_profiles(batch)

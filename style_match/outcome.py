@@ -19,7 +19,7 @@ from style_match.evaluation.table import print_results
 from style_match.fit import Selected
 from style_match.inputs import Inputs
 from style_match.logged import logged_rows
-from style_match.run import RunFolder
+from style_match.run import RunFolder, read_config
 from style_match.score import Scorer, Scores, write_embeddings
 from style_match.text.table import print_text
 
@@ -31,11 +31,13 @@ class Written:
     Attributes:
         sections: the content of metrics.json.
         gain: `Evaluator.difference(trained, frozen)`; None without a trained head.
+        seed: of the training.
         csls_k: evaluation.csls_k.
     """
 
     sections: dict[str, Any]
     gain: Mapping[str, Any] | None
+    seed: int
     synthetic: bool
     csls_k: int | None
 
@@ -58,6 +60,7 @@ def write_outcome(
     folder.file("metrics.json").unlink(missing_ok=True)
     synthetic = inputs.synthetic
     gain = scorer.evaluator.difference(scores.trained, scores.frozen) if scores.trained else None
+    seed = read_config(cfg.run).seed if cfg.run else cfg.seed
     sections = metrics_sections(frozen=scores.frozen, trained=scores.trained, val=scores.val)
     sections |= {"text": text} if text else {}
     num_rejected = write_rejected(inputs.folder, folder.file("rejected.csv"), more=inputs.split.excluded)
@@ -96,6 +99,7 @@ def write_outcome(
         sections=sections,
         results=scores.results,
         gain=gain,
+        seed=seed,
         tsne=folder.file("tsne.png"),
         logged=logged_rows(folder.path),
         provenance=folder.provenance(),
@@ -105,7 +109,7 @@ def write_outcome(
     write_table(folder.file("ranks.parquet"), ranks_table(scores.results))
     write_table(folder.file("answers.parquet"), answers_table(scores.results))
     write_embeddings(folder.file("embeddings.safetensors"), scorer, scores.embedded)
-    return Written(sections, gain, synthetic, scorer.evaluator.csls_k)
+    return Written(sections, gain, seed, synthetic, scorer.evaluator.csls_k)
 
 
 def write_near_copies(folder: RunFolder, pairs: Sequence[tuple[str, str, str, str]]) -> None:
@@ -124,7 +128,13 @@ def finish(folder: RunFolder, written: Written, *, show: bool) -> None:
     """Write metrics.json and, with `show`, print table and paths."""
     folder.write_json("metrics.json", written.sections)
     if show:
-        print_results(written.sections, gain=written.gain, synthetic=written.synthetic, csls_k=written.csls_k)
+        print_results(
+            written.sections,
+            gain=written.gain,
+            seed=written.seed,
+            synthetic=written.synthetic,
+            csls_k=written.csls_k,
+        )
         if "text" in written.sections:
             print_text(written.sections["text"], synthetic=written.synthetic)
         for name in ("", "tsne.png", "report.html"):

@@ -13,11 +13,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, cre
 
 from style_match.data.faults import nearest
 from style_match.errors import UserError
+from style_match.plain import plain
 
 LANGUAGES = ("en", "ko")
 KEYS = ("name", "task", "model", "label", "leave_out", "instructions", "text", "untold", "attributes")
 ATTRIBUTES = "{attributes}"  # in `text`: where the attributes and their classes are listed
 RESERVED = ("image",)  # keys of metadata.jsonl that are no attribute
+MAX_TEXT = 10_000  # characters of one text of an answer
 _OPTIONS = ("description", "classes", "list")
 
 
@@ -232,15 +234,18 @@ def _kind(attribute: Attribute) -> Any:
 
 def _text(text: str) -> str:
     """A text that metadata.jsonl can hold and a prompt can show."""
-    if not text.strip():
-        raise ValueError("is empty")
-    if "<|" in text:
-        raise ValueError("holds <|, with which control tokens begin")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("holds half a character (a lone surrogate)") from None
-    return text.strip()
+    text = plain(text)
+    if not text:
+        raise ValueError("is empty")
+    if "<|" in text:
+        raise ValueError("holds <|, with which control tokens begin")
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"has {len(text):,} characters, more than {MAX_TEXT:,}")
+    return text
 
 
 def _without_titles(node: Any) -> Any:

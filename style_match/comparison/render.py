@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from style_match.comparison.options import PRIMARY
 from style_match.comparison.table import Difference, ResultRow, ResultTable
+from style_match.csvs import as_csv
 from style_match.evaluation.intervals import Interval
 from style_match.evaluation.table import heading
 
@@ -103,15 +102,13 @@ def latex(table: ResultTable) -> str:
 
 def rows_of_csv(tables: Sequence[ResultTable]) -> str:
     """One line a table, row and metric: value, bounds, seed sd, the paper's number, the paired difference."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for table in tables:
-        data = "synthetic" if table.synthetic else "real"
-        for row in table.rows:
-            for metric in table.metrics:
-                writer.writerow([table.name, row.row.name, metric, *_numbers(row, metric), data])
-    return out.getvalue()
+    rows = (
+        [table.name, row.row.name, metric, *_numbers(row, metric), "synthetic" if table.synthetic else "real"]
+        for table in tables
+        for row in table.rows
+        for metric in table.metrics
+    )
+    return as_csv(COLUMNS, rows)
 
 
 def print_tables(tables: Sequence[ResultTable], console: Any) -> None:

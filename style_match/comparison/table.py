@@ -17,7 +17,7 @@ from style_match.comparison.runs import LeftOut, Run
 from style_match.comparison.seeds import seed_spread
 from style_match.errors import UserError
 from style_match.evaluation.intervals import Interval
-from style_match.evaluation.table import heading
+from style_match.evaluation.table import heading, one_training
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,10 @@ def _asked(rows: Sequence[Row], blocks: Sequence[Block], options: Options) -> st
     )
     sets = " x ".join(_count(number, kind) for number, kind in kinds if number > 1) or "one test set"
     queries = sum(len(block.queries) for block in blocks)
-    return f"{queries} queries in {sets}, gallery {gallery}, {_count(max(len(row.seeds) for row in rows), 'seed')}."
+    seeds = {seed for row in rows if row.model == "trained" for seed in row.seeds}
+    alone = one_training(*seeds) if len(seeds) == len(test_sets) == 1 else None
+    trainings = alone or _count(max(len(row.seeds) for row in rows), "seed")
+    return f"{queries} queries in {sets}, gallery {gallery}, {trainings}."
 
 
 def _chance(row: Row, blocks: Sequence[Block], metrics: Sequence[str], gallery: int | None, estimate: Estimate) -> str:

@@ -1,11 +1,10 @@
 """rejected.csv: what a run left out and why."""
 
-import csv
-import io
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from style_match.csvs import as_csv
 from style_match.data.records import Rejected
 from style_match.files import write_whole
 
@@ -19,9 +18,5 @@ def write_rejected(folder: "DatasetFolder", path: Path, *, more: tuple[Rejected,
     The file is written even when nothing was rejected, so that an older one does not stay.
     """
     rejected = (*folder.rejected, *more)
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow([each.name for each in fields(Rejected)])
-    writer.writerows(astuple(each) for each in rejected)
-    write_whole(path, content.getvalue())
+    write_whole(path, as_csv([each.name for each in fields(Rejected)], map(astuple, rejected)))
     return len(rejected)

@@ -1,12 +1,11 @@
 """The file a split is kept in."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from style_match.csvs import as_csv
 from style_match.data.faults import MAX_SHOWN, Faults, nearest
 from style_match.data.folder import DatasetFolder
 from style_match.data.records import SPLITS
@@ -61,11 +60,8 @@ def write_stored(
     folder: DatasetFolder, path: Path, columns: Sequence[str], stored: Mapping[str, str], new: Mapping[str, str]
 ) -> None:
     """Writes the stored rows as they were and the new ones, by id, after them; the file is never half written."""
-    content = io.StringIO(newline="")
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow([*_id_columns(folder), *columns])
-    writer.writerows([*item.split("\t"), *words.split("\t")] for item, words in [*stored.items(), *sorted(new.items())])
-    write_whole(path, content.getvalue(), remedy=_REMEDY)
+    rows = ([*item.split("\t"), *words.split("\t")] for item, words in [*stored.items(), *sorted(new.items())])
+    write_whole(path, as_csv([*_id_columns(folder), *columns], rows), remedy=_REMEDY)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from style_match.csvs import read_cell
 from style_match.data.faults import Faults, nearest
 
 STEMS = ("profiles", "couples")
@@ -83,7 +84,7 @@ def _read_csv(path: Path, faults: Faults) -> Table | None:
     try:
         for cells in reader:
             if cells:  # a blank line is no row
-                records.append((begins, [cell.strip() for cell in cells]))
+                records.append((begins, [read_cell(cell.strip()) for cell in cells]))
             begins = reader.line_num + 1
     except csv.Error as error:
         faults.add(f"is not CSV from here on ({error}); is a quote left open?", file=path.name, place=f"line {begins}")

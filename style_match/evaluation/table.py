@@ -20,14 +20,15 @@ def results_table(
     *,
     width: int,
     gain: Mapping[str, Any] | None = None,
+    seed: int | None = None,
     synthetic: bool = False,
     csls_k: int | None = None,
 ) -> RenderableType:
     """The test split's rows of metrics.json in percent, with intervals; readable from 80 columns of `width` on.
 
     Where a cell with its interval does not fit on a line, the interval stands below; where the columns do not fit,
-    there are several tables. `gain` is `Evaluator.difference(trained, frozen)`, told in a line, as is CSLS where the
-    ranks are by it. Plain ASCII within.
+    there are several tables. `gain` is `Evaluator.difference(trained, frozen)`, printed on a line with the training's
+    `seed`, as is CSLS where the ranks are by it. Plain ASCII within.
     """
     models = {name: sections[name] for name in ROWS if name in sections}
     frozen = models["frozen"]
@@ -41,7 +42,7 @@ def results_table(
         lines = _pack(columns, widest, width - len("backbone"))
     tables = [part for line in lines for part in (_table(models, line, one_line=one_line), Text())]
     by_csls = [] if csls_k is None else [f"Ranked by CSLS (k={csls_k}), {BY_CSLS}"]
-    notes = [Text(note, style="dim") for note in (*by_csls, *_notes(frozen, columns, gain))]
+    notes = [Text(note, style="dim") for note in (*by_csls, *_notes(frozen, columns, gain, seed))]
     return Group(Text(title(frozen, synthetic=synthetic) + "\n", style="bold"), *tables, *notes)
 
 
@@ -49,13 +50,15 @@ def print_results(
     sections: Mapping[str, Any],
     *,
     gain: Mapping[str, Any] | None = None,
+    seed: int | None = None,
     synthetic: bool = False,
     csls_k: int | None = None,
     console: Console | None = None,
 ) -> None:
     """Prints `results_table` to stdout; into a pipe without colour and 80 columns wide (COLUMNS changes that)."""
     console = console or Console()
-    console.print(results_table(sections, width=console.width, gain=gain, synthetic=synthetic, csls_k=csls_k))
+    options: dict[str, Any] = {"gain": gain, "seed": seed, "synthetic": synthetic, "csls_k": csls_k}
+    console.print(results_table(sections, width=console.width, **options))
 
 
 def title(section: Mapping[str, Any], *, synthetic: bool) -> str:
@@ -73,6 +76,11 @@ def heading(metric: str) -> str:
 def interval_of(cell: Mapping[str, Any]) -> Sequence[float]:
     """[low, high] of a metric of metrics.json, whatever its confidence."""
     return next(bounds for key, bounds in cell.items() if key.startswith("ci"))
+
+
+def one_training(seed: int | None) -> str:
+    """Says that a difference is of a single training, whose intervals say nothing of other seeds."""
+    return "one training" + ("" if seed is None else f", seed {seed}")
 
 
 def gain_text(cell: Mapping[str, Any]) -> str:
@@ -125,7 +133,9 @@ def _pack(columns: Sequence[str], widths: Sequence[int], room: int) -> list[list
     return lines
 
 
-def _notes(section: Mapping[str, Any], columns: Sequence[str], gain: Mapping[str, Any] | None) -> list[str]:
+def _notes(
+    section: Mapping[str, Any], columns: Sequence[str], gain: Mapping[str, Any] | None, seed: int | None
+) -> list[str]:
     confidence = next(key for key in section[columns[0]] if key.startswith("ci"))[2:]
     notes = [f"Intervals: {confidence} %, bootstrap over connected people. Chance is exact."]
     if any(column.startswith("precision") for column in columns):
@@ -133,7 +143,7 @@ def _notes(section: Mapping[str, Any], columns: Sequence[str], gain: Mapping[str
     if gain is not None:
         shown = dict.fromkeys((columns[0], "mrr"))
         told = ", ".join(f"{heading(name)} {gain_text(gain[name])}" for name in shown)
-        notes.append(f"Trained minus frozen: {told}")
+        notes.append(f"Trained minus frozen ({one_training(seed)}): {told}")
     if section["dropped_ks"]:
         dropped = ", ".join(str(k) for k in section["dropped_ks"])
         notes.append(f"Left out because above the gallery of {section['gallery']:,}: k = {dropped}")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 
+from style_match.csvs import read_cell
 from style_match.errors import UserError
 from style_match.files import write_whole
 
@@ -81,8 +82,8 @@ def drop_rows(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bool) 
         for cells in reader:
             raw, began = lines[began : reader.line_num], reader.line_num
             if header is None and cells:
-                header = [cell.lstrip("\ufeff").strip() for cell in cells]
-            elif header and cells and is_theirs(dict(zip(header, cells, strict=False))):
+                header = [read_cell(cell.lstrip("\ufeff").strip()) for cell in cells]
+            elif header and cells and is_theirs(dict(zip(header, map(read_cell, cells), strict=False))):
                 dropped += 1
                 continue
             kept += raw

@@ -1,13 +1,12 @@
 """labeler.audit=CSV: how far the labels agree with those that a human gave some of the photos."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from style_match.csvs import as_csv
 from style_match.data.faults import Faults, nearest
 from style_match.data.table import read_table
 from style_match.errors import UserError
@@ -140,17 +139,16 @@ def markdown(found: "list[Agreement]", title: str, confidence: float) -> str:
 
 def _rows(found: "list[Agreement]") -> str:
     """audit.csv: one row an attribute (class empty), then one row each of its classes."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     of_attribute = ("agreement", "agreement_low", "agreement_high", "kappa", "kappa_low", "kappa_high")
-    writer.writerow(("attribute", "class", "photos", "not_answered", *of_attribute, "precision", "recall", "given"))
+    header = ("attribute", "class", "photos", "not_answered", *of_attribute, "precision", "recall", "given")
+    rows: list[tuple[object, ...]] = []
     for one in found:
         numbers = (one.agreement, *one.agreement_interval, one.kappa, *one.kappa_interval)
-        writer.writerow((one.attribute, "", one.num_photos, one.num_missing, *map(_cell, numbers), "", "", ""))
+        rows.append((one.attribute, "", one.num_photos, one.num_missing, *map(_cell, numbers), "", "", ""))
         for each in one.classes:
             scores = (_cell(each.precision), _cell(each.recall), each.given)
-            writer.writerow((one.attribute, each.name, each.support, "", *[""] * len(of_attribute), *scores))
-    return buffer.getvalue()
+            rows.append((one.attribute, each.name, each.support, "", *[""] * len(of_attribute), *scores))
+    return as_csv(header, rows)
 
 
 def _named(schema: Schema) -> str:

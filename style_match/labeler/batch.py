@@ -1,16 +1,16 @@
 """Requests sent as files that the provider works through within a day, at a lower price."""
 
 import asyncio
-import json
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from style_match.errors import UserError
 from style_match.labeler.answer import Answer, Progress, Record, Status
-from style_match.labeler.body import ENDPOINTS
-from style_match.labeler.client import without_secrets
+from style_match.labeler.body import ENDPOINTS, loads
+from style_match.labeler.client import without_key, without_secrets
 from style_match.labeler.remote import Remote, Unsure
 from style_match.labeler.request import Request
 from style_match.labeler.retry import AGAIN, NO_MONEY, REFUSALS, no_money
@@ -188,7 +188,7 @@ class Batches:
     def _take(self, line: bytes, waiting: dict[str, Request]) -> None:
         """One line of an output or error file; what cannot be read stays in `waiting`."""
         try:
-            said = json.loads(line)
+            said = loads(line)
             response, error = said.get("response") or {}, said.get("error") or {}
             request = waiting[said["custom_id"]]
             status, body = response.get("status_code"), response.get("body") or {}
@@ -198,6 +198,7 @@ class Batches:
         if status == 200:
             price = self.labeler.model.price
             answer = self.labeler.interface.answer(body, request.schema, price, factor=self.labeler.price_factor)
+            answer = replace(answer, detail=without_key(answer.detail, self.key))
         elif reasons := NO_MONEY.intersection((str(error.get("code")), str(error.get("type")))):
             self.unpaid[request.key] = min(reasons)
             return  # as if it had not been asked

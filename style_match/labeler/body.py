@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from style_match.labeler.answer import Answer, Status, Usage
 from style_match.labeler.cost import Price
 from style_match.labeler.request import Request
+from style_match.plain import plain, shown
 from style_match.schema import Schema
 
 ENDPOINTS = {"responses": "/v1/responses", "chat": "/v1/chat/completions"}
@@ -81,18 +83,41 @@ class Interface:
             factor: of the price.
         """
         try:
-            body = json.loads(text) if isinstance(text, str) else text
-            said = _of_responses(body) if self.api == "responses" else _of_chat(body)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            return Answer(Status.INVALID, detail="the server's answer has not the form of the API")
-        cost = None if price is None else price.of(said.usage, cache_writes=said.cache_writes, factor=factor)
-        facts: dict[str, Any] = {"usage": said.usage, "model": said.model, "cost_usd": cost}
-        if said.status is not Status.ANSWERED:
-            return Answer(said.status, detail=said.detail, **facts)
+            body = loads(text) if isinstance(text, str) else text
+        except ValueError:
+            body = None
+        if not isinstance(body, Mapping):
+            return Answer(Status.INVALID, detail=f"the answer is no JSON object{_server_said(text)}. {_OTHER_SERVER}")
+        usage, cache_writes = _usage(body.get("usage"), self.api)
+        cost = None
+        if price is not None and usage is not None:
+            cost = price.of(usage, cache_writes=cache_writes, factor=factor)
+        facts: dict[str, Any] = {"usage": usage or Usage(), "cost_usd": cost}
+        facts["model"] = plain(str(body.get("model") or ""))[:_MAX_NAME]
         try:
-            return Answer(Status.ANSWERED, schema.parse(said.detail), **facts)
+            status, said = _of_responses(body) if self.api == "responses" else _of_chat(body)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            detail = f"the answer has not the form of labeler.api={self.api}{_server_said(text)}. {_OTHER_SERVER}"
+            return Answer(Status.INVALID, detail=detail, **facts)
+        if status is not Status.ANSWERED:
+            return Answer(status, detail=plain(said)[:_MAX_DETAIL], **facts)
+        try:
+            return Answer(Status.ANSWERED, _values(said, schema), **facts)
         except ValueError as error:
-            return Answer(Status.INVALID, detail=str(error), **facts)
+            status, detail = _not_understood(said, str(error))
+            return Answer(status, detail=detail, **facts)
+
+
+def loads(text: str | bytes) -> Any:
+    """JSON of a server. A number with more digits than any that is expected is read as None.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deep.
+    """
+    try:
+        return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < _MAX_DIGITS else None)
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
 
 
 def shortened(body: Any) -> Any:
@@ -104,50 +129,131 @@ def shortened(body: Any) -> Any:
     return [shortened(value) for value in body] if isinstance(body, list) else body
 
 
-@dataclass(frozen=True)
-class _Said:
-    """`detail`: the answer's text where it was answered, else the reason."""
+def _usage(usage: Any, api: str) -> tuple[Usage | None, int]:
+    """(tokens, those of them written into the provider's cache); None where the server counts none that can be."""
+    kinds = ("input", "output") if api == "responses" else ("prompt", "completion")
+    if not isinstance(usage, Mapping):
+        return None, 0
+    read, written = (_count(usage.get(f"{kind}_tokens")) for kind in kinds)
+    if read is None or written is None:
+        return None, 0
+    details = usage.get(f"{kinds[0]}_tokens_details")
+    details = details if isinstance(details, Mapping) else {}
+    cached = min(_count(details.get("cached_tokens")) or 0, read)
+    return Usage(read, cached, written), min(_count(details.get("cache_write_tokens")) or 0, read - cached)
 
-    status: Status
-    detail: str
-    usage: Usage
-    cache_writes: int
-    model: str
+
+def _count(value: Any) -> int | None:
+    is_count = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS
+    return int(value) if is_count else None
 
 
-def _of_responses(body: Mapping[str, Any]) -> _Said:
-    usage = body.get("usage") or {}
-    details = usage.get("input_tokens_details") or {}
-    parts = [part for item in body["output"] if item["type"] == "message" for part in item["content"]]
-    refusal = next((part["refusal"] for part in parts if part["type"] == "refusal"), None)
-    text = "".join(part["text"] for part in parts if part["type"] == "output_text")
+def _of_responses(body: Mapping[str, Any]) -> tuple[Status, str]:
+    items = body["output"]
+    parts = [item.get("content") for item in items if item["type"] == "message"]
+    text, refusal = "".join(map(_text_of, parts)), next(filter(None, map(_refusal_in, parts)), None)
+    if not text.strip():
+        text = "".join(_text_of(item.get("content")) for item in items if item["type"] == "reasoning")
     reason = (body.get("incomplete_details") or {}).get("reason")
     status = body["status"]
     if refusal is None and status not in ("completed", "incomplete"):
         error = body.get("error") or {}
-        found = Status.ERROR, f"{status}: {error.get('message') or error.get('code') or 'no reason given'}"
-    else:
-        found = _judge(text, refusal, None if status == "completed" else reason or "no reason given")
-    counted = Usage(usage.get("input_tokens", 0), details.get("cached_tokens") or 0, usage.get("output_tokens", 0))
-    return _Said(*found, counted, details.get("cache_write_tokens") or 0, str(body.get("model", "")))
+        return Status.ERROR, f"{status}: {error.get('message') or error.get('code') or 'no reason given'}"
+    return _judge(text, refusal, None if status == "completed" else reason or "no reason given")
 
 
-def _of_chat(body: Mapping[str, Any]) -> _Said:
-    usage = body.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
+def _of_chat(body: Mapping[str, Any]) -> tuple[Status, str]:
     choice = body["choices"][0]
     message, ended = choice["message"], choice.get("finish_reason")
-    reason = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(ended)
-    found = _judge(message.get("content") or "", message.get("refusal"), reason)
-    counted = Usage(usage.get("prompt_tokens", 0), details.get("cached_tokens") or 0, usage.get("completion_tokens", 0))
-    return _Said(*found, counted, details.get("cache_write_tokens") or 0, str(body.get("model", "")))
+    content = message.get("content")
+    text = _text_of(content)
+    if not text.strip():  # a server that takes the answer for a part of the thinking
+        text = next((f"<think>{said}" for name in _THINKING if (said := _text_of(message.get(name)))), "")
+    reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+    reason = reasons.get(ended) if isinstance(ended, str) else None
+    return _judge(text, message.get("refusal") or _refusal_in(content), reason)
 
 
-def _judge(text: str, refusal: str | None, incomplete: str | None) -> tuple[Status, str]:
+def _text_of(content: Any) -> str:
+    """Of a message: a text, a list of parts with texts, or the object that is asked for."""
+    if isinstance(content, Mapping):
+        return json.dumps(content)
+    parts = content if isinstance(content, list) else [content]
+    texts = (part.get("text") if isinstance(part, Mapping) else part for part in parts)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _refusal_in(content: Any) -> Any:
+    parts = content if isinstance(content, list) else []
+    return next((part["refusal"] for part in parts if isinstance(part, Mapping) and part.get("refusal")), None)
+
+
+def _judge(text: str, refusal: Any, incomplete: Any) -> tuple[Status, str]:
     if refusal:
-        return Status.REFUSED, refusal
+        return Status.REFUSED, str(refusal)
     if incomplete == "content_filter":
         return Status.REFUSED, "stopped by the provider's content filter"
     if incomplete:
         return Status.TRUNCATED, f"cut off ({incomplete}); raise labeler.max_output_tokens"
     return Status.ANSWERED, text
+
+
+def _values(text: str, schema: Schema) -> dict[str, Any]:
+    """The values of an answer: its JSON object by itself, in a fence, or with words around it, after any thinking.
+
+    Raises:
+        ValueError: there is none, or it is not what the schema asks for.
+    """
+    text = _THOUGHT.sub("", text)
+    first, last, end = text.find("{"), text.rfind("{"), text.rfind("}") + 1
+    for candidate in (text, *reversed(_FENCE.findall(text)), text[first:end], text[last:end]):
+        try:
+            found = json.loads(candidate.strip(), strict=False)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, Mapping):
+            whole = json.dumps(found, ensure_ascii=False).encode(errors="ignore")  # without halves of characters
+            return schema.parse(whole.decode())
+    raise ValueError("")
+
+
+def _not_understood(text: str, fault: str) -> tuple[Status, str]:
+    """(status, detail) of a text that is not the answer the schema asks for."""
+    if not text.strip():
+        return Status.INVALID, f"the answer is empty. {_THINKS}"
+    if not fault and _REFUSAL.match(plain(_THOUGHT.sub("", text))):
+        said = shown(_THOUGHT.sub("", text))
+        return Status.REFUSED, f"refused in plain words: {said}. Leave the photo out, or take another labeler.model."
+    remedy = _THINKS if _THINKING_MARK.search(text) else _IGNORES
+    return Status.INVALID, f"{plain(fault)[:_MAX_DETAIL] or 'the answer is no JSON'}{_server_said(text)}. {remedy}"
+
+
+def _server_said(text: str | Mapping[str, Any]) -> str:
+    return f"; the server said: {shown(text if isinstance(text, str) else json.dumps(text))}"
+
+
+_MAX_TOKENS = 10**8  # of a request; a larger count is a fault of the server
+_MAX_DIGITS = 300
+_MAX_NAME, _MAX_DETAIL = 200, 1000
+_THINKING = ("reasoning_content", "reasoning", "thinking")  # keys of a message
+# all up to the end of the thinking, whose beginning is often a part of the prompt; the marks of a box around an answer
+_THOUGHT = re.compile(
+    r"\A.*(?:</think(?:ing)?>|\[/THINK\]|\u25c1/think\u25b7)|<\|(?:begin|end)_of_box\|>|\A\ufeff", re.DOTALL
+)
+_THINKING_MARK = re.compile(r"</?think(?:ing)?>|\[/?THINK\]|\u25c1/?think\u25b7")
+_FENCE = re.compile(r"```[a-zA-Z]*\s*(.*?)```", re.DOTALL)
+_REFUSAL = re.compile(
+    r"(?:I['’]m|I am) (?:really |very |truly |so )?(?:sorry|unable|not able)|Sorry|Apologies|I apologi[sz]e"
+    r"|Unfortunately|I (?:can['’]?t|cannot|can not|won['’]?t|will not|must decline)|As an AI"
+    r"|죄송|미안|抱歉|对不起|申し訳",
+    re.IGNORECASE,
+)
+_OTHER_SERVER = "Does labeler.base_url name the API (mostly with /v1 at its end), and does labeler.api fit the server?"
+_IGNORES = (
+    "The server seems to ignore the schema (response_format): turn structured outputs on there, or take another "
+    "labeler.model."
+)
+_THINKS = (
+    "The model seems to think before it answers: turn thinking off at the server, raise labeler.max_output_tokens, or "
+    "take a labeler.model without thinking."
+)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from style_match.errors import UserError
+from style_match.plain import plain
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -75,8 +76,12 @@ def read_key(variable: str | None) -> str:
 
 def without_secrets(text: str, key: str) -> str:
     """What a server said, fit for a message or a file."""
-    text = text.replace(key, "(key)") if key != "none" else text
-    return " ".join(_KEY_LIKE.sub("(key)", text).split())[:300]
+    return " ".join(without_key(plain(text), key).split())[:300]
+
+
+def without_key(text: str, key: str) -> str:
+    """A text without the key, and without what looks like one."""
+    return _KEY_LIKE.sub("(key)", text.replace(key, "(key)") if key != "none" else text)
 
 
 def connect(address: Address, key: str, *, timeout_s: float, connect_timeout_s: float) -> "AsyncOpenAI":
@@ -85,7 +90,9 @@ def connect(address: Address, key: str, *, timeout_s: float, connect_timeout_s: 
     Of the environment it takes no headers at all, organisation and project for the provider alone, and no proxy on the
     way to this machine.
     """
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit, Timeout
+    from openai import AsyncOpenAI, Omit, Timeout
+
+    from style_match.labeler.http import Client
 
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would print each address, with what is secret in it
     silent: Any = {"User-Agent": "style_match"} | {f"X-Stainless-{name}": Omit() for name in _TELLING}
@@ -98,7 +105,7 @@ def connect(address: Address, key: str, *, timeout_s: float, connect_timeout_s: 
             max_retries=0,
             timeout=Timeout(timeout_s, connect=connect_timeout_s),
             default_headers=silent,
-            http_client=DefaultAsyncHttpxClient(follow_redirects=False, trust_env=not address.is_here),
+            http_client=Client(answer_s=timeout_s, follow_redirects=False, trust_env=not address.is_here),
         )
     finally:
         if headers is not None:

@@ -37,7 +37,8 @@ class Pace:
         """Obey `x-ratelimit-*`: what is left, and when it is full again."""
         for kind, needed in (("requests", 1), ("tokens", tokens)):
             left, reset = headers.get(f"x-ratelimit-remaining-{kind}"), headers.get(f"x-ratelimit-reset-{kind}")
-            if left and left.isdigit() and int(left) < needed and (seconds := duration_s(reset)) is not None:
+            is_spent = left and re.fullmatch("[0-9]{1,18}", left) and int(left) < needed
+            if is_spent and (seconds := duration_s(reset)) is not None:
                 self.pause(min(seconds, self.max_pause_s))
 
     def _wait(self, tokens: int, now: float) -> float:

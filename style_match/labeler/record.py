@@ -38,6 +38,8 @@ class LedgerRecord:
         num_sent: requests sent, repeated ones too.
         kinds: how many answers of each status came.
         usage, cost_usd: tokens and money of the answers that came; `cost_usd` counts what has a price.
+        num_uncounted: answers whose tokens the server did not count, or counted impossibly; in the bound each is as
+            dear as was estimated.
         earlier_usd: the part of `cost_usd` that is for requests `at_work`.
 
     Raises:
@@ -71,14 +73,14 @@ class LedgerRecord:
                     f"labeler.max_cost_usd={self._most:g}. Raise it, label fewer photos, or take a cheaper model."
                 )
         self._of_one = (cost or 0.0) / max(len(requests), 1)
-        self._num_priced = 0
+        self._num_priced = self.num_uncounted = 0
         self.num_sent = 0
         self.kinds: Counter[Status] = Counter()
         self.usage, self.cost_usd, self.earlier_usd = Usage(), 0.0, 0.0
 
     def asked(self, request: Request) -> None:
         with self._lock:
-            spent = self.cost_usd - self.earlier_usd
+            spent = self.cost_usd - self.earlier_usd + self.num_uncounted * self._of_one
             of_one = max(self._of_one, spent / self._num_priced) if self._num_priced else self._of_one
             expected = spent + of_one * len({*self._in_flight, request.key})
             if self._most is not None and expected > self._most + 1e-9:
@@ -103,6 +105,8 @@ class LedgerRecord:
                     self.earlier_usd += answer.cost_usd or 0.0
                 elif answer.cost_usd is not None:
                     self._num_priced += 1
+                elif answer.status is not Status.ERROR and self._of_one:
+                    self.num_uncounted += 1
 
     def forget_asked(self, request: Request) -> None:
         with self._lock:

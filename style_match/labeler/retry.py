@@ -45,6 +45,11 @@ class Again(Exception):
         super().__init__(why)
         self.after_s, self.everybody, self.sent, self.reached = after_s, everybody, sent, reached
 
+    @property
+    def remedy(self) -> str:
+        busy = "The server is overloaded or broken" if self.reached else "The server is slow or gone"
+        return f"{busy}: run the same command again later, with a lower labeler.concurrency where it is busy."
+
 
 class Rejected(Exception):
     """No answer for this photo, whoever asks how often."""
@@ -80,44 +85,58 @@ def judge(error: "APIError", *, server: str, model: str, key: str, key_env: str 
     """The exception to raise for an error of the client: `Again`, `Rejected`, or the `UserError` that ends the run."""
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 
-    said = without_secrets(error.message, key)
+    said = without_secrets(_message(error), key)
+    cause = type(error.__cause__).__name__
+    if cause == "TooLong":
+        detail = f"{error.__cause__}: lower labeler.max_output_tokens, or look at what the server sends"
+        return Rejected(Answer(Status.ERROR, detail=detail))
     if isinstance(error, APITimeoutError):
-        connected = type(error.__cause__).__name__ != "ConnectTimeout"
-        return Again("timed out", after_s=None, everybody=False, sent=connected, reached=False)
+        connected = cause != "ConnectTimeout"
+        which = "timed out: no whole answer within labeler.timeout_s" if connected else "timed out: no connection"
+        return Again(which, after_s=None, everybody=False, sent=connected, reached=False)
     if isinstance(error, APIConnectionError):
-        cause = without_secrets(str(error.__cause__ or error), key) or type(error.__cause__).__name__
-        connected = type(error.__cause__).__name__ != "ConnectError"
-        return Again(f"connection: {cause}", after_s=None, everybody=False, sent=connected, reached=False)
+        said = without_secrets(str(error.__cause__ or error), key) or cause
+        connected = cause != "ConnectError"
+        return Again(f"connection: {said}", after_s=None, everybody=False, sent=connected, reached=False)
     if not isinstance(error, APIStatusError):
         return Rejected(Answer(Status.INVALID, detail=said))
-    status, code, param = error.status_code, error.code or error.type or "", error.param or ""
-    codes = {error.code, error.type}
+    status, codes = error.status_code, {str(error.code), str(error.type)}
+    code, param = (without_secrets(str(word or ""), key) for word in (error.code or error.type, error.param))
+    code = "" if code == str(status) else code
+    numbered = f"{status} {code}".strip()
     if codes & NO_MONEY or status == 402:
         return no_money(server, code)
     if status == 401:
         where = f"the key in {key_env}" if key_env else "requests without a key; name its variable by labeler.key_env"
-        return UserError(f"{server} does not accept {where} (401 {code}).")
+        return UserError(f"{server} does not accept {where} ({numbered}).")
     if status == 403:
-        return UserError(f"{server} does not allow this (403 {code}): {said}. Another key or another labeler.model?")
+        return UserError(f"{server} does not allow this ({numbered}): {said}. Another key or another labeler.model?")
     if status == 404:
         return UserError(
-            f"{server} has no model {model}, or not this interface (404 {code}): {said}. Write another labeler.model, "
+            f"{server} has no model {model}, or not this interface ({numbered}): {said}. Write another labeler.model, "
             "labeler.base_url, or labeler.api=chat."
         )
     if 300 <= status < 400:
         return UserError(f"{server} sends us elsewhere ({status}); write the final address as labeler.base_url.")
     if status in AGAIN or status >= 500:
         after = wait_s(error.response.headers, now=time.time())
-        why = f"{status} {code}: {said}"
+        why = f"{numbered}: {said}"
         return Again(why, after_s=after, everybody=status in (429, 503), sent=True, reached=True)
     if codes & REFUSALS:
         return Rejected(Answer(Status.REFUSED, detail=f"{code}: {said}"))
     if codes & OUR_FAULT or param.split(".")[0].split("[")[0] in OUR_PARAMS:
         return UserError(
-            f"{server} does not take the request ({status} {code}{f', {param}' if param else ''}): {said}. "
+            f"{server} does not take the request ({numbered}{f', {param}' if param else ''}): {said}. "
             "labeler.dry_run=true shows it; change the schema or the labeler's options."
         )
-    return Rejected(Answer(Status.ERROR, detail=f"{status} {code}: {said}"))
+    return Rejected(Answer(Status.ERROR, detail=f"{numbered}: {said}"))
+
+
+def _message(error: "APIError") -> str:
+    """The server's own words, without what the client puts around them."""
+    body = error.body
+    found = body.get("message") if isinstance(body, Mapping) else body
+    return found if isinstance(found, str) and found.strip() else error.message
 
 
 def wait_s(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -135,5 +154,5 @@ def wait_s(headers: Mapping[str, str], *, now: float) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(asked).timestamp() - now)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -10,6 +10,7 @@ from tenacity.stop import stop_base
 
 from style_match.errors import UserError
 from style_match.labeler.answer import Answer, Progress, Record, Status
+from style_match.labeler.client import without_key
 from style_match.labeler.pace import Pace
 from style_match.labeler.request import Request
 from style_match.labeler.retry import Again, Backoff, Rejected, judge
@@ -108,7 +109,7 @@ class Sender:
             except Rejected as error:
                 answer = error.answer
             except Again as error:
-                answer = Answer(Status.ERROR, detail=str(error))
+                answer = Answer(Status.ERROR, detail=f"{error}. {error.remedy}")
             if attempt:
                 paid = [each.cost_usd for each in (before, answer) if each.cost_usd is not None]
                 answer = replace(answer, usage=before.usage + answer.usage, cost_usd=sum(paid) if paid else None)
@@ -137,9 +138,10 @@ class Sender:
             raise judged from None
         self.reached = True
         self.pace.note(raw.headers, self.tokens)
-        return self.labeler.interface.answer(
+        answer = self.labeler.interface.answer(
             raw.text, request.schema, self.labeler.model.price, factor=self.labeler.price_factor
         )
+        return replace(answer, detail=without_key(answer.detail, self.key))
 
     async def repeat(self, send: Callable[[], Awaitable[T]]) -> T:
         """Do something until it comes through.

@@ -41,6 +41,8 @@ def said_after(record: LedgerRecord, *, paid: bool) -> str:
     if paid:
         earlier = f" (${record.earlier_usd:.4f} of it for requests of an earlier run)" if record.earlier_usd else ""
         said.append(f"${record.cost_usd:.4f}{earlier}")
+    if record.num_uncounted:
+        said.append(f"without {record.num_uncounted} answers whose tokens the server did not count")
     return "; ".join(said)
 
 

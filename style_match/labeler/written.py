@@ -1,8 +1,6 @@
 """What is written beside the ledger: metadata.jsonl, and failed.csv with the photos that have no answer and why."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -10,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from style_match.csvs import as_csv
 from style_match.data.metadata import FILE_NAME
 from style_match.errors import UserError
 from style_match.files import write_whole
@@ -106,11 +105,8 @@ def write_metadata(out: Path, ledger: Ledger, sha256: Mapping[str, str]) -> dict
 
 def write_failed(out: Path, failures: Sequence[Failure]) -> None:
     """Write failed.csv; the header alone where nothing failed."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows((one.image, one.status, one.detail, one.attempts) for one in failures)
-    write_whole(out / FAILED, buffer.getvalue(), remedy=REMEDY)
+    rows = ((one.image, one.status, one.detail, one.attempts) for one in failures)
+    write_whole(out / FAILED, as_csv(_HEADER, rows), remedy=REMEDY)
 
 
 def _hash(content: bytes) -> str:

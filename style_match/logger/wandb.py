@@ -6,13 +6,14 @@ What is sent is listed in `conf/logger/wandb.yaml`.
 import os
 import secrets
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from wandb.sdk.lib import wbauth
 
 from style_match import progress
@@ -33,7 +34,9 @@ MACHINE: dict[str, Any] = {
 
 
 class Wandb(WandbLogger):
-    """`wandb/` in the run folder; a run that goes on keeps its id.
+    """`wandb/` in the run folder; a run that continues keeps its id and its steps.
+
+    W&B writes each part of a run that continues into a folder of its own.
 
     Args:
         folder: the run folder.
@@ -67,6 +70,7 @@ class Wandb(WandbLogger):
         self.folder, self.finish_timeout_s, self.max_table_rows = folder / "wandb", finish_timeout_s, max_table_rows
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else wandb sends tracebacks and timings of its own
         self.mode = choose_mode(mode, connect_timeout_s=connect_timeout_s)
+        self.next_step = int(self._kept("next_step.txt", lambda: "0"))
         settings = wandb.Settings(
             silent=True,
             console="off",
@@ -82,26 +86,39 @@ class Wandb(WandbLogger):
             name=f"{group}/{folder.name}" if group else folder.name,
             save_dir=folder,
             project=project,
-            id=self._run_id(),
+            id=self._kept("run_id.txt", lambda: secrets.token_hex(4)),
             mode=self.mode,  # not by `offline`, for which Lightning sets WANDB_MODE for all runs that follow
             settings=settings,
             **options,
         )
         del self._wandb_init["anonymous"]  # of which Lightning makes None, and wandb a warning
         try:
-            _ = self.experiment
+            # a server knows of steps that were sent before they were counted here
+            self.next_step = max(self.next_step, getattr(self.experiment, "starting_step", 0))
         except wandb.Error as error:
             reason = str(error).partition("\n")[0].rstrip(". ")
             raise UserError(
                 f"W&B does not begin a run: {reason}. Write logger.wandb.mode=offline to go on without it."
             ) from error
 
-    def _run_id(self) -> str:
-        path = self.folder / "run_id.txt"
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        """A word that all parts of the run share."""
+        path = self.folder / name
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, secrets.token_hex(4))
+            write_whole(path, make())
         return path.read_text(encoding="utf-8").strip()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._log({**metrics, "trainer/global_step": step} if step is not None else dict(metrics))
+
+    def _log(self, content: dict[str, Any]) -> None:
+        """One row of the history. By itself W&B would number the rows of each part from 0 while it is offline."""
+        run: Any = self.experiment
+        run.log(content, step=self.next_step, commit=True)
+        self.next_step += 1
+        write_whole(self.folder / "next_step.txt", str(self.next_step))
 
     def log_outcome(self, outcome: Outcome) -> None:
         """Results into the summary, which compares runs; tables of metrics and of ranks; pictures."""
@@ -125,7 +142,7 @@ class Wandb(WandbLogger):
                 wandb.Image(strip.picture, caption=strip.caption, file_type="jpg") for strip in outcome.neighbours
             ]
         with _staged_in(self.folder):
-            run.log(content)
+            self._log(content)
         run.summary.update(outcome.values)
 
     def close(self, *, failed: bool) -> None:
@@ -133,16 +150,42 @@ class Wandb(WandbLogger):
         if run is None:
             return
         self._experiment = None
-        written = shlex.join(["wandb", "sync", str(run.settings.sync_dir)])
+        part, offline = Path(run.settings.sync_dir), offline_parts(self.folder, run.id)
         try:
             run.finish(exit_code=int(failed))
         except TimeoutError:
-            progress.say(f"W&B: not all was sent within {self.finish_timeout_s:g} s; send the rest with: {written}")
+            rest = sync_command([*offline, part])
+            progress.say(f"W&B: not all was sent within {self.finish_timeout_s:g} s; send the rest with: {rest}")
             return
         if self.mode == "offline":
-            progress.say(f"W&B: the run is on this machine only; send it with: {written}")
+            progress.say(f"W&B: the run is on this machine only; send it with: {sync_command(offline)}")
         elif self.mode == "online":
             progress.say(f"W&B: {run.url}")
+            if unsent := [part for part in offline if not any(part.glob("*.wandb.synced"))]:
+                rest = sync_command(unsent)
+                progress.say(f"W&B: what was logged offline is on this machine only; send it with: {rest}")
+
+
+def offline_parts(folder: Path, run_id: str) -> list[Path]:
+    """The folders of a run in `folder` that were written offline, the first one first."""
+    return sorted(file.parent for file in folder.glob(f"offline-run-*/run-{run_id}.wandb"))
+
+
+def sync_command(parts: Sequence[Path]) -> str:
+    """The command that sends the parts of a run in their order."""
+    options = [] if parts[-1].name.startswith("offline-") else ["--include-online"]
+    command = ["wandb", "sync", *options]
+    if len(parts) == 1 or not _takes_append():
+        return shlex.join([*command, *map(str, parts)])
+    commands = [[*command, str(parts[0])], *([*command, "--append", str(part)] for part in parts[1:])]
+    return " && ".join(map(shlex.join, commands))
+
+
+def _takes_append() -> bool:
+    """Whether `wandb sync` replaces the history of a run unless it is told to append; newer versions append."""
+    from wandb.cli.cli import sync
+
+    return any(option.name == "append" for option in sync.params)
 
 
 def choose_mode(mode: str, *, connect_timeout_s: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from style_match.evaluation.evaluator import Result
 from style_match.evaluation.ranks import DIRECTIONS
-from style_match.evaluation.table import ROWS, gain_text, heading, interval_of, title
+from style_match.evaluation.table import ROWS, gain_text, heading, interval_of, one_training, title
 from style_match.files import write_whole
 from style_match.picture.curves import draw_curves
 from style_match.template import fill
@@ -32,13 +32,15 @@ def write_report(
     synthetic: bool,
     num_queries: int,
     dpi: int,
+    seed: int | None = None,
 ) -> None:
     """Writes the page at once, never half; pictures are inside, everything that was data is escaped.
 
     `name` heads the page (the run); `sections` are those of metrics.json, `results` "frozen" and "trained" as given to
     ranks.parquet (the last one's best and worst `num_queries` are listed), `gain` is
-    `Evaluator.difference(trained, frozen)`, `tsne` the PNG, `logged` the rows of metrics.csv, `provenance` the content
-    of provenance.json, `config` the YAML. Raises UserError when the page cannot be written.
+    `Evaluator.difference(trained, frozen)`, `seed` that of the training, `tsne` the PNG, `logged` the rows of
+    metrics.csv, `provenance` the content of provenance.json, `config` the YAML. Raises UserError when the page cannot
+    be written.
     """
     models = [model for model in _MODELS if model in sections]
     best, worst = _queries(results, num_queries)
@@ -48,7 +50,7 @@ def write_report(
         subtitle=title(sections["frozen"], synthetic=synthetic),
         models=[(model, _MODELS[model]) for model in models],
         metrics=list(_metric_rows(sections, models, gain)),
-        gained=gain is not None,
+        gained=one_training(seed) if gain is not None else "",
         counts=list(_count_rows(sections, models)),
         tsne=_data_uri(tsne.read_bytes()) if tsne else None,
         curves=_data_uri(picture) if (picture := draw_curves(logged, dpi=dpi)) else None,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from style_match.csvs import as_csv
 from style_match.data import classes
 from style_match.data.couples import read_couples
 from style_match.data.faults import Faults
@@ -12,7 +13,7 @@ from style_match.data.profiles import Profiles
 from style_match.data.table import Table, read_table
 from style_match.errors import UserError
 from style_match.preparation.leaving import Verdicts
-from style_match.preparation.out import as_csv, as_json
+from style_match.preparation.out import as_json
 from style_match.preparation.source import OWN_COLUMNS, Source, to_split
 
 

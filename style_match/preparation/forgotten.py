@@ -6,13 +6,13 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from style_match.csvs import as_csv, read_cell
 from style_match.data.couples import SIDES
 from style_match.data.faults import Faults
 from style_match.data.table import read_table
 from style_match.errors import UserError
 from style_match.forgetting.journal import Journal, forgotten_among
 from style_match.preparation.labels import Labelled
-from style_match.preparation.out import as_csv
 
 
 def without_forgotten(out: Path, labelled: Labelled, couples: str, faults: Faults) -> tuple[Labelled, str, int]:
@@ -46,6 +46,7 @@ def without_forgotten(out: Path, labelled: Labelled, couples: str, faults: Fault
 
 
 def _couples(text: str, gone: Collection[str]) -> str:
-    header, *rows = csv.reader(io.StringIO(text, newline="")) if text else ((),)
+    lines = csv.reader(io.StringIO(text, newline="")) if text else [()]
+    header, *rows = [[read_cell(cell) for cell in cells] for cells in lines]
     ids = [header.index(name) for sides in SIDES for name in sides if name in header]
     return as_csv(header, (row for row in rows if not any(row[at] in gone for at in ids))) if text else ""

@@ -1,8 +1,6 @@
 """The folder that is prepared: whose it is, and files that are written whole."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -184,14 +182,6 @@ class OutFolder:
 
 def as_json(content: Any) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def as_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    content = io.StringIO(newline="")
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return content.getvalue()
 
 
 def _written(value: Any) -> str:
