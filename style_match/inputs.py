@@ -77,6 +77,8 @@ class Inputs:
         data = self.cfg.data
         root = draw_demo(data, show=self.cfg.progress) if data.get("synthetic") else Path(data.root)
         folder = read_folder(root, task=data.task, image_root=data.image_root, label_column=data.label_column)
+        for note in folder.notes:
+            progress.say(f"note: {note}")
         if self.cfg.prompt.image:
             with progress.bar("checking photos", "photos", show=self.cfg.progress) as advance:
                 folder = check_photos(

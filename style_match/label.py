@@ -96,7 +96,7 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
     from style_match.drawing import cache_root
     from style_match.labeler.audit import FOLDER, PAGE
     from style_match.labeler.consent import said_of, without_consent
-    from style_match.labeler.photos import check_photos, find_photos
+    from style_match.labeler.photos import check_photos, find_photos, said_system
     from style_match.labeler.summary import said_failures
     from style_match.labeler.written import DRY_RUN, OWN_FILES, Failure, is_dry_run
 
@@ -126,6 +126,8 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
     kept = {image: photo for image, photo in checked.sha256.items() if image not in refused and image not in bad}
     if unknown := said_of(found.table):
         say(unknown)
+    if found.num_system:
+        say(said_system(found.num_system))
     others = f"; {found.num_other} other files are passed over" if found.num_other else ""
     say(f"photos: {len(found.photos)}, {len(set(checked.sha256.values()))} different{others}")
     for line in said_failures(left_out):

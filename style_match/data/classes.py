@@ -7,6 +7,7 @@ from pathlib import Path
 from style_match.data.faults import Faults, nearest
 from style_match.data.profiles import Profiles
 from style_match.data.table import read_text
+from style_match.spelling import plain_keys_and_values
 
 FILE_NAME = "classes.json"
 KEYS = ("column", "classes")
@@ -24,7 +25,7 @@ def read_classes(root: Path, profiles: Profiles | None, label_column: str, fault
     if text is None:
         return ()
     try:
-        found = json.loads(text)
+        found = plain_keys_and_values(json.loads(text))
     except (ValueError, RecursionError) as error:
         faults.add(f"is broken JSON ({error}); restore it, or delete it to number the classes anew", file=FILE_NAME)
         return ()

@@ -8,6 +8,7 @@ from typing import Any
 from style_match.data.faults import Faults
 from style_match.data.profiles import Profiles
 from style_match.data.table import read_text
+from style_match.spelling import plain, plain_keys_and_values
 
 FILE_NAME = "metadata.jsonl"
 
@@ -58,7 +59,7 @@ def metadata_name(profile_id: str, metadata: dict[str, Any] | None) -> str:
 
 
 def parse_line(content: str) -> dict[str, Any] | str:
-    """The object, or what is wrong with the line."""
+    """The object with every text in it `plain`, or what is wrong with the line."""
     try:
         found = json.loads(content, object_pairs_hook=_without_twins, parse_constant=_refuse)
     except RecursionError:
@@ -73,6 +74,7 @@ def parse_line(content: str) -> dict[str, Any] | str:
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = [(plain(key), plain_keys_and_values(value)) for key, value in pairs]
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -6,9 +6,10 @@ from pathlib import Path, PurePosixPath
 
 from style_match.data.faults import Faults, has_control_character
 from style_match.data.given_split import read_given_splits
-from style_match.data.image_path import ImagePaths
+from style_match.data.image_path import ImagePaths, is_absent
 from style_match.data.records import Photo, Rejected
 from style_match.data.table import Table, read_table
+from style_match.spelling import folded
 
 LEFT_OUT, DUPLICATES = "left_out", "duplicate_group"  # columns that style_match.prepare adds
 
@@ -112,7 +113,7 @@ def _remedy(column: str, label_column: str | None) -> str:
 
 
 def _add_missing(missing: list[tuple[int, str]], rows: int, base: Path, table: Table, faults: Faults) -> None:
-    if len(missing) == rows > 2 and all("does not exist" in fault for _, fault in missing):
+    if len(missing) == rows > 2 and all(is_absent(fault) for _, fault in missing):
         what = f"none of the {rows} images exists below {base}; set data.image_root to the folder they are relative to"
         faults.add(what, file=table.path.name, column="image")
         return
@@ -129,7 +130,7 @@ def _check_classes(labels: dict[str, str], table: Table, label_column: str | Non
         faults.add(what, file=table.path.name, column=label_column)
     written: dict[str, str] = {}
     for each in classes:
-        plain = "".join(letter for letter in each.casefold() if letter.isalnum())
+        plain = "".join(letter for letter in folded(each) if letter.isalnum())
         if plain and written.setdefault(plain, each) != each:
             what = f"classes {written[plain]!r} and {each!r} differ in writing only; write them alike"
             faults.add(what, file=table.path.name, column=label_column)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from style_match.data.faults import Faults
+from style_match.data.image_path import ImagePaths
 from style_match.data.table import Table
 from style_match.errors import UserError
 
@@ -36,11 +37,12 @@ def without_consent(
         return {}
     consent = _read(table, faults)
     file_of = {os.path.realpath(path): image for image, path in photos.items()}
+    images = ImagePaths(table.path.parent, ())
     profiles_of: dict[str, list[str]] = {image: [] for image in photos}
     for _, record in table.records():
         # relative to the table's folder, as in every dataset folder, or else as the photos are called here
-        image = file_of.get(os.path.realpath(table.path.parent / record["image"]))
-        image = image if image is not None else record["image"]
+        places = images.on_disk(record["image"]) or [table.path.parent / record["image"]]
+        image = next((file_of[real] for real in map(os.path.realpath, places) if real in file_of), record["image"])
         if image in profiles_of:
             profiles_of[image].append(record["profile_id"])
     refusing: dict[str, str] = {}  # hash -> the first profile that does not consent

@@ -1,11 +1,12 @@
 """Sources without a table: a folder of photos, or one folder for each class."""
 
+from collections import Counter
 from pathlib import Path
 
 from style_match.data.faults import Faults
 from style_match.labeler.audit import FOLDER as AUDIT
 from style_match.labeler.ledger import FILE_NAME as LEDGER
-from style_match.labeler.photos import find_photos
+from style_match.labeler.photos import find_photos, said_system
 from style_match.labeler.written import DRY_RUN, OWN_FILES, is_dry_run
 from style_match.preparation.source import SPLIT_WORDS, Columns, Source, SourcePhoto, check_ids, to_split
 
@@ -14,7 +15,7 @@ TABLES = ("couples.csv", "couples.parquet", "metadata.jsonl")  # are read as wha
 
 
 def read_photos(root: Path, ids: str, faults: Faults) -> Source:
-    """Every photo below `root`; its id is its file's stem, or its path with `ids="path"`."""
+    """Every photo below `root`; its id is its file's stem, or with `ids="path"` its path, without the ending where that names one photo."""
     photos, notes = _find(root, ids, faults)
     check_ids(photos, faults, remedy=REMEDY)
     return Source(root, "tables", tuple(photos), (), tuple(notes))
@@ -49,12 +50,16 @@ def _find(root: Path, ids: str, faults: Faults) -> tuple[list[SourcePhoto], list
     if is_dry_run(root / DRY_RUN):
         own.append(root / DRY_RUN)
     found = find_photos(root, None, skip=own, max_faults_shown=faults.max_shown)
+    stems = Counter(image.rpartition(".")[0] for image in found.photos)
     photos = []
     for image, path in found.photos.items():
         stem = image.rpartition(".")[0]
-        name = stem if ids == "path" else stem.rpartition("/")[2]
+        if ids == "path":
+            name = image if stems[stem] > 1 or stem in found.photos else stem
+        else:
+            name = stem.rpartition("/")[2]
         photos.append(SourcePhoto(name, image, image, 0, {}, path=path))
-    notes = []
+    notes = [said_system(found.num_system)] if found.num_system else []
     if found.num_other:
         num = f"{found.num_other} files that are no photos are" if found.num_other > 1 else "1 file that is no photo is"
         notes.append(f"{num} passed over")

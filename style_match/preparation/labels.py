@@ -11,6 +11,7 @@ from style_match.data.profiles import Profiles
 from style_match.data.table import Table
 from style_match.errors import UserError
 from style_match.preparation.source import Source, SourcePhoto
+from style_match.spelling import folded, plain
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _read(source: Source, file: Path | None, faults: Faults) -> tuple[list[int],
 def _spellings(photo: SourcePhoto, folder: Path) -> list[str]:
     names = [str(PurePosixPath(photo.image))]
     if photo.path is not None and photo.path.is_relative_to(folder):
-        names.append(photo.path.relative_to(folder).as_posix())
+        names.append(plain(photo.path.relative_to(folder).as_posix()))
     return list(dict.fromkeys(names))
 
 
@@ -119,7 +120,7 @@ def check_writing(photos: Sequence[SourcePhoto], label: str, faults: Faults) -> 
     """A fault for classes that differ in capitals and signs only."""
     written: dict[str, str] = {}
     for each in sorted({photo.columns.get(label, "") for photo in photos} - {""}):
-        plain = "".join(letter for letter in each.casefold() if letter.isalnum())
+        plain = "".join(letter for letter in folded(each) if letter.isalnum())
         if plain and written.setdefault(plain, each) != each:
             faults.add(
                 f"classes {written[plain]!r} and {each!r} differ in writing only; write them alike", column=label

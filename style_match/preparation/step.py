@@ -108,6 +108,7 @@ def prepare(cfg: DictConfig) -> Prepared:
         removed = out.remove_photos(image for _, _, image in wanted)
         folder = read_folder(path, task=task, label_column=label or cfg.label)
         hashes = dict(zip(images, (each.sha256 for each in facts), strict=True))
+        notes += folder.notes
         folder = replace(folder, photo_sha256={photo.image: hashes[photo.image] for photo in folder.photos})
         split = make_split(folder, seed=cfg.split.seed, fractions=tuple(cfg.split.fractions))
         write_rejected(folder, path / "rejected.csv", more=split.excluded)

@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from style_match.data.faults import Faults
-from style_match.data.image_path import ImagePaths
+from style_match.data.image_path import ImagePaths, is_absent
 from style_match.data.profiles import LEFT_OUT
 from style_match.data.table import read_table
 from style_match.preparation.source import Columns, Source, SourcePhoto, check_ids, to_split
@@ -29,7 +29,7 @@ def read_tables(root: Path, columns: Columns, image_root: Path | None, faults: F
             cells["split"] = to_split(cells["split"])
         image = str(PurePosixPath(image))
         photos.append(SourcePhoto(profile_id, image, name, row, cells, path=path, unit=table.unit))
-    if len(absent) == len(photos) > 2 and all("does not exist" in fault for _, fault in absent):
+    if len(absent) == len(photos) > 2 and all(is_absent(fault) for _, fault in absent):
         what = (
             f"none of the {len(photos)} images exists below {base}; set image_root to the folder they are relative to"
         )
