@@ -77,8 +77,6 @@ class Inputs:
         data = self.cfg.data
         root = draw_demo(data, show=self.cfg.progress) if data.get("synthetic") else Path(data.root)
         folder = read_folder(root, task=data.task, image_root=data.image_root, label_column=data.label_column)
-        for note in folder.notes:
-            progress.say(f"note: {note}")
         if self.cfg.prompt.image:
             with progress.bar("checking photos", "photos", show=self.cfg.progress) as advance:
                 folder = check_photos(
@@ -89,6 +87,8 @@ class Inputs:
                     num_workers=data.num_workers,
                     progress=advance,
                 )
+        for note in folder.notes:
+            progress.say(f"note: {note}")
         return folder
 
     @cached_property
@@ -141,7 +141,7 @@ class Inputs:
         if not self.cfg.prompt.image:
             return Row(row_address(None, DECODE_POLICY, prompt), None, prompt, 0, 0, owner=owner_of(photo.profile_id))
         facts = self.fingerprints.photo(photo.path, max_source_pixels=self.cfg.data.max_source_pixels)
-        address = row_address(facts.sha256, DECODE_POLICY, prompt)
+        address = row_address(facts.sha256, facts.decode_policy, prompt)
         return Row(address, photo.path, prompt, facts.width, facts.height, owner=facts.sha256)
 
     @cached_property

@@ -93,8 +93,8 @@ def _number_twins(table: Table, sides: tuple[str, str], profiles: Profiles | Non
         if bad:
             row, written = bad[0]
             what = (
-                f"{shown(written)} is {shown(known[_as_number(written)])} in {profiles.table.path.name}, and {len(bad)} "
-                "ids differ so: one of the two columns was stored as numbers. Write both as text"
+                f"{shown(written)} is {shown(known[_as_number(written)])} in {profiles.table.path.name}, and "
+                f"{len(bad)} ids differ so: one of the two columns was stored as numbers. Write both as text"
             )
             faults.add(what, file=table.path.name, place=table.place(row), column=side)
     return len(faults) > before

@@ -5,11 +5,12 @@ import os
 import stat
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from style_match.data.image import DECODE_POLICY, BadImage, decode_stream, too_many_pixels
+from style_match.data.colour import colour_of
+from style_match.data.image import COLOUR_POLICY, DECODE_POLICY, BadImage, decode_stream, open_stream, too_many_pixels
 from style_match.data.memo import Memo
 from style_match.errors import UserError
 
@@ -20,13 +21,25 @@ _TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_500_000_000
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """Width and height are pixels of the upright image, 0 where `ok` is false; `fault` says why it is."""
+    """Width and height are pixels of the upright image, 0 where `ok` is false; `fault` says why it is.
+
+    Attributes:
+        is_converted: whether an embedded colour profile changes the pixels.
+        colour_fault: why an embedded colour profile is passed over.
+    """
 
     sha256: str
     width: int
     height: int
     ok: bool
     fault: str
+    is_converted: bool = False
+    colour_fault: str = ""
+
+    @property
+    def decode_policy(self) -> str:
+        """Part of the address of the photo's features."""
+        return COLOUR_POLICY if self.is_converted else DECODE_POLICY
 
 
 class Fingerprints:
@@ -96,13 +109,15 @@ class Fingerprints:
             return known
         try:
             width, height = decode_stream(stream, name, max_source_pixels=bound).size
-            facts = PhotoFacts(sha256, width, height, True, "")
+            stream.seek(0)
+            colour = colour_of(open_stream(stream, name))
+            facts = PhotoFacts(sha256, width, height, True, "", colour.transform is not None, colour.fault)
         except BadImage as error:
             facts = PhotoFacts(sha256, 0, 0, False, error.fault)
             if error.depends_on_bound:
                 return facts
         if self._memo is not None:
-            self._memo.put(_photo_key(sha256), [facts.width, facts.height, facts.ok, facts.fault])
+            self._memo.put(_photo_key(sha256), list(astuple(facts)[1:]))
         return facts
 
     def _known_sha256(self, path: Path) -> str | None:
@@ -118,10 +133,10 @@ class Fingerprints:
         known = None if self._memo is None else self._memo.get(_photo_key(sha256))
         if known is None:
             return None
-        width, height, ok, fault = known
+        width, height, *_ = known
         if bound is not None and width * height > bound:
             return PhotoFacts(sha256, 0, 0, False, too_many_pixels(width, height, bound))
-        return PhotoFacts(sha256, width, height, ok, fault)
+        return PhotoFacts(sha256, *known)
 
 
 def _file_key(path: Path) -> str:
@@ -131,7 +146,7 @@ def _file_key(path: Path) -> str:
 def _photo_key(sha256: str) -> str:
     from PIL import __version__ as pillow_version
 
-    return f"photo {sha256} {DECODE_POLICY} pillow {pillow_version}"
+    return f"photo {sha256} {COLOUR_POLICY} pillow {pillow_version}"
 
 
 def stamp(status: os.stat_result) -> list[int]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from style_match.data.colour import said_faults
 from style_match.data.fingerprint import Fingerprints, PhotoFacts
 from style_match.errors import UserError
 
@@ -67,7 +68,12 @@ def check_photos(
         reason = f"{photo.image}: {found[photo.path].fault}"
         before = reasons.get(photo.profile_id)
         reasons[photo.profile_id] = reason if before is None else f"{before}; {reason}"
-    folder = replace(folder, photo_sha256={photo.image: found[photo.path].sha256 for photo in folder.photos})
+    passed_over = said_faults([photo.image for photo in folder.photos if found[photo.path].colour_fault])
+    folder = replace(
+        folder,
+        photo_sha256={photo.image: found[photo.path].sha256 for photo in folder.photos},
+        notes=(*folder.notes, *filter(None, [passed_over])),
+    )
     return folder.without(reasons) if reasons else folder
 
 

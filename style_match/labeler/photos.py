@@ -30,7 +30,7 @@ SUFFIXES: tuple[str, ...] = (
     ".pbm",
 )
 SUFFIXES += (".pnm", ".avif", ".heic", ".heif")
-# What a NAS, a recycle bin, a file system or an archiver makes beside the photos; hidden folders are passed over anyway.
+# What a NAS, a recycle bin, a file system or an archiver makes beside the photos; hidden folders are never looked into.
 SYSTEM_FOLDERS = (
     "@eadir",
     "@tmp",
@@ -63,10 +63,19 @@ class Found:
 
 @dataclass(frozen=True)
 class Checked:
-    """`sha256`: image -> hash of the file; `bad`: image -> what is wrong with it."""
+    """What the photos are.
+
+    Attributes:
+        sha256: image -> hash of the file.
+        bad: image -> what is wrong with it.
+        policies: image -> its decode policy.
+        without_profile: images whose embedded colour profile is passed over.
+    """
 
     sha256: dict[str, str]
     bad: dict[str, str] = field(default_factory=dict)
+    policies: dict[str, str] = field(default_factory=dict)
+    without_profile: list[str] = field(default_factory=list)
 
 
 def find_photos(
@@ -239,7 +248,8 @@ def check_photos(
         except UserError as error:
             return error
 
-    sha256, bad, unreadable = {}, {}, []
+    checked = Checked({})
+    unreadable = []
     images = list(photos)
     with ThreadPoolExecutor(max(num_workers, 1)) as pool:
         for start in range(0, len(images), _AHEAD):
@@ -248,10 +258,12 @@ def check_photos(
                 if isinstance(facts, UserError):
                     unreadable.append(str(facts))
                     continue
-                sha256[image] = facts.sha256
+                checked.sha256[image], checked.policies[image] = facts.sha256, facts.decode_policy
+                if facts.colour_fault:
+                    checked.without_profile.append(image)
                 if not facts.ok:
-                    bad[image] = facts.fault.replace("data.max_source_pixels", "max_source_pixels")
+                    checked.bad[image] = facts.fault.replace("data.max_source_pixels", "max_source_pixels")
             progress(start + len(some), len(images))
     if unreadable:
         raise UserError("\n  ".join([f"{len(unreadable)} of {len(images)} photos could not be read:", *unreadable]))
-    return Checked(sha256, bad)
+    return checked

@@ -15,7 +15,10 @@ TABLES = ("couples.csv", "couples.parquet", "metadata.jsonl")  # are read as wha
 
 
 def read_photos(root: Path, ids: str, faults: Faults) -> Source:
-    """Every photo below `root`; its id is its file's stem, or with `ids="path"` its path, without the ending where that names one photo."""
+    """Every photo below `root`; its id is its file's stem, or with `ids="path"` its path.
+
+    A path is written without its ending, but where it would name two photos.
+    """
     photos, notes = _find(root, ids, faults)
     check_ids(photos, faults, remedy=REMEDY)
     return Source(root, "tables", tuple(photos), (), tuple(notes))
