@@ -162,8 +162,8 @@ class _RowCheck:
         if left and left == right:
             self._add(row, f"profile {shown(left)} is coupled with itself; remove the row or correct it")
         elif user_id := self._one_user(left, right):
-            what = f"profiles {left!r} and {right!r} are one person, user_id {user_id!r}; remove the row or correct it"
-            self._add(row, what)
+            both = f"profiles {shown(left)} and {shown(right)} are one person"
+            self._add(row, f"{both}, user_id {shown(user_id)}; remove the row or correct it")
         elif left and right and not self._is_repeated(row, left, right):
             for side, profile_id in zip(self.sides, (left, right), strict=True):
                 self._check_side(row, side, profile_id)
@@ -182,13 +182,15 @@ class _RowCheck:
         where = f"stands already in {self.table.place(first)}{turned}"
         if self.splits is not None and self.splits[first] != self.splits[row]:
             where += f", there in split {self.splits[first]} and here in {self.splits[row]}"
-        self._add(row, f"the couple {left!r}, {right!r} {where}; remove one")
+        self._add(row, f"the couple {shown(left)}, {shown(right)} {where}; remove one")
         return True
 
     def _check_side(self, row: int, side: str, profile_id: str) -> None:
         first_side, first = self.side_of.setdefault(profile_id, (side, row))
         if first_side != side:
-            what = f"profile {profile_id!r} is in {first_side} in {self.table.place(first)}; a profile keeps one side"
+            what = (
+                f"profile {shown(profile_id)} is in {first_side} in {self.table.place(first)}; a profile keeps one side"
+            )
             self._add(row, what, side)
             return
         columns = {} if self.profiles is None else self.profiles.columns.get(profile_id, {})
@@ -197,7 +199,8 @@ class _RowCheck:
         if word and gender is None and side in SIDES[0]:
             self.unknown_words[word] = None
         if gender is not None and side in SIDES[0] and side != f"{gender}_id":
-            what = f"profile {profile_id!r} has gender {gender!r}; are the columns swapped? (or use left_id, right_id)"
+            what = f"profile {shown(profile_id)} has gender {shown(gender)}; are the columns swapped?"
+            what += " (or use left_id, right_id)"
             self._add(row, what, side)
 
     def _add(self, row: int, what: str, column: str = "") -> None:

@@ -165,7 +165,9 @@ def read_folder(
     root = _existing(root, "data.root")
     base = root if image_root is None else _existing(image_root, "data.image_root")
     faults = Faults(root, max_faults_shown)
-    profiles = read_profiles(root, ImagePaths(base, (root, base)), label_column if task == "style" else None, faults)
+    profiles = read_profiles(
+        root, ImagePaths(base, (root, base), root), label_column if task == "style" else None, faults
+    )
     couples = read_couples(root, profiles, faults) if task == "couple" else None
     classes = read_classes(root, profiles, str(label_column), faults) if task == "style" else ()
     metadata = read_metadata(root, profiles, faults)

@@ -17,12 +17,16 @@ def is_absent(fault: str) -> bool:
 class ImagePaths:
     """Finds image files below `base` and refuses what leads out of the `allowed` folders.
 
+    What is not there is looked for in `beside`, where a link has to lead into `base`: so are datasets laid out whose
+    photos are links into a store, such as the snapshots of the Hugging Face Hub and of DVC.
+
     The allowed folders may themselves be symbolic links, and links between them are fine. A file is found whatever
     Unicode form its name has on disk (macOS writes Hangul and accents decomposed).
     """
 
-    def __init__(self, base: Path, allowed: tuple[Path, ...]) -> None:
-        self.base = base
+    def __init__(self, base: Path, allowed: tuple[Path, ...], beside: Path | None = None) -> None:
+        self.base, self._beside = base, beside
+        self._real_base = os.path.realpath(base)
         self._allowed = tuple(os.path.realpath(folder) for folder in allowed)
         self._real_parents: dict[Path, str] = {}
         self._names: dict[Path, dict[str, list[str]]] = {}
@@ -42,13 +46,16 @@ class ImagePaths:
             return None, f"{name} is written with backslashes; write folders with /"
         if ".." in PurePosixPath(image).parts:
             return None, f"{name} leaves the folder by '..'; put the file inside or set data.image_root"
-        found = self.on_disk(image)
+        found = self.on_disk(image) or self._linked(image)
         if len(found) > 1:
             both = " and ".join(ascii(each.name) for each in found[:2])
             return None, f"{name} is the name of several files that look alike, {both}; rename or remove one"
         path = found[0] if found else self.base / image
         if not self._is_inside(path):
-            return None, f"{name} is a symbolic link out of {self.base}; copy the file or set data.image_root"
+            what = (
+                f"{name} is a symbolic link out of {self.base}; copy the file or set data.image_root to a folder that"
+            )
+            return None, f"{what} holds {os.path.realpath(path)}"
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
@@ -71,12 +78,19 @@ class ImagePaths:
             )
         return self.find(found.relative_to(self.base).as_posix())
 
-    def on_disk(self, image: str) -> list[Path]:
+    def _linked(self, image: str) -> list[Path]:
+        """What is in `beside` under the name and leads into `base`."""
+        real = self._real_base.rstrip(os.sep) + os.sep
+        there = [] if self._beside is None else self.on_disk(image, self._beside)
+        return [path for path in there if os.path.realpath(path).startswith(real)]
+
+    def on_disk(self, image: str, base: Path | None = None) -> list[Path]:
         """What is below `base` under the name `image` in any Unicode form; an ASCII name is tried as it is first."""
-        path = self.base / image
+        base = self.base if base is None else base
+        path = base / image
         if image.isascii() and os.path.lexists(path):
             return [path]
-        found = [self.base]
+        found = [base]
         for part in PurePosixPath(image).parts:
             found = [folder / name for folder in found for name in self._listed(folder).get(plain(part), [])]
         return found

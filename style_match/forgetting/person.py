@@ -83,7 +83,7 @@ def read(root: Path, image_root: Path, fingerprints: Fingerprints) -> Table:
     table = read_table(root, "profiles", (("profile_id", "image"),), faults)
     faults.raise_if_any()
     assert table is not None  # what could not be read has left a fault
-    images = ImagePaths(image_root, (root, image_root))
+    images = ImagePaths(image_root, (root, image_root), root)
     rows = []
     for _, record in table.records():
         path = images.find(record["image"])[0] if record["image"] else None

@@ -8,6 +8,7 @@ from style_match.data.faults import Faults
 from style_match.data.image_path import ImagePaths
 from style_match.data.table import Table
 from style_match.errors import UserError
+from style_match.spelling import shown
 
 COLUMN = "consent"
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
@@ -70,7 +71,7 @@ def _refuse_other_writing(table: Table, faults: Faults) -> None:
     """A column that its author takes for `consent` must not be passed over."""
     for name in table.header:
         if name != COLUMN and "".join(sign for sign in name.casefold() if sign.isalnum()) == COLUMN:
-            faults.add(f"{name!r} is not read; call the column {COLUMN}", file=table.path.name, column=name)
+            faults.add(f"{shown(name)} is not read; call the column {COLUMN}", file=table.path.name, column=name)
     _raise(faults)
 
 
@@ -88,9 +89,11 @@ def _read(table: Table, faults: Faults) -> dict[str, bool]:
         where = dict(file=table.path.name, place=table.place(row), column=COLUMN)
         if cell not in _YES + _NO:
             faults.add(
-                f"{record[COLUMN]!r} is neither yes nor no; write yes, true, 1, no, false, 0 or nothing", **where
+                f"{shown(record[COLUMN])} is neither yes nor no; write yes, true, 1, no, false, 0 or nothing", **where
             )
         elif consent.setdefault(profile, cell in _YES) != (cell in _YES):
-            faults.add(f"profile {profile!r} has consented in one row and not in another; make them agree", **where)
+            faults.add(
+                f"profile {shown(profile)} has consented in one row and not in another; make them agree", **where
+            )
     _raise(faults)
     return consent

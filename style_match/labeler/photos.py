@@ -11,7 +11,7 @@ from style_match.data.fingerprint import Fingerprints, PhotoFacts
 from style_match.data.image_path import ImagePaths
 from style_match.data.table import Table, read_table
 from style_match.errors import UserError
-from style_match.spelling import plain
+from style_match.spelling import plain, shown
 
 # of the formats that style_match.data.image reads
 SUFFIXES: tuple[str, ...] = (
@@ -31,7 +31,7 @@ SUFFIXES: tuple[str, ...] = (
 )
 SUFFIXES += (".pnm", ".avif", ".heic", ".heif")
 # What a NAS, a recycle bin, a file system or an archiver makes beside the photos; hidden folders are never looked into.
-SYSTEM_FOLDERS = (
+SYSTEM_FOLDERS: tuple[str, ...] = (
     "@eadir",
     "@tmp",
     "@recycle",
@@ -79,7 +79,14 @@ class Checked:
 
 
 def find_photos(
-    images: Path, profiles: Path | None, *, skip: Sequence[Path], max_faults_shown: int, levels_up: int = 1
+    images: Path,
+    profiles: Path | None,
+    *,
+    skip: Sequence[Path],
+    max_faults_shown: int,
+    levels_up: int = 1,
+    image_root: Path | None = None,
+    remedy: str = "copy what it leads to, or remove it",
 ) -> Found:
     """The photos of `images`: those that its profiles table names, where it has one, else all image files below it.
 
@@ -88,6 +95,8 @@ def find_photos(
             one in `images`, or else in the nearest folder above it that has one.
         skip: files and folders that are this step's own.
         levels_up: how many folders above `images` are looked into.
+        image_root: a folder that links to photos may lead into.
+        remedy: for a link that leads elsewhere.
 
     Raises:
         UserError: no such folder, links that lead out of it, no photo, a fault in the table, two tables above a link.
@@ -96,7 +105,7 @@ def find_photos(
         what = "is a file, not a folder" if images.exists() else "there is no such folder"
         raise UserError(f"images={images}: {what}. Name the folder of the photos.")
     faults = Faults(images, max_faults_shown)
-    files, num_other, num_system = _walk(images, {os.path.realpath(path) for path in skip}, faults)
+    files, num_other, num_system = _walk(images, {os.path.realpath(path) for path in skip}, image_root, remedy, faults)
     if profiles is None and _has_table(images):
         table = _read(images, faults)
         named = _named(images, table, faults)
@@ -143,12 +152,15 @@ def _read(folder: Path, faults: Faults) -> Table | None:
     return read_table(folder, "profiles", (("profile_id", "image"),), faults)
 
 
-def _walk(images: Path, skip: set[str], faults: Faults) -> tuple[dict[str, Path], int, int]:
+def _walk(
+    images: Path, skip: set[str], image_root: Path | None, remedy: str, faults: Faults
+) -> tuple[dict[str, Path], int, int]:
     """Image files by their names below `images`, sorted; how many others; how many images in folders of a system.
 
     Hidden files are none of these.
     """
     real = os.path.realpath(images)
+    allowed = (real, os.path.realpath(image_root)) if image_root is not None else (real,)
     files: dict[str, Path] = {}
     num_other = num_system = 0
 
@@ -160,7 +172,9 @@ def _walk(images: Path, skip: set[str], faults: Faults) -> tuple[dict[str, Path]
         num_system += sum(map(_num_photos, (here / name for name in folders if is_system(name))))
         folders[:] = sorted(name for name in folders if not name.startswith(".") and not is_system(name))
         for name in [name for name in folders if (here / name).is_symlink()]:
-            _refuse_way_out(here / name, real, faults)  # a link inside is passed over: its photos are found in place
+            _refuse_way_out(
+                here / name, (real,), remedy, faults
+            )  # a link inside is passed over: its photos are found in place
         folders[:] = [name for name in folders if os.path.realpath(here / name) not in skip]
         for name in sorted(names):
             path = here / name
@@ -168,10 +182,10 @@ def _walk(images: Path, skip: set[str], faults: Faults) -> tuple[dict[str, Path]
                 continue
             if path.suffix.lower() not in SUFFIXES:
                 num_other += 1
-            elif _refuse_way_out(path, real, faults):
+            elif _refuse_way_out(path, allowed, remedy, faults):
                 continue
             elif has_control_character(name) or not _is_text(str(path)):
-                faults.add(f"{str(path)!r} holds a control character or bytes that are no UTF-8; rename it")
+                faults.add(f"{shown(str(path))} holds a control character or bytes that are no UTF-8; rename it")
             elif (other := files.setdefault(plain(path.relative_to(images).as_posix()), path)) != path:
                 faults.add(f"{str(other)!a} and {str(path)!a} have names that look alike; rename or remove one")
     return files, num_other, num_system
@@ -196,10 +210,11 @@ def _num_photos(folder: Path) -> int:
     return sum(is_photo(name) for _, _, names in os.walk(folder) for name in names)
 
 
-def _refuse_way_out(path: Path, real: str, faults: Faults) -> bool:
-    out = path.is_symlink() and not os.path.realpath(path).startswith(real.rstrip(os.sep) + os.sep)
+def _refuse_way_out(path: Path, allowed: Sequence[str], remedy: str, faults: Faults) -> bool:
+    target = os.path.realpath(path)
+    out = path.is_symlink() and not any(target.startswith(folder.rstrip(os.sep) + os.sep) for folder in allowed)
     if out:
-        faults.add(f"{path} is a symbolic link out of the folder; copy what it leads to, or remove it")
+        faults.add(f"{path} is a symbolic link out of the folder, to {target}; {remedy}")
     return out
 
 
@@ -222,7 +237,9 @@ def _named(images: Path, table: Table | None, faults: Faults) -> dict[str, Path]
             continue
         path, fault = paths.find(record["image"])
         if path is None:
-            fault = fault.replace("set data.image_root", f"give its folder as images and {table.path.name} as profiles")
+            if "set data.image_root" in fault:
+                fault = fault.partition("set data.image_root")[0]
+                fault += f"give its folder as images and {table.path.name} as profiles"
             faults.add(fault, file=table.path.name, place=table.place(row), column="image")
         else:
             found[record["image"]] = path

@@ -81,7 +81,7 @@ class Inspector:
             return Facts(sha256, 0, 0, suffix, error.fault, "", "")
         hashes = (imagehash.phash(image, self._hash_size), imagehash.dhash(image, self._hash_size))
         fault = colour_of(open_stream(io.BytesIO(content), photo.image)).fault
-        return Facts(sha256, image.width, image.height, suffix, "", *map(str, hashes), colour_fault=fault)
+        return Facts(sha256, image.width, image.height, suffix, "", *map(str, hashes), fault)
 
     def all(
         self, photos: Sequence[SourcePhoto], *, num_workers: int, progress: Callable[[int, int], object]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from style_match.data.faults import Faults
+from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_photos
 from style_match.errors import UserError
 from style_match.labeler.photos import SUFFIXES, is_photo, is_system
 from style_match.preparation.source import Columns, Source
@@ -38,14 +39,14 @@ def read_source(
     if kind == "classes":
         from style_match.preparation.folders import read_classes
 
-        return read_classes(root, columns, ids, faults)
+        return read_classes(root, columns, ids, image_root, faults)
     if has_table(root):
         from style_match.preparation.tables import read_tables
 
         return read_tables(root, columns, image_root, faults)
     from style_match.preparation.folders import read_photos
 
-    return read_photos(root, ids, faults)
+    return read_photos(root, columns, ids, image_root, faults)
 
 
 def detect(root: Path) -> str:
@@ -98,7 +99,9 @@ def _has_photos(root: Path) -> bool:
 
 def _are_classes(root: Path) -> bool:
     """Photos in two folders or more, none beside them, and no metadata that would name them by their paths."""
-    if any(is_photo(path.name) for path in root.iterdir()) or (root / "metadata.jsonl").exists():
+    if any(is_photo(path.name) for path in root.iterdir()) or (root / FILE_NAME).exists():
+        return False
+    if names_photos(root / TABLE_NAME, IMAGE_KEYS):
         return False
     folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     folders = [path for path in folders if not is_system(path.name)]

@@ -11,7 +11,7 @@ from style_match.data.image_path import ImagePaths
 from style_match.data.profiles import DUPLICATES, LEFT_OUT
 from style_match.data.table import rounded, said_rounded
 from style_match.errors import UserError
-from style_match.spelling import plain
+from style_match.spelling import plain, shown
 
 SPLIT_WORDS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 OWN_COLUMNS = (DUPLICATES, LEFT_OUT)  # what this step adds to the table, last
@@ -78,7 +78,7 @@ class Columns:
             given = getattr(self, option)
             name = self.to_label if option == "label" else option
             if given != name and given in header and name in header:
-                what = f"{name!r} stands beside {given!r}; remove one or leave out columns.{option}={given}"
+                what = f"{shown(name)} stands beside {shown(given)}; remove one or leave out columns.{option}={given}"
                 faults.add(what, file=file, column=name)
 
 
@@ -89,10 +89,10 @@ def check_ids(photos: list[SourcePhoto], faults: Faults, *, remedy: str, several
         if not photo.profile_id:
             faults.add("the cell is missing; fill it in or remove the row", file=photo.place, column="profile_id")
         elif has_control_character(photo.profile_id):
-            faults.add(f"{photo.profile_id!r} holds a control character", file=photo.place, column="profile_id")
+            faults.add(f"{shown(photo.profile_id)} holds a control character", file=photo.place, column="profile_id")
         earlier = first.setdefault((photo.profile_id, photo.image) if several else photo.profile_id, photo)
         if earlier is not photo and photo.profile_id:
-            faults.add(f"{photo.image} and {earlier.image} have one id, {photo.profile_id!r}; {remedy}")
+            faults.add(f"{photo.image} and {earlier.image} have one id, {shown(photo.profile_id)}; {remedy}")
 
 
 def check_rounded(photos: Sequence[SourcePhoto], column: str, faults: Faults) -> None:

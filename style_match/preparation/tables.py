@@ -17,14 +17,14 @@ def read_tables(root: Path, columns: Columns, image_root: Path | None, faults: F
     name = table.path.name
     columns.check(table.header, name, faults)
     base = image_root or root
-    images = ImagePaths(base, (root, base))
+    images = ImagePaths(base, (root, base), root)
     photos, absent = [], []
     for row, record in table.records():
         profile_id, image = record[columns.profile_id], record[columns.image]
         path, fault = images.find(image) if image else (None, "the cell is missing; fill it in or remove the row")
         cells = columns.renamed(record)
         if path is None and not cells.get(LEFT_OUT):  # what is left out already need not be there
-            absent.append((table.place(row), fault))
+            absent.append((table.place(row), fault.replace("data.image_root", "image_root")))
         if "split" in cells:
             cells["split"] = to_split(cells["split"])
         image = str(PurePosixPath(image))

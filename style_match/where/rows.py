@@ -37,7 +37,7 @@ def check(condition: Condition, columns: Mapping[str, Sequence[str]]) -> None:
             meant = nearest(condition.column, list(columns))
             guess = f" Did you mean {meant}?" if meant else ""
             known = ", ".join(columns) or "none"
-            raise UserError(f"where: there is no column {condition.column!r}.{guess} Columns: {known}.")
+            raise UserError(f"where: there is no column {shown(condition.column)}.{guess} Columns: {known}.")
         _check_kind(condition, columns[condition.column])
 
 
@@ -123,7 +123,7 @@ def _check_kind(condition: Compare | In, cells: Sequence[str]) -> None:
         value = literal(values[0])
         fitting = {"number": example, "flag": "true", "text": f"'{example}'"}[kind]
         raise UserError(
-            f"where: the column {name} holds {KINDS[kind]}, such as {example!r}, which {value} is not: write a "
+            f"where: the column {name} holds {KINDS[kind]}, such as {shown(example)}, which {value} is not: write a "
             f"value such as {fitting}."
         )
     if isinstance(condition, Compare) and kind != "number" and condition.op not in ("==", "!="):
