@@ -79,9 +79,9 @@ class Inspector:
             image = decode_stream(io.BytesIO(content), photo.image, max_source_pixels=self._bound)
         except BadImage as error:
             return Facts(sha256, 0, 0, suffix, error.fault, "", "")
-        hashes = (imagehash.phash(image, self._hash_size), imagehash.dhash(image, self._hash_size))
+        phash, dhash = (str(each(image, self._hash_size)) for each in (imagehash.phash, imagehash.dhash))
         fault = colour_of(open_stream(io.BytesIO(content), photo.image)).fault
-        return Facts(sha256, image.width, image.height, suffix, "", *map(str, hashes), fault)
+        return Facts(sha256, image.width, image.height, suffix, "", phash, dhash, fault)
 
     def all(
         self, photos: Sequence[SourcePhoto], *, num_workers: int, progress: Callable[[int, int], object]

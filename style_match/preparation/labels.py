@@ -11,7 +11,7 @@ from style_match.data.profiles import Profiles
 from style_match.data.table import Table
 from style_match.errors import UserError
 from style_match.preparation.source import Columns, Source, SourcePhoto
-from style_match.spelling import cut, folded, plain, shown
+from style_match.spelling import folded, plain, shown
 
 
 @dataclass(frozen=True)
