@@ -219,7 +219,7 @@ def _is_read_as(line: str, path: str) -> bool:
     value = override.value()
     if path in ("", "null", "???") or isinstance(override._value, QuotedString):
         return True
-    if value == path and path.isascii():
+    if value == path and path.isascii() and "${" not in path:
         return True
     return not (os.path.lexists(on_disk(Path(path))) or isinstance(value, bool | int | float))
 
