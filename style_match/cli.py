@@ -1,7 +1,7 @@
 """The outermost entry of every step: answers help and mistakes first, then runs the step under Hydra.
 
 Nothing heavy is imported here: help and mistakes are answered in about a second. Exit codes: 0; 2 for the user's
-mistakes (`UserError`); 1 for Hydra's own errors and for bugs; 130 for Ctrl-C.
+mistakes (`UserError`, overrides that Hydra cannot parse); 1 for Hydra's other errors and for bugs; 130 for Ctrl-C.
 """
 
 import sys
@@ -30,12 +30,13 @@ from style_match.launched import refuse_several
 from style_match.options import Vocabulary
 from style_match.plan import Plan, merge_run_config
 from style_match.run import read_config
+from style_match.spelling import cut
 from style_match.targets import conf_dir, refuse_unknown_targets
 
 __all__ = ["conf_dir", "main", "merge_run_config"]
 
 VERSION_BASE = "1.3"
-QUOTING = "A value with other signs goes into two pairs of quotes: 'data.root=\"/my photos (new)\"'"
+QUOTING = "A value with signs of Hydra's grammar goes into two pairs of quotes: 'data.root=\"/my photos (new)\"'"
 
 
 def either(first: str | None, second: str) -> str:
@@ -68,8 +69,10 @@ def main(step: str, run: Callable[[DictConfig], object]) -> None:
         if debug:
             traceback.print_exc()
         cause = [str(error.__cause__)] if error.__cause__ else []
-        hint = [QUOTING] if isinstance(error, OverrideParseException) else []
-        code = _say("\n".join([str(error), *cause, *hint]), 1)
+        if isinstance(error, OverrideParseException):
+            code = _say(f"{_place(error)} is not written as Hydra reads it. {QUOTING}", 2)
+        else:
+            code = _say("\n".join([str(error), *cause]), 1)
     except yaml.YAMLError as error:
         code = _say(f"A config is not written as YAML has it: {error}", 2)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -197,6 +200,11 @@ def _run_sweep(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) ->
         return 0
     report, all_mistakes = failed or ("", False)
     return _say("\n".join(filter(None, [report, lost])), 2 if all_mistakes and not lost else 1)
+
+
+def _place(error: OverrideParseException) -> str:
+    """The override at fault, cut where it is long; the parser's own words name its classes and no option."""
+    return cut(str(error.override))
 
 
 def _say(text: str, code: int) -> int:

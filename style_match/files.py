@@ -5,6 +5,26 @@ import os
 from pathlib import Path
 
 from style_match.errors import UserError
+from style_match.spelling import plain
+
+
+def on_disk(path: Path) -> Path:
+    """The path as the disk spells it: a missing name is replaced by the only one that differs in Unicode form.
+
+    macOS writes Hangul and accents decomposed, and other systems keep the two forms apart.
+    """
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    found = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        if not os.path.lexists(found / part):
+            try:
+                alike = [name for name in os.listdir(found) if plain(name) == plain(part)]
+            except OSError:
+                alike = []
+            part = alike[0] if len(alike) == 1 else part
+        found /= part
+    return found
 
 
 def remove_unfinished(folder: Path) -> None:

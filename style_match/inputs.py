@@ -88,6 +88,8 @@ class Inputs:
                     num_workers=data.num_workers,
                     progress=advance,
                 )
+        for note in folder.notes:
+            progress.say(f"note: {note}")
         return folder
 
     @cached_property
@@ -166,7 +168,7 @@ class Inputs:
         if not self.cfg.prompt.image:
             return Row(row_address(None, DECODE_POLICY, prompt), None, prompt, 0, 0, owner=owner_of(photo.profile_id))
         facts = self.fingerprints.photo(photo.path, max_source_pixels=self.cfg.data.max_source_pixels)
-        address = row_address(facts.sha256, DECODE_POLICY, prompt)
+        address = row_address(facts.sha256, facts.decode_policy, prompt)
         return Row(address, photo.path, prompt, facts.width, facts.height, owner=facts.sha256)
 
     @cached_property

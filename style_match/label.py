@@ -36,11 +36,16 @@ COMMON = ("language", "max_side_px", "jpeg_quality", "concurrency", "max_cost_us
 
 @dataclass(frozen=True)
 class Photos:
-    """Those that may be asked about, by image: hash of the bytes, and file; the others with the reason."""
+    """Those that may be asked about, by image: hash of the bytes, and file; the others with the reason.
+
+    Attributes:
+        policies: decode policies of all photos, by image.
+    """
 
     sha256: dict[str, str]
     paths: dict[str, Path]
     left_out: "list[Failure]"
+    policies: dict[str, str]
 
 
 def run(cfg: DictConfig) -> None:
@@ -92,11 +97,12 @@ def run(cfg: DictConfig) -> None:
 
 def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
     """The photos, those left out that nobody may be asked about or that cannot be read."""
+    from style_match.data.colour import said_faults
     from style_match.data.fingerprint import Fingerprints
     from style_match.drawing import cache_root
     from style_match.labeler.audit import FOLDER, PAGE
     from style_match.labeler.consent import said_of, without_consent
-    from style_match.labeler.photos import check_photos, find_photos
+    from style_match.labeler.photos import check_photos, find_photos, said_system
     from style_match.labeler.summary import said_failures
     from style_match.labeler.written import DRY_RUN, OWN_FILES, Failure, is_dry_run
 
@@ -124,15 +130,19 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
     left_out = [Failure(image, "no consent", why, 0) for image, why in refused.items()]
     left_out += [Failure(image, "unreadable", fault, 0) for image, fault in bad.items()]
     kept = {image: photo for image, photo in checked.sha256.items() if image not in refused and image not in bad}
+    if note := said_faults(checked.without_profile):
+        say(note)
     if unknown := said_of(found.table):
         say(unknown)
+    if found.num_system:
+        say(said_system(found.num_system))
     others = f"; {found.num_other} other files are passed over" if found.num_other else ""
     say(f"photos: {len(found.photos)}, {len(set(checked.sha256.values()))} different{others}")
     for line in said_failures(left_out):
         say(f"left out, {line}")
     if not kept:
         raise UserError(f"images={images}: no photo is left to label, of {len(found.photos)}.")
-    return Photos(kept, {image: found.photos[image] for image in kept}, left_out)
+    return Photos(kept, {image: found.photos[image] for image in kept}, left_out, checked.policies)
 
 
 def _make_labeler(cfg: DictConfig, schema: "Schema", out: Path) -> "Labeler":
@@ -175,6 +185,7 @@ def _make_requests(cfg: DictConfig, schema: "Schema", photos: Photos, labeler: "
             schema=schema,
             encoding=encoding,
             labeler=identity,
+            decode_policy=photos.policies[images[0]],
         )
         for photo, images in images_of.items()
     ]

@@ -11,6 +11,8 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from style_match.spelling import other_case
+
 # what Hydra's launchers are called, and the extra that brings them
 LAUNCHERS = {"joblib": "launchers", "submitit_local": "launchers", "submitit_slurm": "launchers"}
 ABSENT = object()
@@ -145,7 +147,7 @@ class Vocabulary:
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
     """The one of `known` that a mistyped word most probably meant."""
-    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
+    return other_case(word, known) or next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def find(tree: Any, path: str, absent: Any = None) -> Any:

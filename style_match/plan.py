@@ -1,5 +1,6 @@
 """What a command line will run: one run, or the cells of a sweep, composed and checked before the first one starts."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
@@ -13,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from style_match import check, sweep
 from style_match.errors import UserError
+from style_match.files import on_disk
 from style_match.options import Vocabulary, as_tree, has_place
 from style_match.run import read_config
+from style_match.spelling import plain
 from style_match.targets import refuse_unknown_targets
 
 # what a command line says about itself; never taken over from the run that `run=` names
@@ -23,6 +26,7 @@ OF_THE_COMMAND = ("hydra", "run", "ckpt_path", "progress", "debug")
 PATHS = {"data.root", "data.image_root", "split.store", "features.root", "backbone.path", "run", "ckpt_path"}
 PATHS |= {"hydra.run.dir", "hydra.sweep.dir", "sweep", "out", "model", "runs"}
 PATHS |= {"images", "profiles", "labeler.file", "labeler.folder", "labeler.audit"}
+PATHS |= {"source", "metadata", "couples", "image_root", "index.root", "data.follow_links", "follow_links"}
 # options that hold a text for this program, whatever signs Hydra's grammar has for something else
 TEXTS = {"query", "where"}
 # options that hold a text or a list of them; no word of YAML is meant, so that an id 1_2, true or null is that id
@@ -190,20 +194,34 @@ def folds_without_fold(overrides: Iterable[Override]) -> int | None:
 
 
 def path_as_value(line: str) -> str:
-    """An override whose value is a path that Hydra's grammar cannot read, or a text, with the quotes that it needs."""
+    """An override whose value is a path that Hydra's grammar cannot read, or a text, with the quotes that it needs.
+
+    A path is spelled as the disk has it, a text that tables and metadata are compared with as `plain`.
+    """
     key, equals, path = line.partition("=")
+    if not (key in PATHS or key in TEXTS or key.startswith("prompt.")):
+        key, equals, path = (line := plain(line)).partition("=")
     if equals and key.lstrip("+") in LISTS:
         return f"{key}={_as_texts(path)}"
     if equals and key.lstrip("+") in TEXTS:
         return line if path in ("", "null") else f"{key}={_as_text(path)}"
     if equals and key in PATHS:
-        try:
-            if not OverridesParser.create().parse_override(line).is_sweep_override() or not Path(path).exists():
-                return line
-        except HydraException:
-            pass
-        return f"{key}={quoted(path)}"
+        return line if _is_read_as(line, path) else f"{key}={_as_text(str(on_disk(Path(path))))}"
     return line
+
+
+def _is_read_as(line: str, path: str) -> bool:
+    """Whether Hydra reads the value of an override as this path, or as something else that was meant."""
+    try:
+        override = OverridesParser.create().parse_override(line)
+    except HydraException:
+        return False
+    value = override.value()
+    if path in ("", "null", "???") or isinstance(override._value, QuotedString):
+        return True
+    if value == path and path.isascii() and "${" not in path:
+        return True
+    return not (os.path.lexists(on_disk(Path(path))) or isinstance(value, bool | int | float))
 
 
 def _as_texts(value: str) -> str:

@@ -9,11 +9,12 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 
 from style_match.data.faults import nearest
 from style_match.errors import UserError
-from style_match.plain import plain
+from style_match.safe_text import safe
+from style_match.spelling import folded, plain, plain_keys_and_values
 
 LANGUAGES = ("en", "ko")
 KEYS = ("name", "task", "model", "label", "leave_out", "instructions", "text", "untold", "attributes")
@@ -79,7 +80,7 @@ class Schema:
         if given and not self.attributes:
             faults.add("leave_out leaves no attribute; keep one")
         label = node.get("label")
-        self.label: str | None = None if label is None else str(label)
+        self.label: str | None = None if label is None else plain(str(label))
         if self.label is not None and not (given.get(self.label) and given[self.label].classes):
             faults.add(f"label: {self.label} is no attribute with classes")
         self._instructions = _by_language(node.get("instructions"), "instructions", faults)
@@ -155,9 +156,13 @@ def _attributes(node: Any, faults: _Faults) -> dict[str, Attribute]:
     if not isinstance(node, Mapping) or not node:
         faults.add("attributes: there are none; write NAME: {description: ..., classes: {CLASS: definition}}")
         return {}
-    found = {}
-    for name, options in node.items():
+    found: dict[str, Attribute] = {}
+    for written, options in node.items():
+        name = plain(written) if isinstance(written, str) else written
         where = f"attribute {name}"
+        if name in found:
+            faults.add(f"{where}: is there twice; remove one")
+            continue
         if fault := _fault_of_key(name):
             faults.add(f"{where}: {fault}")
             continue
@@ -183,12 +188,15 @@ def _classes(node: Any, where: str, faults: _Faults) -> dict[str, Mapping[str, s
         return {}
     written: dict[str, str] = {}
     for name in node:
+        name = plain(name) if isinstance(name, str) else name
         if fault := _fault_of_name(name):
             quotes = "" if isinstance(name, str) else ", in quotes where YAML reads yes or a number"
             faults.add(f"{where}: class {name!r} {fault}{quotes}")
-        elif (first := written.setdefault("".join(c for c in name.casefold() if c.isalnum()), name)) != name:
+        elif (first := written.get(key := "".join(c for c in folded(name) if c.isalnum()))) is not None:
             faults.add(f"{where}: classes {first} and {name} differ in writing only")
-    return {str(name): _by_language(said, f"{where}, class {name}", faults) for name, said in node.items()}
+        else:
+            written[key] = name
+    return {plain(str(name)): _by_language(said, f"{where}, class {name}", faults) for name, said in node.items()}
 
 
 def _by_language(node: Any, where: str, faults: _Faults) -> dict[str, str]:
@@ -204,7 +212,7 @@ def _by_language(node: Any, where: str, faults: _Faults) -> dict[str, str]:
 
 def _names(node: Any, where: str, faults: _Faults) -> Sequence[str]:
     if node is None or isinstance(node, list):
-        return [str(name) for name in node or ()]
+        return [plain(str(name)) for name in node or ()]
     faults.add(f"{where} is no list; write [NAME, NAME]")
     return ()
 
@@ -227,7 +235,7 @@ def _fault_of_name(name: Any) -> str | None:
 
 def _kind(attribute: Attribute) -> Any:
     if attribute.classes:
-        return Literal[tuple(attribute.classes)]
+        return Annotated[Literal[tuple(attribute.classes)], BeforeValidator(plain_keys_and_values)]
     text = Annotated[str, AfterValidator(_text)]
     return list[text] if attribute.is_list else text
 
@@ -238,7 +246,7 @@ def _text(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("holds half a character (a lone surrogate)") from None
-    text = plain(text)
+    text = plain(safe(text))
     if not text:
         raise ValueError("is empty")
     if "<|" in text:

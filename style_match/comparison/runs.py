@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match.errors import UserError
 from style_match.run import leaves, read_config
+from style_match.spelling import plain
 from style_match.sweep import FAILED, REPLACED
 
 
@@ -77,7 +78,7 @@ class Run:
         from safetensors import safe_open
 
         with safe_open(self.folder / "embeddings.safetensors", "np") as file:
-            return tuple(json.loads(file.metadata()["ids"]))
+            return tuple(map(plain, json.loads(file.metadata()["ids"])))
 
     def queries(self, model: str) -> Queries:
         """The ranks of one model (of chance: the frozen one's queries), in the order of query, direction, partner."""
@@ -90,6 +91,10 @@ class Run:
         ranks = self.table("ranks.parquet")
         if "cluster" not in ranks.column_names:
             raise UserError(f"{self.folder}/ranks.parquet is of an older version: run its command again.")
+        for name in ("query", "partner"):  # a run of an older version has ids as its tables wrote them
+            ids = ranks[name].to_pylist()
+            if not all(map(str.isascii, ids)):
+                ranks = ranks.set_column(ranks.column_names.index(name), name, [list(map(plain, ids))])
         rows = ranks.sort_by([(name, "ascending") for name in ("query", "direction", "partner")])
         return {
             model: Queries(rows.filter(pc.equal(rows["model"], model)))

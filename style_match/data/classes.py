@@ -7,6 +7,7 @@ from pathlib import Path
 from style_match.data.faults import Faults, nearest
 from style_match.data.profiles import Profiles
 from style_match.data.table import read_text
+from style_match.spelling import plain_keys_and_values, shown
 
 FILE_NAME = "classes.json"
 KEYS = ("column", "classes")
@@ -24,7 +25,7 @@ def read_classes(root: Path, profiles: Profiles | None, label_column: str, fault
     if text is None:
         return ()
     try:
-        found = json.loads(text)
+        found = plain_keys_and_values(json.loads(text))
     except (ValueError, RecursionError) as error:
         faults.add(f"is broken JSON ({error}); restore it, or delete it to number the classes anew", file=FILE_NAME)
         return ()
@@ -43,7 +44,7 @@ def _check(found: object, faults: Faults) -> None:
         faults.add('is not an object; write {"column": "fashion_style", "classes": [...]}', file=FILE_NAME)
         return
     for key in found.keys() - set(KEYS):
-        faults.add(f"unknown key {key!r}{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}", file=FILE_NAME)
+        faults.add(f"unknown key {shown(key)}{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}", file=FILE_NAME)
     column, classes = (found.get(key) for key in KEYS)
     if not isinstance(column, str) or not column:
         faults.add('"column" is not the name of a column of the profiles table', file=FILE_NAME)
@@ -55,7 +56,7 @@ def _check(found: object, faults: Faults) -> None:
         faults.add(f'"classes" names {len(classes)}; styles need two or more', file=FILE_NAME)
     else:
         for each in sorted({each for each in classes if classes.count(each) > 1}):
-            faults.add(f"class {each!r} stands twice; a class has one number", file=FILE_NAME)
+            faults.add(f"class {shown(each)} stands twice; a class has one number", file=FILE_NAME)
 
 
 def _check_labels(
@@ -66,6 +67,8 @@ def _check_labels(
         row_of.setdefault(photo.profile_id, photo.row)
     for profile_id, label in labels.items():
         if label and label not in classes:
-            what = f"{label!r} is no class of {FILE_NAME}{nearest(label, classes)}; correct it or add it at the end"
+            what = (
+                f"{shown(label)} is no class of {FILE_NAME}{nearest(label, classes)}; correct it or add it at the end"
+            )
             place = profiles.table.place(row_of[profile_id]) if profile_id in row_of else ""
             faults.add(what, file=profiles.table.path.name, place=place, column=label_column)

@@ -1,7 +1,9 @@
 """The couples table: who was matched with whom."""
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from style_match.data.connection import say_item
@@ -10,9 +12,16 @@ from style_match.data.given_split import read_given_splits
 from style_match.data.profiles import Profiles
 from style_match.data.records import Couple, Rejected
 from style_match.data.table import Table, read_table
+from style_match.spelling import cut, folded, shown
 
 SIDES = (("female_id", "male_id"), ("left_id", "right_id"))
-GENDERS = {"female": "female", "f": "female", "male": "male", "m": "male"}
+GENDERS = {
+    **dict.fromkeys(("female", "f", "woman", "w", "girl", "여", "여자", "여성"), "female"),
+    **dict.fromkeys(("male", "m", "man", "boy", "남", "남자", "남성"), "male"),
+}
+
+
+_WHOLE = re.compile(r"0*(\d+)(?:\.0+)?")
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,7 @@ class Couples:
     left_name: str
     right_name: str
     rejected: tuple[Rejected, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_couples(root: Path, profiles: Profiles | None, faults: Faults) -> Couples | None:
@@ -34,6 +44,8 @@ def read_couples(root: Path, profiles: Profiles | None, faults: Faults) -> Coupl
         faults.add("has female_id, male_id and left_id, right_id; keep one of the two", file=table.path.name)
         return None
     sides = present[0]
+    if _number_twins(table, sides, profiles, faults):
+        return None  # all that else is wrong with such rows follows from it
     splits = _splits(table, sides, profiles, faults)
     check = _RowCheck(table, sides, profiles, splits, faults)
     couples, rejected = [], []
@@ -50,7 +62,48 @@ def read_couples(root: Path, profiles: Profiles | None, faults: Faults) -> Coupl
     if rejected and not couples:
         faults.add(f"every couple is left out ({rejected[0].reason})", file=table.path.name)
     left_name, right_name = (side.removesuffix("_id") for side in sides)
-    return Couples(table, tuple(couples), left_name, right_name, tuple(rejected))
+    notes = []
+    if words := [shown(word) for word in check.unknown_words]:
+        notes.append(
+            f"gender: {cut(', '.join(words))} {'is' if len(words) == 1 else 'are'} not known, so {table.path.name} was "
+            "not checked for swapped columns there; write female or male"
+        )
+    return Couples(table, tuple(couples), left_name, right_name, tuple(rejected), tuple(notes))
+
+
+def gender_of(word: str) -> str | None:
+    """female or male, for a word of `GENDERS` in any case; None for others."""
+    return GENDERS.get(folded(word))
+
+
+def _number_twins(table: Table, sides: tuple[str, str], profiles: Profiles | None, faults: Faults) -> bool:
+    """Adds a fault for each column of ids that are those of the profiles but for how a number is written."""
+    if profiles is None:
+        return False
+    known: dict[str, str] = {}
+    for profile_id in (*profiles.columns, *profiles.left_out):
+        known.setdefault(_as_number(profile_id), profile_id)
+    before = len(faults)
+    for side in sides:
+        bad = [
+            (row, record[side])
+            for row, record in table.records()
+            if record[side] not in profiles and known.get(_as_number(record[side]), record[side]) != record[side]
+        ]
+        if bad:
+            row, written = bad[0]
+            what = (
+                f"{shown(written)} is {shown(known[_as_number(written)])} in {profiles.table.path.name}, and "
+                f"{len(bad)} ids differ so: one of the two columns was stored as numbers. Write both as text"
+            )
+            faults.add(what, file=table.path.name, place=table.place(row), column=side)
+    return len(faults) > before
+
+
+def _as_number(text: str) -> str:
+    """The digits of a whole number, without zeros before it and a fraction of zeros; other texts as they are."""
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found else text
 
 
 def couple_without(couple: Couple, lost: Iterable[str], file: str) -> Rejected:
@@ -89,6 +142,11 @@ class _RowCheck:
         self.table, self.sides, self.profiles, self.splits, self.faults = table, sides, profiles, splits, faults
         self.row_of: dict[frozenset[str], tuple[int, str]] = {}  # pair -> its first row, who was left there
         self.side_of: dict[str, tuple[str, int]] = {}  # profile -> its side, the row that says so
+        self.unknown_words: dict[str, None] = {}  # of gender, so that its profiles were not checked
+
+    @cached_property
+    def folded_ids(self) -> dict[str, str]:
+        return {} if self.profiles is None else {folded(each): each for each in self.profiles.columns}
 
     def is_sound(self, row: int, left: str, right: str) -> bool:
         before = len(self.faults)
@@ -96,13 +154,16 @@ class _RowCheck:
             if not profile_id:
                 self._add(row, "the cell is missing; fill it in or remove the row", side)
             elif self.profiles is not None and profile_id not in self.profiles:
-                what = f"no profile {profile_id!r} in {self.profiles.table.path.name}; add it or correct the id"
+                twin = self.folded_ids.get(folded(profile_id))
+                near = f", but {shown(twin)}: upper and lower case count" if twin else ""
+                file = self.profiles.table.path.name
+                what = f"no profile {shown(profile_id)} in {file}{near}; add it or correct the id"
                 self._add(row, what, side)
         if left and left == right:
-            self._add(row, f"profile {left!r} is coupled with itself; remove the row")
+            self._add(row, f"profile {shown(left)} is coupled with itself; remove the row or correct it")
         elif user_id := self._one_user(left, right):
-            what = f"profiles {left!r} and {right!r} are one person, user_id {user_id!r}; remove the row or correct it"
-            self._add(row, what)
+            both = f"profiles {shown(left)} and {shown(right)} are one person"
+            self._add(row, f"{both}, user_id {shown(user_id)}; remove the row or correct it")
         elif left and right and not self._is_repeated(row, left, right):
             for side, profile_id in zip(self.sides, (left, right), strict=True):
                 self._check_side(row, side, profile_id)
@@ -121,19 +182,25 @@ class _RowCheck:
         where = f"stands already in {self.table.place(first)}{turned}"
         if self.splits is not None and self.splits[first] != self.splits[row]:
             where += f", there in split {self.splits[first]} and here in {self.splits[row]}"
-        self._add(row, f"the couple {left!r}, {right!r} {where}; remove one")
+        self._add(row, f"the couple {shown(left)}, {shown(right)} {where}; remove one")
         return True
 
     def _check_side(self, row: int, side: str, profile_id: str) -> None:
         first_side, first = self.side_of.setdefault(profile_id, (side, row))
         if first_side != side:
-            what = f"profile {profile_id!r} is in {first_side} in {self.table.place(first)}; a profile keeps one side"
+            what = (
+                f"profile {shown(profile_id)} is in {first_side} in {self.table.place(first)}; a profile keeps one side"
+            )
             self._add(row, what, side)
             return
         columns = {} if self.profiles is None else self.profiles.columns.get(profile_id, {})
-        gender = GENDERS.get(columns.get("gender", "").lower())
+        word = columns.get("gender", "")
+        gender = gender_of(word)
+        if word and gender is None and side in SIDES[0]:
+            self.unknown_words[word] = None
         if gender is not None and side in SIDES[0] and side != f"{gender}_id":
-            what = f"profile {profile_id!r} has gender {gender!r}; are the columns swapped? (or use left_id, right_id)"
+            what = f"profile {shown(profile_id)} has gender {shown(gender)}; are the columns swapped?"
+            what += " (or use left_id, right_id)"
             self._add(row, what, side)
 
     def _add(self, row: int, what: str, column: str = "") -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from style_match.errors import UserError
+from style_match.spelling import other_case, shown
 
 MAX_SHOWN = 20  # faults in one message, where no option says how many
 
@@ -38,9 +39,11 @@ class Faults:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint to append to a message: " (did you mean 'x'?)", or nothing when no known word is near."""
+    if twin := other_case(word, known := [*known]):
+        return f" (did you mean {shown(twin)}?)"
     by_lower = {each.lower(): each for each in known}
     found = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f" (did you mean {by_lower[found[0]]!r}?)" if found else ""
+    return f" (did you mean {shown(by_lower[found[0]])}?)" if found else ""
 
 
 def has_control_character(text: str) -> bool:

@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
+from style_match.data.colour import colour_of
 from style_match.data.copies import perceptual_hashes, pixel_hash
-from style_match.data.image import DECODE_POLICY, BadImage, decode_stream, too_many_pixels
+from style_match.data.image import COLOUR_POLICY, DECODE_POLICY, BadImage, decode_stream, open_stream, too_many_pixels
 from style_match.data.memo import Memo
 from style_match.errors import UserError
 
@@ -31,6 +32,8 @@ class PhotoFacts:
         fault: the reason why the file cannot be decoded, "" where `ok` is true.
         pixels: hash of the decoded pixels; files with other bytes, such as other metadata, may share it.
         phash, dhash: hex of the perceptual hashes of `style_match.data.copies`.
+        is_converted: whether an embedded colour profile changes the pixels.
+        colour_fault: why an embedded colour profile is passed over.
     """
 
     sha256: str
@@ -41,6 +44,13 @@ class PhotoFacts:
     pixels: str = ""
     phash: str = ""
     dhash: str = ""
+    is_converted: bool = False
+    colour_fault: str = ""
+
+    @property
+    def decode_policy(self) -> str:
+        """Part of the address of the photo's features."""
+        return COLOUR_POLICY if self.is_converted else DECODE_POLICY
 
 
 class Fingerprints:
@@ -110,7 +120,11 @@ class Fingerprints:
             return known
         try:
             image = decode_stream(stream, name, max_source_pixels=bound)
-            facts = PhotoFacts(sha256, *image.size, True, "", pixel_hash(image), *perceptual_hashes(image))
+            stream.seek(0)
+            colour = colour_of(open_stream(stream, name))
+            hashes = (pixel_hash(image), *perceptual_hashes(image))
+            is_converted = colour.transform is not None
+            facts = PhotoFacts(sha256, *image.size, True, "", *hashes, is_converted, colour.fault)
         except BadImage as error:
             facts = PhotoFacts(sha256, 0, 0, False, error.fault)
             if error.depends_on_bound:
@@ -143,7 +157,7 @@ def _file_key(path: Path) -> str:
 
 
 def _photo_key(sha256: str) -> str:
-    return f"photo v2 {sha256} {DECODE_POLICY} {_versions()}"
+    return f"photo v2 {sha256} {COLOUR_POLICY} {_versions()}"
 
 
 @functools.cache

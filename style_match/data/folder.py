@@ -20,6 +20,8 @@ from style_match.data.profiles import read_profiles
 from style_match.data.records import Couple, Photo, Rejected
 from style_match.data.rejected import write_rejected
 from style_match.errors import UserError
+from style_match.files import on_disk
+from style_match.spelling import plain
 
 __all__ = ["TASKS", "Couple", "DatasetFolder", "Photo", "Rejected", "check_photos", "read_folder", "write_rejected"]
 
@@ -42,6 +44,7 @@ class DatasetFolder:
         rejected: what was left out and why: by the column `left_out`, by a photo at fault.
         photo_sha256: image as written -> hash of the file; filled by `check_photos`.
         photo_facts: image as written -> all facts of the photo; filled by `check_photos`.
+        notes: sentences for the user.
     """
 
     root: Path
@@ -62,6 +65,7 @@ class DatasetFolder:
     photo_sha256: dict[str, str] = field(default_factory=dict)
     photo_facts: dict[str, PhotoFacts] = field(default_factory=dict)
     listed_classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -160,10 +164,13 @@ def read_folder(
         raise UserError(f"data.task={task} is none of {', '.join(TASKS)}{nearest(task, TASKS)}")
     if task == "style" and not label_column:
         raise UserError("data.label_column is not given; name the column of the profiles table that holds the class")
+    label_column = plain(label_column) if label_column else label_column
     root = _existing(root, "data.root")
     base = root if image_root is None else _existing(image_root, "data.image_root")
     faults = Faults(root, max_faults_shown)
-    profiles = read_profiles(root, ImagePaths(base, (root, base)), label_column if task == "style" else None, faults)
+    profiles = read_profiles(
+        root, ImagePaths(base, (root, base), root), label_column if task == "style" else None, faults
+    )
     couples = read_couples(root, profiles, faults) if task == "couple" else None
     classes = read_classes(root, profiles, str(label_column), faults) if task == "style" else ()
     metadata = read_metadata(root, profiles, faults)
@@ -192,6 +199,7 @@ def read_folder(
         metadata={image: about for image, about in metadata.items() if image in images},
         rejected=profiles.rejected + (() if couples is None else couples.rejected),
         listed_classes=classes,
+        notes=() if couples is None else couples.notes,
     )
     if not len(faults) and given:
         check_given_splits(folder, faults)
@@ -209,7 +217,7 @@ def check_given_splits(folder: DatasetFolder, faults: Faults) -> None:
 
 
 def _existing(folder: str | Path, option: str) -> Path:
-    path = Path(folder).expanduser().absolute()
+    path = on_disk(Path(folder).expanduser().absolute())
     if not path.is_dir():
         reason = "is a file, not a folder" if path.exists() else "does not exist"
         raise UserError(f"{option}={folder}: {path} {reason}; give the folder that holds profiles.csv")

@@ -3,6 +3,7 @@
 from style_match.data.faults import Faults, nearest
 from style_match.data.records import SPLITS
 from style_match.data.table import Table
+from style_match.spelling import shown
 
 
 def read_given_splits(table: Table, faults: Faults, *, all_three: bool) -> dict[int, str] | None:
@@ -25,10 +26,10 @@ def read_given_splits(table: Table, faults: Faults, *, all_three: bool) -> dict[
                 column="split",
             )
         elif word not in SPLITS:
-            what = f"{word!r} is none of {', '.join(SPLITS)}{nearest(word, SPLITS)}"
+            what = f"{shown(word)} is none of {', '.join(SPLITS)}{nearest(word, SPLITS)}"
             faults.add(what, file=name, place=table.place(row), column="split")
     if len(faults) == before and all_three:
         for split in SPLITS:
             if split not in cells.values():
-                faults.add(f"no row is in split {split!r}; each split needs rows", file=name, column="split")
+                faults.add(f"no row is in split {shown(split)}; each split needs rows", file=name, column="split")
     return cells if len(faults) == before else None

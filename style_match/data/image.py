@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from style_match.data.colour import Colour, applied, colour_of
 from style_match.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Part of every feature's address: change it whenever `decode` gives other pixels for the same bytes.
+# Part of every feature's address: change it whenever `decode` gives other pixels for the same bytes. The second is of
+# photos whose embedded colour profile is applied.
 DECODE_POLICY = "rgb8; first frame; exif upright; alpha over white; gray16/257; adobe cmyk; no colour profile; v1"
+COLOUR_POLICY = DECODE_POLICY.replace("no colour profile", "colour profile to srgb by relative colorimetry")
 
 # Only these are tried: Pillow knows dozens more, some of which start other programs (EPS) or are guesses at raw bytes.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -38,8 +41,9 @@ def decode(source: str | Path | bytes, *, max_source_pixels: int) -> "Image":
     """An upright 8-bit RGB image (H x W) from a file or from the bytes of one.
 
     EXIF orientation is applied (an unreadable EXIF block states none), an animation gives its first frame, what is
-    transparent shows white, 16-bit gray is scaled to 8 bits, CMYK is read with Adobe's polarity, embedded colour
-    profiles are not applied. The header's size is compared with `max_source_pixels` before pixels are allocated.
+    transparent shows white, 16-bit gray is scaled to 8 bits, CMYK is read with Adobe's polarity, an embedded colour
+    profile is converted to sRGB (`style_match.data.colour`). The header's size is compared with `max_source_pixels`
+    before pixels are allocated.
 
     Raises:
         BadImage: not an image, damaged, cut off, too many pixels, or longer than 200 times its width.
@@ -56,7 +60,7 @@ def decode(source: str | Path | bytes, *, max_source_pixels: int) -> "Image":
 
 def decode_stream(stream: BinaryIO, name: str, *, max_source_pixels: int | None) -> "Image":
     """`decode` for an open file that is called `name` in messages; no bound on pixels when None."""
-    return _decoded(lambda: _open(stream, name), name, max_source_pixels)
+    return _decoded(lambda: open_stream(stream, name), name, max_source_pixels)
 
 
 def decode_opened(image: "Image", name: str, *, max_source_pixels: int) -> "Image":
@@ -72,8 +76,9 @@ def _decoded(opened: Callable[[], "Image"], name: str, max_source_pixels: int | 
             raise BadImage(name, too_many_pixels(width, height, max_source_pixels), depends_on_bound=True)
         if max(width, height) > _MAX_SIDE_RATIO * min(width, height):
             raise BadImage(name, f"{width} x {height} pixels: one side is over {_MAX_SIDE_RATIO} times the other")
+        colour = colour_of(image)
         image.load()
-        return _upright(image, _rgb(image, name))
+        return _upright(image, _rgb(image, colour, name))
     except UserError:
         raise
     except MemoryError as error:
@@ -90,8 +95,8 @@ def too_many_pixels(width: int, height: int, bound: int) -> str:
     return f"{width} x {height} = {width * height} pixels, more than data.max_source_pixels={bound}"
 
 
-def _open(stream: BinaryIO, name: str) -> "Image":
-    """Reads the header only."""
+def open_stream(stream: BinaryIO, name: str) -> "Image":
+    """An image file as Pillow opens it: the header is read, no pixels yet. Raises BadImage."""
     from PIL import Image, UnidentifiedImageError
 
     start = stream.read(16)
@@ -135,7 +140,7 @@ def _heic_is_registered() -> bool:
     return True
 
 
-def _rgb(image: "Image", name: str) -> "Image":
+def _rgb(image: "Image", colour: Colour, name: str) -> "Image":
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
@@ -144,8 +149,11 @@ def _rgb(image: "Image", name: str) -> "Image":
         raise BadImage(name, f"has 32-bit samples (mode {image.mode}), not a photo's; save it with 8 or 16 bits")
     if image.has_transparency_data:
         over = image.convert("RGBA")
+        alpha = over.getchannel("A")
+        over = applied(colour, image.convert("LA").getchannel("L") if colour.mode == "L" else over)
+        over.putalpha(alpha)
         return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
-    return image.convert("RGB")
+    return applied(colour, image)
 
 
 def _gray16(image: "Image") -> "Image":

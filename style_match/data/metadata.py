@@ -1,15 +1,19 @@
-"""metadata.jsonl: one JSON object a photo, from the labeler or by hand."""
+"""metadata.jsonl: one JSON object a photo, from the labeler, by hand, or as image folders of Hugging Face have it."""
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from style_match.data.faults import Faults
+from style_match.data.faults import Faults, nearest
 from style_match.data.profiles import Profiles
-from style_match.data.table import read_text
+from style_match.data.table import csv_layout, read_table, read_text
+from style_match.spelling import cut, plain, plain_keys_and_values, shown
 
-FILE_NAME = "metadata.jsonl"
+FILE_NAME, TABLE_NAME = "metadata.jsonl", "metadata.csv"
+IMAGE_KEYS = ("image", "file_name")  # that name the photo; the second is of image folders of Hugging Face
+_REMEDY = "write one JSON object a line"
 
 
 def read_metadata(root: Path, profiles: Profiles | None, faults: Faults) -> dict[str, dict[str, Any]]:
@@ -17,14 +21,15 @@ def read_metadata(root: Path, profiles: Profiles | None, faults: Faults) -> dict
     return {name: found for name, (_, found) in read_lines(root, profiles, faults).items()}
 
 
-def read_lines(root: Path, profiles: Profiles | None, faults: Faults) -> dict[str, tuple[int, dict[str, Any]]]:
-    """As `read_metadata`, each object with the number of its line, from 1."""
-    path = root / FILE_NAME
-    if not path.is_file():
-        return {}
-    text = read_text(path, faults)
-    if text is None:
-        return {}
+def read_lines(
+    root: Path, profiles: Profiles | None, faults: Faults, *, keys: Sequence[str] = IMAGE_KEYS, name: str = FILE_NAME
+) -> dict[str, tuple[int, dict[str, Any]]]:
+    """As `read_metadata`, each object with the number of its line, from 1.
+
+    Args:
+        keys: that may name the photo, the first that is there counts.
+        name: of the file: metadata.jsonl, or metadata.csv, a row of which is an object of its filled cells.
+    """
     written: dict[PurePosixPath, set[str]] = {}
     if profiles is not None:
         position = profiles.table.header.index("image")
@@ -32,24 +37,52 @@ def read_lines(root: Path, profiles: Profiles | None, faults: Faults) -> dict[st
             written.setdefault(PurePosixPath(cells[position]), set()).add(cells[position])
     metadata: dict[str, tuple[int, dict[str, Any]]] = {}
     line_of: dict[PurePosixPath, int] = {}
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        found = parse_line(content)
-        if isinstance(found, str):
-            faults.add(f"{found}; write one JSON object a line", file=FILE_NAME, place=f"line {line}")
-            continue
+    for line, found in _objects(root / name, keys, faults):
         image = PurePosixPath(found.pop("image"))
         earlier = line_of.setdefault(image, line)
         if earlier != line:
-            what = f"image {str(image)!r} has metadata already in line {earlier}; remove one"
-            faults.add(what, file=FILE_NAME, place=f"line {line}")
+            what = f"image {shown(str(image))} has metadata already in line {earlier}; remove one"
+            faults.add(what, file=name, place=f"line {line}")
         elif profiles is not None and image not in written:
-            what = f"no photo {str(image)!r} in {profiles.table.path.name}; correct the name or remove the line"
-            faults.add(what, file=FILE_NAME, place=f"line {line}")
-        for name in written.get(image, ()):
-            metadata[name] = (line, found)
+            what = f"no photo {shown(str(image))} in {profiles.table.path.name}; correct the name or remove the line"
+            faults.add(what, file=name, place=f"line {line}")
+        for each in written.get(image, ()):
+            metadata[each] = (line, found)
     return metadata
+
+
+def names_photos(path: Path, keys: Sequence[str]) -> bool:
+    """Whether a CSV file is there whose header has one of the keys: a metadata.csv may be about something else."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            head = file.readline() + file.readline()
+    except OSError:
+        return False
+    separator, above = csv_layout(head, keys)
+    header = head.splitlines()[above:][:1]
+    return any(plain(cell.strip('" ')) in keys for line in header for cell in line.split(separator))
+
+
+def _objects(path: Path, keys: Sequence[str], faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, object with the key `image`) of each sound line."""
+    if not path.is_file():
+        return
+    if path.suffix == ".csv":
+        table = read_table(path.parent, path.stem, tuple((key,) for key in keys), faults)
+        for line, record in table.records() if table else ():
+            image = record.pop(next(key for key in keys if key in record))
+            if image:
+                yield line, {**{key: cell for key, cell in record.items() if cell}, "image": image}
+            else:
+                faults.add("names no photo; fill in the cell or remove the row", file=path.name, place=f"line {line}")
+        return
+    for line, content in enumerate((read_text(path, faults) or "").split("\n"), start=1):
+        if content.strip():
+            found = parse_line(content, keys)
+            if isinstance(found, str):
+                faults.add(found, file=path.name, place=f"line {line}")
+            else:
+                yield line, found
 
 
 def metadata_name(profile_id: str, metadata: dict[str, Any] | None) -> str:
@@ -57,22 +90,26 @@ def metadata_name(profile_id: str, metadata: dict[str, Any] | None) -> str:
     return hashlib.sha256(json.dumps([profile_id, metadata], sort_keys=True).encode()).hexdigest()
 
 
-def parse_line(content: str) -> dict[str, Any] | str:
-    """The object, or what is wrong with the line."""
+def parse_line(content: str, keys: Sequence[str] = IMAGE_KEYS) -> dict[str, Any] | str:
+    """The object with every text in it `plain` and its photo under `image`, or what is wrong with the line."""
     try:
         found = json.loads(content, object_pairs_hook=_without_twins, parse_constant=_refuse)
     except RecursionError:
-        return "is nested too deeply"
+        return f"is nested too deeply; {_REMEDY}"
     except ValueError as error:
-        return f"is broken JSON ({error})"
+        return f"is broken JSON ({cut(str(error))}); {_REMEDY}"
     if not isinstance(found, dict):
-        return "is not a JSON object"
-    if not isinstance(found.get("image"), str) or not found["image"].strip():
-        return 'has no "image": "FILE"'
+        return f"is not a JSON object; {_REMEDY}"
+    key = next((each for each in keys if each in found), "image")
+    if not isinstance(found.get(key), str) or not found[key]:
+        there = cut(", ".join(found))
+        return f'has no "{key}": "FILE"{nearest(key, found)}, which names the photo; its keys are {there or "none"}'
+    found["image"] = found.pop(key)
     return found
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = [(plain(key), plain_keys_and_values(value)) for key, value in pairs]
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

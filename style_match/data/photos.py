@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from style_match.data.colour import said_faults
 from style_match.data.fingerprint import Fingerprints, PhotoFacts
 from style_match.errors import UserError
 
@@ -67,9 +68,14 @@ def check_photos(
         reason = f"{photo.image}: {found[photo.path].fault}"
         before = reasons.get(photo.profile_id)
         reasons[photo.profile_id] = reason if before is None else f"{before}; {reason}"
+    passed_over = said_faults([photo.image for photo in folder.photos if found[photo.path].colour_fault])
     facts_of = {photo.image: found[photo.path] for photo in folder.photos}
-    hashes = {image: facts.sha256 for image, facts in facts_of.items()}
-    folder = replace(folder, photo_sha256=hashes, photo_facts=facts_of)
+    folder = replace(
+        folder,
+        photo_sha256={image: facts.sha256 for image, facts in facts_of.items()},
+        photo_facts=facts_of,
+        notes=(*folder.notes, *filter(None, [passed_over])),
+    )
     return folder.without(reasons) if reasons else folder
 
 

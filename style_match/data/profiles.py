@@ -6,9 +6,10 @@ from pathlib import Path, PurePosixPath
 
 from style_match.data.faults import Faults, has_control_character
 from style_match.data.given_split import read_given_splits
-from style_match.data.image_path import ImagePaths
+from style_match.data.image_path import ImagePaths, is_absent
 from style_match.data.records import Photo, Rejected
 from style_match.data.table import Table, read_table
+from style_match.spelling import folded, shown
 
 LEFT_OUT, DUPLICATES = "left_out", "duplicate_group"  # columns that style_match.prepare adds
 
@@ -54,12 +55,13 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
         for column in empty:
             faults.add("the cell is missing; fill it in or remove the row", file=name, place=place, column=column)
         if has_control_character(profile_id):
-            faults.add(f"{profile_id!r} holds a control character", file=name, place=place, column="profile_id")
+            faults.add(f"{shown(profile_id)} holds a control character", file=name, place=place, column="profile_id")
         if not profile_id or not image:
             continue
         earlier = row_of.setdefault((profile_id, PurePosixPath(image)), row)
         if earlier != row:
-            what = f"profile {profile_id!r} with image {image!r} stands already in {table.place(earlier)}; remove one"
+            what = f"profile {shown(profile_id)} with image {shown(image)} stands already in {table.place(earlier)}"
+            what += "; remove one"
             faults.add(what, file=name, place=place)
         if reason:
             left_out.append((profile_id, Rejected("photo", image, name, row, reason)))
@@ -76,8 +78,9 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
         for column in one_value:
             if column in empty or columns[profile_id][column] == record[column]:
                 continue
-            first = f"{columns[profile_id][column]!r} in {table.place(first_row[profile_id])}"
-            what = f"profile {profile_id!r} has {record[column]!r} here and {first}; {_remedy(column, label_column)}"
+            first = f"{shown(columns[profile_id][column])} in {table.place(first_row[profile_id])}"
+            what = f"profile {shown(profile_id)} has {shown(record[column])} here and {first}"
+            what += f"; {_remedy(column, label_column)}"
             faults.add(what, file=name, place=place, column=column)
     if not columns and left_out:
         faults.add(f"every photo is left out ({left_out[0][1].reason}); empty the cells", file=name, column=LEFT_OUT)
@@ -112,7 +115,7 @@ def _remedy(column: str, label_column: str | None) -> str:
 
 
 def _add_missing(missing: list[tuple[int, str]], rows: int, base: Path, table: Table, faults: Faults) -> None:
-    if len(missing) == rows > 2 and all("does not exist" in fault for _, fault in missing):
+    if len(missing) == rows > 2 and all(is_absent(fault) for _, fault in missing):
         what = f"none of the {rows} images exists below {base}; set data.image_root to the folder they are relative to"
         faults.add(what, file=table.path.name, column="image")
         return
@@ -125,11 +128,11 @@ def _check_classes(labels: dict[str, str], table: Table, label_column: str | Non
     if label_column is None or not classes:
         return
     if len(classes) == 1:
-        what = f"every profile has the class {classes[0]!r}; styles need two classes or more"
+        what = f"every profile has the class {shown(classes[0])}; styles need two classes or more"
         faults.add(what, file=table.path.name, column=label_column)
     written: dict[str, str] = {}
     for each in classes:
-        plain = "".join(letter for letter in each.casefold() if letter.isalnum())
+        plain = "".join(letter for letter in folded(each) if letter.isalnum())
         if plain and written.setdefault(plain, each) != each:
-            what = f"classes {written[plain]!r} and {each!r} differ in writing only; write them alike"
+            what = f"classes {shown(written[plain])} and {shown(each)} differ in writing only; write them alike"
             faults.add(what, file=table.path.name, column=label_column)

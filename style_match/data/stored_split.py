@@ -12,6 +12,7 @@ from style_match.data.records import SPLITS
 from style_match.data.table import read_table
 from style_match.errors import UserError
 from style_match.files import remove_unfinished, write_whole
+from style_match.spelling import shown
 
 _REMEDY = "Make the folder writable or name another with split.store."
 
@@ -45,7 +46,7 @@ def read_stored(folder: DatasetFolder, path: Path, columns: Sequence[str]) -> di
             faults.add("stands there twice", **at)
         for column, word in zip(columns, words, strict=True):
             if word not in SPLITS:
-                faults.add(f"{word!r} is none of {', '.join(SPLITS)}{nearest(word, SPLITS)}", **at, column=column)
+                faults.add(f"{shown(word)} is none of {', '.join(SPLITS)}{nearest(word, SPLITS)}", **at, column=column)
         if len(columns) > 1 and words.count("test") != 1:
             faults.add("is in the test part of one fold, no more and no less", **at)
         stored[item] = "\t".join(words)

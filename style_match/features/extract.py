@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from style_match.augmentation import View
-from style_match.data.image import DECODE_POLICY, decode_stream
+from style_match.data.image import COLOUR_POLICY, DECODE_POLICY, decode_stream
 from style_match.errors import UserError
 from style_match.features.batching import batch_slices, prepared_ahead
 from style_match.features.identity import row_address, view_address
@@ -170,8 +170,9 @@ def _photo(row: Row, max_source_pixels: int) -> "Image | None":
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     sha256 = hashlib.sha256(content).hexdigest()
-    address = row_address(sha256, DECODE_POLICY, row.prompt)
-    if (address if row.view is None else view_address(address, row.view.policy)) != row.address:
+    # of the two policies the one that the photo has was found when it was checked
+    found = [row_address(sha256, policy, row.prompt) for policy in (DECODE_POLICY, COLOUR_POLICY)]
+    if row.address not in (found if row.view is None else [view_address(each, row.view.policy) for each in found]):
         raise UserError(f"{path} was changed after it was checked; its features would be another photo's. Run again.")
     image = decode_stream(io.BytesIO(content), str(path), max_source_pixels=max_source_pixels)
     return image if row.view is None else row.view.of(image, sha256)

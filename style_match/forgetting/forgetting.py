@@ -20,6 +20,7 @@ from style_match.forgetting.prompts import addresses, configs_below
 from style_match.forgetting.rows import Lines
 from style_match.forgetting.runs import Kept, kept_in, names_folder, of_this_data, trained_on
 from style_match.forgetting.steps import Step, steps
+from style_match.spelling import plain
 
 DEFAULT_RUNS = "runs"
 
@@ -54,7 +55,7 @@ class Forgetting:
             self.lines = [(each.where, each.what, each.do(dry_run=True)) for each in self._steps]
         else:
             self.person, self.lines = begun
-            if set(self.person.asked) != set(asked):
+            if set(map(plain, self.person.asked)) != set(asked):
                 raise UserError(
                     f"{self.root}: forgetting profile={_written(self.person.asked)} was interrupted. Finish it first: "
                     f"give that command again."
@@ -108,7 +109,7 @@ class Forgetting:
     def _left(self, but: Sequence[str] = ()) -> list[str]:
         """What is not removed, without a word that tells the person; not the places `but`."""
         lines = Lines(self.person.profile_ids, self.person.images)
-        owners = {*self.person.sha256, *map(owner_of, self.person.profile_ids)}
+        owners = {*self.person.sha256, *map(owner_of, self.person.stored_ids)}
         left = [
             f"{found.folder}: {found.unknown} rows of an older version do not tell whose they are. Those under the "
             "prompts of conf/prompt and of the runs were looked for; to be sure delete this folder, its rows are made "
@@ -163,9 +164,9 @@ class Forgetting:
 def _ids(value: Any) -> list[str]:
     given = list(value) if isinstance(value, ListConfig | list) else [value]
     for each in given:
-        if not isinstance(each, str) or not each:  # 1_2 in a YAML would be somebody else's 12
+        if not isinstance(each, str) or not plain(each):  # 1_2 in a YAML would be somebody else's 12
             raise UserError(f"profile={each}: is no id. In a YAML, write an id in quotes.")
-    return list(dict.fromkeys(given))
+    return list(dict.fromkeys(map(plain, given)))
 
 
 def _written(ids: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from style_match.errors import UserError
 from style_match.files import write_whole
 from style_match.forgetting.person import Person
+from style_match.spelling import stored_forms
 
 JOURNAL, FORGOTTEN = ".forget.json", "forgotten.json"
 HASH = "hmac_sha256"
@@ -86,7 +87,11 @@ def forgotten_among(root: Path, profile_ids: Iterable[str]) -> set[str]:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error!r}): restore it.") from error
-    return {each for each in profile_ids if any(_hash(each, salt) == digest for salt, digest in known)}
+    return {
+        each
+        for each in profile_ids
+        if any(_hash(form, salt) == digest for form in stored_forms(each) for salt, digest in known)
+    }
 
 
 def hashed(profile_id: str, salt: bytes) -> dict[str, str]:

@@ -13,6 +13,7 @@ from style_match.data.metadata import FILE_NAME, metadata_name, parse_line
 from style_match.data.profiles import DUPLICATES
 from style_match.data.table import read_table
 from style_match.errors import UserError
+from style_match.spelling import cut, other_case, stored_forms
 
 _NUM_NEAREST = 3
 
@@ -41,6 +42,11 @@ class Person:
     seen: tuple[str, ...]
     addresses: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def stored_ids(self) -> tuple[str, ...]:
+        """The ids in every form that something stored may have them."""
+        return tuple(sorted({form for each in self.profile_ids for form in stored_forms(each)}))
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Person":
@@ -77,7 +83,7 @@ def read(root: Path, image_root: Path, fingerprints: Fingerprints) -> Table:
     table = read_table(root, "profiles", (("profile_id", "image"),), faults)
     faults.raise_if_any()
     assert table is not None  # what could not be read has left a fault
-    images = ImagePaths(image_root, (root, image_root))
+    images = ImagePaths(image_root, (root, image_root), root)
     rows = []
     for _, record in table.records():
         path = images.find(record["image"])[0] if record["image"] else None
@@ -102,8 +108,10 @@ def find(table: Table, asked: Sequence[str], *, near_copies: bool, place: str) -
     for profile_id in asked:
         if profile_id not in known:
             near = difflib.get_close_matches(profile_id, known, n=_NUM_NEAREST, cutoff=0.4)
-            hint = f"; the nearest are {', '.join(near)}" if near else ""
-            raise UserError(f"profile={profile_id}: no such profile in {place}{hint}.")
+            hint = f"; the nearest are {', '.join(map(cut, near))}" if near else ""
+            if twin := other_case(profile_id, sorted(known)):
+                hint = f", but {cut(twin)}: upper and lower case count"
+            raise UserError(f"profile={cut(profile_id)}: no such profile in {place}{hint}.")
     ids = set(asked)
     while True:
         theirs = [row for row in table.rows if row.profile_id in ids]
@@ -152,7 +160,11 @@ def describe(table: Table, asked: Sequence[str], theirs: Sequence[Row], notes: I
             f"{', '.join(links)} has another name outside the rows (a hard link): that file stays unless it is in here"
         )
     hashes = {row.sha256: row.path for row in own if row.sha256 is not None and row.path is not None}
-    names = {metadata_name(row.profile_id, table.metadata.get(PurePosixPath(row.image))) for row in theirs}
+    names = {
+        metadata_name(form, table.metadata.get(PurePosixPath(row.image)))
+        for row in theirs
+        for form in stored_forms(row.profile_id)
+    }
     return Person(
         asked=tuple(asked),
         profile_ids=tuple(sorted(ids)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from style_match.data.image import DECODE_POLICY
+from style_match.data.image import COLOUR_POLICY, DECODE_POLICY
 from style_match.errors import UserError
 from style_match.features.identity import row_address
 from style_match.forgetting.person import Row, Table
@@ -44,7 +44,8 @@ def addresses(table: Table, rows: Iterable[Row], configs: Iterable[Mapping[str, 
             text = render(metadata=metadata, leave_out=hidden, **{name: prompt[name] for name in _OPTIONS})
         except UserError:  # nothing was computed from it either
             continue
-        found.add(row_address(row.sha256 if prompt["image"] else None, DECODE_POLICY, text))
+        for policy in (DECODE_POLICY, COLOUR_POLICY):
+            found.add(row_address(row.sha256 if prompt["image"] else None, policy, text))
     return tuple(sorted(found))
 
 

@@ -8,50 +8,65 @@ from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 
 from style_match.csvs import read_cell
+from style_match.data.table import csv_layout
 from style_match.errors import UserError
 from style_match.files import write_whole
+from style_match.spelling import plain, plain_keys_and_values, stored_forms
 
 _ID_COLUMNS = ("profile_id", "female_id", "male_id", "left_id", "right_id")
+_IMAGE_COLUMNS = ("image", "file_name")  # the second of image folders of Hugging Face
 _NO_NAMES = ("image", "kind", "file", "row", "line", "status", "attempts", "split")  # of rejected.csv and failed.csv
 Cells = dict[str, str]
 
 
 class Lines:
-    """Says which rows and objects are of somebody."""
+    """Says which rows and objects are of somebody; texts are compared as `plain`.
+
+    Attributes:
+        stored_ids: the ids in every form that something stored may have them.
+    """
 
     def __init__(self, profile_ids: Collection[str], images: Collection[str]):
-        self.ids = set(profile_ids)
-        self.images = {PurePosixPath(image) for image in images}
-        self.names = {*profile_ids, *images}
+        self.ids = {plain(each) for each in profile_ids}
+        self.stored_ids = {form for each in self.ids for form in stored_forms(each)}
+        self.images = {PurePosixPath(plain(image)) for image in images}
+        self.names = {*map(plain, profile_ids), *map(plain, images)}
 
     def has_id(self, cells: Cells) -> bool:
-        """Of a table of profiles, couples or splits."""
-        return any(cells.get(column, "").strip() in self.ids for column in _ID_COLUMNS)
+        """Of a table of profiles, couples or splits, or of one about photos: an id or an image."""
+        if any(plain(cells.get(column, "")) in self.ids for column in _ID_COLUMNS):
+            return True
+        return any(PurePosixPath(plain(cells.get(column, ""))) in self.images for column in _IMAGE_COLUMNS)
 
     def mentions(self, cells: Cells) -> bool:
         """Of a list of what was left out or failed: its image, or an id or an image as a word of another cell."""
-        if PurePosixPath(cells.get("image", "")) in self.images:
+        if PurePosixPath(plain(cells.get("image", ""))) in self.images:
             return True
         return any(self.in_text(cell) for column, cell in cells.items() if column not in _NO_NAMES)
 
     def in_text(self, text: str) -> bool:
         """Whether an id or an image stands in the text, not as a part of a longer word or path."""
+        text = plain(text)
         return any(_stands_in(name, text) for name in self.names)
 
     def in_file(self, path: Path) -> bool:
         """As `in_text`, of a file's text as it stands, in a page (escaped) or in JSON."""
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        text = plain(path.read_bytes().decode("utf-8", errors="replace"))
         return any(
             _stands_in(form, text)
             for name in self.names
-            for form in {name, html.escape(name), json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
+            for form in {name, html.escape(name), json.dumps(name, ensure_ascii=False)[1:-1]}
+            | {json.dumps(stored)[1:-1] for stored in stored_forms(name)}
         )
 
     def has_image(self, line: str) -> bool:
         """Of metadata.jsonl; of a broken line whether it mentions an image."""
         try:
-            return PurePosixPath(json.loads(line)["image"]) in self.images
-        except (ValueError, RecursionError, TypeError, KeyError):
+            about = plain_keys_and_values(json.loads(line))
+            name = next(about[key] for key in _IMAGE_COLUMNS if key in about)
+            return PurePosixPath(name) in self.images
+        except (ValueError, RecursionError, TypeError, StopIteration):
+            line = plain(line)
             return any(_stands_in(json.dumps(str(image), ensure_ascii=False)[1:-1], line) for image in self.images)
 
 
@@ -74,15 +89,16 @@ def drop_rows(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bool) 
     if path.suffix == ".parquet":
         return _drop_parquet(path, is_theirs, dry_run=dry_run)
     text = _text(path)
+    separator, above = csv_layout(text.removeprefix("\ufeff"), (*_ID_COLUMNS, *_IMAGE_COLUMNS))
     lines = io.StringIO(text, newline="").readlines()
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     header: list[str] | None = None
     kept, dropped, began = [], 0, 0
     try:
         for cells in reader:
             raw, began = lines[began : reader.line_num], reader.line_num
-            if header is None and cells:
-                header = [read_cell(cell.lstrip("\ufeff").strip()) for cell in cells]
+            if header is None and reader.line_num > above and any(map(plain, cells)):
+                header = [plain(read_cell(cell)) for cell in cells]
             elif header and cells and is_theirs(dict(zip(header, map(read_cell, cells), strict=False))):
                 dropped += 1
                 continue
@@ -123,7 +139,11 @@ def _drop_parquet(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bo
             table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is not a readable Parquet file ({error}); mend it first.") from error
-    columns = {name.strip(): table[name].to_pylist() for name in table.column_names if name.strip() in _ID_COLUMNS}
+    columns = {
+        plain(name): table[name].to_pylist()
+        for name in table.column_names
+        if plain(name) in _ID_COLUMNS + _IMAGE_COLUMNS
+    }
     records = [dict(zip(columns, map(str, cells), strict=True)) for cells in zip(*columns.values(), strict=True)]
     stays = [not is_theirs(cells) for cells in records]
     if not all(stays) and not dry_run:

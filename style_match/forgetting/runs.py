@@ -67,15 +67,17 @@ def kept_in(
     files, loggers = set(), []
     for folder in folders:
         files |= {
-            folder / name for name in _TABLES if (folder / name).is_file() and _in_table(folder / name, lines.ids)
+            folder / name
+            for name in _TABLES
+            if (folder / name).is_file() and _in_table(folder / name, lines.stored_ids)
         }
         files |= {folder / name for name in _TEXTS if (folder / name).is_file() and lines.in_file(folder / name)}
         path = folder / "embeddings.safetensors"
-        files |= {path} if path.is_file() and _in_header(path, lines.ids) else set()
+        files |= {path} if path.is_file() and _in_header(path, lines.stored_ids) else set()
         if (configs.get(folder, {}).get("logger") or {}).get("log_images"):
             loggers += [folder / name for name in _LOGGERS if (folder / name).is_dir()]
     for path in _below(roots, "recommendations.*"):
-        holds = _in_table(path, lines.ids) if path.suffix == ".parquet" else lines.in_file(path)
+        holds = _in_table(path, lines.stored_ids) if path.suffix == ".parquet" else lines.in_file(path)
         files |= {path} if holds else set()
     if files or loggers:
         pages = _below(roots, "report.html")

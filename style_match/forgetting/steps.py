@@ -82,7 +82,7 @@ def _said(path: Path, root: Path) -> str:
 
 
 def _features(root: Path, person: Person, *, dry_run: bool) -> int:
-    owners = {*person.sha256, *map(owner_of, person.profile_ids)}
+    owners = {*person.sha256, *map(owner_of, person.stored_ids)}
     found = (find_rows if dry_run else remove_rows)(root, owners, person.addresses)
     return sum(each.rows for each in found)
 
@@ -92,7 +92,7 @@ def _indexes(root: Path, person: Person, *, dry_run: bool) -> int:
 
     if dry_run:
         return sum(known.data_root == root.resolve() for known in known_indexes())
-    said = delete_everywhere(root, person.profile_ids)
+    said = delete_everywhere(root, person.stored_ids)
     if failed := [line for line in said if "NOT deleted" in line]:
         raise UserError(
             "\n".join(["An index still holds the person; mend that, then the same command goes on:", *failed])

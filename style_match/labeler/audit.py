@@ -12,6 +12,7 @@ from style_match.data.table import read_table
 from style_match.errors import UserError
 from style_match.files import write_whole
 from style_match.schema import Schema
+from style_match.spelling import shown
 
 if TYPE_CHECKING:
     from style_match.labeler.agreement import Agreement
@@ -55,13 +56,13 @@ def read_human_labels(path: Path, schema: Schema, images: Mapping[str, Any], *, 
     for row, record in table.records():
         image, where = record["image"], dict(file=path.name, place=table.place(row))
         if image not in images:
-            faults.add(f"no photo is called {image!r}{nearest(image, images)}", **where, column="image")
+            faults.add(f"no photo is called {shown(image)}{nearest(image, images)}", **where, column="image")
         if (first := row_of.setdefault(image, row)) != row:
-            faults.add(f"{image!r} stands already in {table.place(first)}; remove one", **where, column="image")
+            faults.add(f"{shown(image)} stands already in {table.place(first)}; remove one", **where, column="image")
         for name in attributes:
             cell, classes = record[name], schema.class_names(name)
             if cell and cell not in classes:
-                what = f"{cell!r} is no class{nearest(cell, classes)}; the classes are {', '.join(classes)}"
+                what = f"{shown(cell)} is no class{nearest(cell, classes)}; the classes are {', '.join(classes)}"
                 faults.add(what, **where, column=name)
             elif cell:
                 labels[name][image] = cell

@@ -10,7 +10,7 @@ from typing import Any
 from style_match.labeler.answer import Answer, Status, Usage
 from style_match.labeler.cost import Price
 from style_match.labeler.request import Request
-from style_match.plain import plain, shown
+from style_match.safe_text import quoted, safe
 from style_match.schema import Schema
 
 ENDPOINTS = {"responses": "/v1/responses", "chat": "/v1/chat/completions"}
@@ -93,14 +93,14 @@ class Interface:
         if price is not None and usage is not None:
             cost = price.of(usage, cache_writes=cache_writes, factor=factor)
         facts: dict[str, Any] = {"usage": usage or Usage(), "cost_usd": cost}
-        facts["model"] = plain(str(body.get("model") or ""))[:_MAX_NAME]
+        facts["model"] = safe(str(body.get("model") or ""))[:_MAX_NAME]
         try:
             status, said = _of_responses(body) if self.api == "responses" else _of_chat(body)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             detail = f"the answer has not the form of labeler.api={self.api}{_server_said(text)}. {_OTHER_SERVER}"
             return Answer(Status.INVALID, detail=detail, **facts)
         if status is not Status.ANSWERED:
-            return Answer(status, detail=plain(said)[:_MAX_DETAIL], **facts)
+            return Answer(status, detail=safe(said)[:_MAX_DETAIL], **facts)
         try:
             return Answer(Status.ANSWERED, _values(said, schema), **facts)
         except ValueError as error:
@@ -221,15 +221,15 @@ def _not_understood(text: str, fault: str) -> tuple[Status, str]:
     """(status, detail) of a text that is not the answer the schema asks for."""
     if not text.strip():
         return Status.INVALID, f"the answer is empty. {_THINKS}"
-    if not fault and _REFUSAL.match(plain(_THOUGHT.sub("", text))):
-        said = shown(_THOUGHT.sub("", text))
+    if not fault and _REFUSAL.match(safe(_THOUGHT.sub("", text))):
+        said = quoted(_THOUGHT.sub("", text))
         return Status.REFUSED, f"refused in plain words: {said}. Leave the photo out, or take another labeler.model."
     remedy = _THINKS if _THINKING_MARK.search(text) else _IGNORES
-    return Status.INVALID, f"{plain(fault)[:_MAX_DETAIL] or 'the answer is no JSON'}{_server_said(text)}. {remedy}"
+    return Status.INVALID, f"{safe(fault)[:_MAX_DETAIL] or 'the answer is no JSON'}{_server_said(text)}. {remedy}"
 
 
 def _server_said(text: str | Mapping[str, Any]) -> str:
-    return f"; the server said: {shown(text if isinstance(text, str) else json.dumps(text))}"
+    return f"; the server said: {quoted(text if isinstance(text, str) else json.dumps(text))}"
 
 
 _MAX_TOKENS = 10**8  # of a request; a larger count is a fault of the server

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from style_match.errors import UserError
-from style_match.plain import plain
+from style_match.safe_text import safe
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -76,7 +76,7 @@ def read_key(variable: str | None) -> str:
 
 def without_secrets(text: str, key: str) -> str:
     """What a server said, fit for a message or a file."""
-    return " ".join(without_key(plain(text), key).split())[:300]
+    return " ".join(without_key(safe(text), key).split())[:300]
 
 
 def without_key(text: str, key: str) -> str:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from style_match.data.faults import Faults
+from style_match.data.image_path import ImagePaths
 from style_match.data.table import Table
 from style_match.errors import UserError
+from style_match.spelling import shown
 
 COLUMN = "consent"
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
@@ -36,11 +38,12 @@ def without_consent(
         return {}
     consent = _read(table, faults)
     file_of = {os.path.realpath(path): image for image, path in photos.items()}
+    images = ImagePaths(table.path.parent, ())
     profiles_of: dict[str, list[str]] = {image: [] for image in photos}
     for _, record in table.records():
         # relative to the table's folder, as in every dataset folder, or else as the photos are called here
-        image = file_of.get(os.path.realpath(table.path.parent / record["image"]))
-        image = image if image is not None else record["image"]
+        places = images.on_disk(record["image"]) or [table.path.parent / record["image"]]
+        image = next((file_of[real] for real in map(os.path.realpath, places) if real in file_of), record["image"])
         if image in profiles_of:
             profiles_of[image].append(record["profile_id"])
     refusing: dict[str, str] = {}  # hash -> the first profile that does not consent
@@ -68,7 +71,7 @@ def _refuse_other_writing(table: Table, faults: Faults) -> None:
     """A column that its author takes for `consent` must not be passed over."""
     for name in table.header:
         if name != COLUMN and "".join(sign for sign in name.casefold() if sign.isalnum()) == COLUMN:
-            faults.add(f"{name!r} is not read; call the column {COLUMN}", file=table.path.name, column=name)
+            faults.add(f"{shown(name)} is not read; call the column {COLUMN}", file=table.path.name, column=name)
     _raise(faults)
 
 
@@ -86,9 +89,11 @@ def _read(table: Table, faults: Faults) -> dict[str, bool]:
         where = dict(file=table.path.name, place=table.place(row), column=COLUMN)
         if cell not in _YES + _NO:
             faults.add(
-                f"{record[COLUMN]!r} is neither yes nor no; write yes, true, 1, no, false, 0 or nothing", **where
+                f"{shown(record[COLUMN])} is neither yes nor no; write yes, true, 1, no, false, 0 or nothing", **where
             )
         elif consent.setdefault(profile, cell in _YES) != (cell in _YES):
-            faults.add(f"profile {profile!r} has consented in one row and not in another; make them agree", **where)
+            faults.add(
+                f"profile {shown(profile)} has consented in one row and not in another; make them agree", **where
+            )
     _raise(faults)
     return consent

@@ -21,15 +21,15 @@ class Encoding:
     jpeg_quality: int
     max_source_pixels: int
 
-    def identity(self) -> dict[str, object]:
-        """What changes the bytes."""
+    def identity(self, policy: str = DECODE_POLICY) -> dict[str, object]:
+        """What changes the bytes; `policy` is that of the photo (`PhotoFacts.decode_policy`)."""
         options = asdict(self)
         del options["max_source_pixels"]  # it decides whether a photo is read, not what is sent
-        return {**options, "decode": DECODE_POLICY}
+        return {**options, "decode": policy}
 
 
 def encode(source: Path | bytes, encoding: Encoding) -> bytes:
-    """A JPEG of the photo's pixels alone: no EXIF, place, colour profile, comment, thumbnail or name.
+    """A JPEG of the photo's pixels alone: in sRGB, with no EXIF, place, comment, thumbnail or name.
 
     The same photo gives the same bytes. Raises UserError (BadImage) as `decode` does.
     """

@@ -11,6 +11,7 @@ from style_match.data.fingerprint import Fingerprints, PhotoFacts
 from style_match.data.image_path import ImagePaths
 from style_match.data.table import Table, read_table
 from style_match.errors import UserError
+from style_match.spelling import plain, shown
 
 # of the formats that style_match.data.image reads
 SUFFIXES: tuple[str, ...] = (
@@ -29,28 +30,63 @@ SUFFIXES: tuple[str, ...] = (
     ".pbm",
 )
 SUFFIXES += (".pnm", ".avif", ".heic", ".heif")
+# What a NAS, a recycle bin, a file system or an archiver makes beside the photos; hidden folders are never looked into.
+SYSTEM_FOLDERS: tuple[str, ...] = (
+    "@eadir",
+    "@tmp",
+    "@recycle",
+    "@recently-snapshot",
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "recycler",
+)
+SYSTEM_FOLDERS += ("lost+found", "system volume information", "__macosx", "found.000", "@sharebin")
 _AHEAD = 256  # files that wait for a thread
 
 
 @dataclass(frozen=True)
 class Found:
-    """`photos`: image as metadata.jsonl writes it -> file; `num_other`: files that are no photos or are not named."""
+    """What was found.
+
+    Attributes:
+        photos: image as metadata.jsonl writes it -> file.
+        num_other: files that are no photos or are not named.
+        num_system: image files in folders that a system makes for itself, which are passed over.
+    """
 
     photos: dict[str, Path]
     table: Table | None
     num_other: int
+    num_system: int = 0
 
 
 @dataclass(frozen=True)
 class Checked:
-    """`sha256`: image -> hash of the file; `bad`: image -> what is wrong with it."""
+    """What the photos are.
+
+    Attributes:
+        sha256: image -> hash of the file.
+        bad: image -> what is wrong with it.
+        policies: image -> its decode policy.
+        without_profile: images whose embedded colour profile is passed over.
+    """
 
     sha256: dict[str, str]
     bad: dict[str, str] = field(default_factory=dict)
+    policies: dict[str, str] = field(default_factory=dict)
+    without_profile: list[str] = field(default_factory=list)
 
 
 def find_photos(
-    images: Path, profiles: Path | None, *, skip: Sequence[Path], max_faults_shown: int, levels_up: int = 1
+    images: Path,
+    profiles: Path | None,
+    *,
+    skip: Sequence[Path],
+    max_faults_shown: int,
+    levels_up: int = 1,
+    image_root: Path | None = None,
+    remedy: str = "copy what it leads to, or remove it",
 ) -> Found:
     """The photos of `images`: those that its profiles table names, where it has one, else all image files below it.
 
@@ -59,6 +95,8 @@ def find_photos(
             one in `images`, or else in the nearest folder above it that has one.
         skip: files and folders that are this step's own.
         levels_up: how many folders above `images` are looked into.
+        image_root: a folder that links to photos may lead into.
+        remedy: for a link that leads elsewhere.
 
     Raises:
         UserError: no such folder, links that lead out of it, no photo, a fault in the table, two tables above a link.
@@ -67,13 +105,13 @@ def find_photos(
         what = "is a file, not a folder" if images.exists() else "there is no such folder"
         raise UserError(f"images={images}: {what}. Name the folder of the photos.")
     faults = Faults(images, max_faults_shown)
-    files, num_other = _walk(images, {os.path.realpath(path) for path in skip}, faults)
+    files, num_other, num_system = _walk(images, {os.path.realpath(path) for path in skip}, image_root, remedy, faults)
     if profiles is None and _has_table(images):
         table = _read(images, faults)
         named = _named(images, table, faults)
         faults.raise_if_any()
         num_other += len(set(files.values()) - set(named.values()))
-        return Found(named, table, num_other)
+        return Found(named, table, num_other, num_system)
     faults.raise_if_any()
     if not files:
         raise UserError(
@@ -86,11 +124,11 @@ def find_photos(
         raise UserError(f"profiles={profiles}: the file has to be called profiles.csv or profiles.parquet.")
     parent = profiles.parent if profiles is not None else _above(images, levels_up)
     if parent is None:
-        return Found(files, None, num_other)
+        return Found(files, None, num_other, num_system)
     faults = Faults(parent, max_faults_shown)
     table = _read(parent, faults)
     faults.raise_if_any()
-    return Found(files, table, num_other)
+    return Found(files, table, num_other, num_system)
 
 
 def _above(images: Path, levels_up: int) -> Path | None:
@@ -114,20 +152,29 @@ def _read(folder: Path, faults: Faults) -> Table | None:
     return read_table(folder, "profiles", (("profile_id", "image"),), faults)
 
 
-def _walk(images: Path, skip: set[str], faults: Faults) -> tuple[dict[str, Path], int]:
-    """Image files by their names below `images`, sorted, and the number of other files; hidden ones are neither."""
+def _walk(
+    images: Path, skip: set[str], image_root: Path | None, remedy: str, faults: Faults
+) -> tuple[dict[str, Path], int, int]:
+    """Image files by their names below `images`, sorted; how many others; how many images in folders of a system.
+
+    Hidden files are none of these.
+    """
     real = os.path.realpath(images)
+    allowed = (real, os.path.realpath(image_root)) if image_root is not None else (real,)
     files: dict[str, Path] = {}
-    num_other = 0
+    num_other = num_system = 0
 
     def refuse(error: OSError) -> None:
         faults.add(f"{error.filename}: cannot be read ({error.strerror}); mend its permissions or move it away")
 
     for folder, folders, names in os.walk(images, onerror=refuse):
         here = Path(folder)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        num_system += sum(map(_num_photos, (here / name for name in folders if is_system(name))))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not is_system(name))
         for name in [name for name in folders if (here / name).is_symlink()]:
-            _refuse_way_out(here / name, real, faults)  # a link inside is passed over: its photos are found in place
+            _refuse_way_out(
+                here / name, (real,), remedy, faults
+            )  # a link inside is passed over: its photos are found in place
         folders[:] = [name for name in folders if os.path.realpath(here / name) not in skip]
         for name in sorted(names):
             path = here / name
@@ -135,19 +182,39 @@ def _walk(images: Path, skip: set[str], faults: Faults) -> tuple[dict[str, Path]
                 continue
             if path.suffix.lower() not in SUFFIXES:
                 num_other += 1
-            elif _refuse_way_out(path, real, faults):
+            elif _refuse_way_out(path, allowed, remedy, faults):
                 continue
             elif has_control_character(name) or not _is_text(str(path)):
-                faults.add(f"{str(path)!r} holds a control character or bytes that are no UTF-8; rename it")
-            else:
-                files[path.relative_to(images).as_posix()] = path
-    return files, num_other
+                faults.add(f"{shown(str(path))} holds a control character or bytes that are no UTF-8; rename it")
+            elif (other := files.setdefault(plain(path.relative_to(images).as_posix()), path)) != path:
+                faults.add(f"{str(other)!a} and {str(path)!a} have names that look alike; rename or remove one")
+    return files, num_other, num_system
 
 
-def _refuse_way_out(path: Path, real: str, faults: Faults) -> bool:
-    out = path.is_symlink() and not os.path.realpath(path).startswith(real.rstrip(os.sep) + os.sep)
+def is_system(folder: str) -> bool:
+    """Whether a folder of this name is one that a system makes for itself, with copies of photos in it."""
+    return folder.lower() in SYSTEM_FOLDERS
+
+
+def is_photo(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(SUFFIXES)
+
+
+def said_system(num_system: int) -> str:
+    """The sentence about photos of `Found.num_system`."""
+    photos = "1 photo in a system folder is" if num_system == 1 else f"{num_system} photos in system folders are"
+    return f"{photos} passed over (such as @eaDir or #recycle)"
+
+
+def _num_photos(folder: Path) -> int:
+    return sum(is_photo(name) for _, _, names in os.walk(folder) for name in names)
+
+
+def _refuse_way_out(path: Path, allowed: Sequence[str], remedy: str, faults: Faults) -> bool:
+    target = os.path.realpath(path)
+    out = path.is_symlink() and not any(target.startswith(folder.rstrip(os.sep) + os.sep) for folder in allowed)
     if out:
-        faults.add(f"{path} is a symbolic link out of the folder; copy what it leads to, or remove it")
+        faults.add(f"{path} is a symbolic link out of the folder, to {target}; {remedy}")
     return out
 
 
@@ -170,7 +237,9 @@ def _named(images: Path, table: Table | None, faults: Faults) -> dict[str, Path]
             continue
         path, fault = paths.find(record["image"])
         if path is None:
-            fault = fault.replace("set data.image_root", f"give its folder as images and {table.path.name} as profiles")
+            if "set data.image_root" in fault:
+                fault = fault.partition("set data.image_root")[0]
+                fault += f"give its folder as images and {table.path.name} as profiles"
             faults.add(fault, file=table.path.name, place=table.place(row), column="image")
         else:
             found[record["image"]] = path
@@ -196,7 +265,8 @@ def check_photos(
         except UserError as error:
             return error
 
-    sha256, bad, unreadable = {}, {}, []
+    checked = Checked({})
+    unreadable = []
     images = list(photos)
     with ThreadPoolExecutor(max(num_workers, 1)) as pool:
         for start in range(0, len(images), _AHEAD):
@@ -205,10 +275,12 @@ def check_photos(
                 if isinstance(facts, UserError):
                     unreadable.append(str(facts))
                     continue
-                sha256[image] = facts.sha256
+                checked.sha256[image], checked.policies[image] = facts.sha256, facts.decode_policy
+                if facts.colour_fault:
+                    checked.without_profile.append(image)
                 if not facts.ok:
-                    bad[image] = facts.fault.replace("data.max_source_pixels", "max_source_pixels")
+                    checked.bad[image] = facts.fault.replace("data.max_source_pixels", "max_source_pixels")
             progress(start + len(some), len(images))
     if unreadable:
         raise UserError("\n  ".join([f"{len(unreadable)} of {len(images)} photos could not be read:", *unreadable]))
-    return Checked(sha256, bad)
+    return checked

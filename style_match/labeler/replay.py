@@ -13,6 +13,7 @@ from style_match.labeler.answer import Answer, Estimate, Progress, Record, Statu
 from style_match.labeler.ledger import FILE_NAME, read_values
 from style_match.labeler.request import Request
 from style_match.schema import Schema
+from style_match.spelling import shown
 
 _SQLITE = b"SQLite format 3\0"
 _AT_ONCE = 256
@@ -97,11 +98,11 @@ def _of_lines(path: Path, faults: Faults) -> dict[str, dict[str, Any]]:
             continue
         values = parse_line(content)
         if isinstance(values, str):
-            faults.add(f"{values}; write one JSON object a line", file=path.name, place=f"line {line}")
+            faults.add(values, file=path.name, place=f"line {line}")
             continue
         image = values.pop("image")
         if (earlier := line_of.setdefault(image, line)) != line:
-            what = f"image {image!r} has an answer already in line {earlier}; remove one"
+            what = f"image {shown(image)} has an answer already in line {earlier}; remove one"
             faults.add(what, file=path.name, place=f"line {line}")
         found[image] = values
     faults.raise_if_any()

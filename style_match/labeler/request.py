@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from style_match.data.image import DECODE_POLICY
 from style_match.errors import UserError
 from style_match.labeler.encode import Encoding, encode
 from style_match.schema import Schema
@@ -23,6 +24,7 @@ class Request:
         sha256: of the file's bytes.
         instructions, text: what the model is told; the schema's words in the chosen language.
         labeler: `Labeler.identity()`.
+        decode_policy: of the photo.
     """
 
     images: tuple[str, ...]
@@ -33,6 +35,7 @@ class Request:
     schema: Schema
     encoding: Encoding
     labeler: Mapping[str, Any]
+    decode_policy: str = DECODE_POLICY
 
     @property
     def image(self) -> str:
@@ -42,7 +45,13 @@ class Request:
     @cached_property
     def key(self) -> str:
         """64 hex digits; addresses the stored answer."""
-        words = [self.instructions, self.text, self.schema.json_schema, self.encoding.identity(), dict(self.labeler)]
+        words = [
+            self.instructions,
+            self.text,
+            self.schema.json_schema,
+            self.encoding.identity(self.decode_policy),
+            dict(self.labeler),
+        ]
         return hashlib.sha256(f"{self.sha256} {json.dumps(words, sort_keys=True)}".encode()).hexdigest()
 
     def jpeg(self) -> bytes:

@@ -12,6 +12,7 @@ from style_match.data.image import decode, decode_opened
 from style_match.errors import UserError
 from style_match.matcher.profiles import MatcherInputs
 from style_match.pooling import joined
+from style_match.spelling import plain_keys_and_values
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +32,7 @@ class Photos:
         if prompt.image and images is None:
             raise UserError(f"This matcher looks at photos (prompt={prompt.name}): give some.")
         about = [metadata] if isinstance(metadata, Mapping) else None if metadata is None else list(metadata)
+        about = plain_keys_and_values(about)  # as a dataset folder is read
         if not prompt.metadata:
             about = None
         elif about is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from style_match.data.couples import GENDERS
+from style_match.data.couples import gender_of
 from style_match.data.folder import PROFILES, DatasetFolder
 from style_match.data.people import people_of
 from style_match.drawing import draw_demo
@@ -18,6 +18,7 @@ from style_match.inputs import Inputs
 from style_match.matcher.folder import MatcherFolder
 from style_match.matcher.vectors import Vectors
 from style_match.prompt import render_all
+from style_match.spelling import plain
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,7 +73,7 @@ class MatcherInputs(Inputs):
             UserError: metadata that the prompt needs is missing or cannot be rendered.
         """
         label = self.matcher.folder.about["label_column"]
-        return render_all(images, metadata, prompt=self.cfg.prompt, leave_out=(label,) if label else ())
+        return render_all(images, metadata, prompt=self.cfg.prompt, leave_out=(plain(label),) if label else ())
 
 
 def demo_root(folder: MatcherFolder, root: str | Path | None, *, show: bool, num_workers: int = 0) -> Path:
@@ -109,7 +110,7 @@ def sides_of(folder: DatasetFolder, sides: tuple[str, str] | None) -> np.ndarray
         )
     of_couples = {couple.left_id: 0 for couple in folder.couples} | {couple.right_id: 1 for couple in folder.couples}
     for row, profile_id in enumerate(folder.profile_ids):
-        gender = GENDERS.get(folder.columns[profile_id].get("gender", "").lower())
+        gender = gender_of(folder.columns[profile_id].get("gender", ""))
         if profile_id in of_couples:
             found[row] = of_couples[profile_id]
         elif gender in sides:

@@ -1,28 +1,35 @@
 """Sources without a table: a folder of photos, or one folder for each class."""
 
+from collections import Counter
 from pathlib import Path
 
 from style_match.data.faults import Faults
+from style_match.data.metadata import TABLE_NAME, names_photos
 from style_match.labeler.audit import FOLDER as AUDIT
 from style_match.labeler.ledger import FILE_NAME as LEDGER
-from style_match.labeler.photos import find_photos
+from style_match.labeler.photos import find_photos, said_system
 from style_match.labeler.written import DRY_RUN, OWN_FILES, is_dry_run
+from style_match.preparation.labels import image_keys
 from style_match.preparation.source import SPLIT_WORDS, Columns, Source, SourcePhoto, check_ids, to_split
 
+REMEDY_OF_LINKS = "copy what it leads to, or name a folder that holds that with image_root=FOLDER"
 REMEDY = "rename one, or take whole paths for ids with ids=path"
 TABLES = ("couples.csv", "couples.parquet", "metadata.jsonl")  # are read as what they are
 
 
-def read_photos(root: Path, ids: str, faults: Faults) -> Source:
-    """Every photo below `root`; its id is its file's stem, or its path with `ids="path"`."""
-    photos, notes = _find(root, ids, faults)
+def read_photos(root: Path, columns: Columns, ids: str, image_root: Path | None, faults: Faults) -> Source:
+    """Every photo below `root`; its id is its file's stem, or with `ids="path"` its path.
+
+    A path is written without its ending, but where it would name two photos.
+    """
+    photos, notes = _find(root, columns, ids, image_root, faults)
     check_ids(photos, faults, remedy=REMEDY)
     return Source(root, "tables", tuple(photos), (), tuple(notes))
 
 
-def read_classes(root: Path, columns: Columns, ids: str, faults: Faults) -> Source:
+def read_classes(root: Path, columns: Columns, ids: str, image_root: Path | None, faults: Faults) -> Source:
     """CLASS/PHOTO, or SPLIT/CLASS/PHOTO where all folders at the top are called train, val (or validation), test."""
-    found, notes = _find(root, ids, faults)
+    found, notes = _find(root, columns, ids, image_root, faults)
     tops = {photo.image.split("/")[0] for photo in found if "/" in photo.image}
     are_splits = bool(tops) and all(top.lower() in SPLIT_WORDS for top in tops)
     header = (columns.to_label, *(["split"] if are_splits else []))
@@ -41,20 +48,29 @@ def read_classes(root: Path, columns: Columns, ids: str, faults: Faults) -> Sour
     return Source(root, "classes", tuple(photos), header, tuple(notes))
 
 
-def _find(root: Path, ids: str, faults: Faults) -> tuple[list[SourcePhoto], list[str]]:
+def _find(
+    root: Path, columns: Columns, ids: str, image_root: Path | None, faults: Faults
+) -> tuple[list[SourcePhoto], list[str]]:
     """Photos below `root` by their paths, and what is said about the other files."""
     own = [root / name for name in TABLES]
+    own += [root / TABLE_NAME] if names_photos(root / TABLE_NAME, image_keys(columns)) else []
     if (root / LEDGER).is_file():
         own += [root / name for name in (*OWN_FILES, AUDIT)]
     if is_dry_run(root / DRY_RUN):
         own.append(root / DRY_RUN)
-    found = find_photos(root, None, skip=own, max_faults_shown=faults.max_shown)
+    found = find_photos(
+        root, None, skip=own, max_faults_shown=faults.max_shown, image_root=image_root, remedy=REMEDY_OF_LINKS
+    )
+    stems = Counter(image.rpartition(".")[0] for image in found.photos)
     photos = []
     for image, path in found.photos.items():
         stem = image.rpartition(".")[0]
-        name = stem if ids == "path" else stem.rpartition("/")[2]
+        if ids == "path":
+            name = image if stems[stem] > 1 or stem in found.photos else stem
+        else:
+            name = stem.rpartition("/")[2]
         photos.append(SourcePhoto(name, image, image, 0, {}, path=path))
-    notes = []
+    notes = [said_system(found.num_system)] if found.num_system else []
     if found.num_other:
         num = f"{found.num_other} files that are no photos are" if found.num_other > 1 else "1 file that is no photo is"
         notes.append(f"{num} passed over")

@@ -4,11 +4,23 @@ from pathlib import Path
 from typing import Any
 
 from style_match.data.faults import Faults, nearest
+from style_match.data.image_path import ImagePaths
 from style_match.errors import UserError
-from style_match.preparation.source import SPLIT_WORDS, Columns, Source, SourcePhoto, as_text, check_ids, to_split
+from style_match.preparation.source import (
+    SPLIT_WORDS,
+    Columns,
+    Source,
+    SourcePhoto,
+    as_text,
+    check_ids,
+    check_rounded,
+    content_of,
+    to_split,
+)
+from style_match.spelling import plain
 
 
-def read_huggingface(root: Path, columns: Columns, faults: Faults) -> Source:
+def read_huggingface(root: Path, columns: Columns, image_root: Path | None, faults: Faults) -> Source:
     """Its rows; photos stay on disk until they are asked for.
 
     Raises:
@@ -28,12 +40,14 @@ def read_huggingface(root: Path, columns: Columns, faults: Faults) -> Source:
     for name in parts:
         if name and name.lower() not in SPLIT_WORDS:
             faults.add(f"split {name!r} is none of {', '.join(SPLIT_WORDS)}; rename or remove it")
+    images = ImagePaths(image_root or root, (root, image_root or root))
     photos: list[SourcePhoto] = []
     header: dict[str, None] = {}
     notes: list[str] = []
     for name, part in parts.items():
         split = to_split(name) if len(parts) > 1 else ""
-        photos += _read_part(part, name, split, columns, header, notes, faults)
+        photos += _read_part(part, name, images, split, columns, header, notes, faults)
+    check_rounded(photos, columns.profile_id, faults)
     check_ids(photos, faults, remedy="give each row its own id")
     return Source(root, "huggingface", tuple(photos), tuple(header), tuple(dict.fromkeys(notes)))
 
@@ -41,6 +55,7 @@ def read_huggingface(root: Path, columns: Columns, faults: Faults) -> Source:
 def _read_part(
     part: Any,
     name: str,
+    images: ImagePaths,
     split: str,
     columns: Columns,
     header: dict[str, None],
@@ -50,6 +65,7 @@ def _read_part(
     import datasets
 
     file = name or "dataset"
+    part = part.rename_columns({each: plain(each) for each in part.column_names if plain(each) != each})
     feature = part.features.get(columns.image)
     if not isinstance(feature, datasets.Image):
         pictures = [each for each, kind in part.features.items() if isinstance(kind, datasets.Image)]
@@ -73,7 +89,8 @@ def _read_part(
             cells["split"] = to_split(cells.get("split") or split)
         header.update(dict.fromkeys(cells))
         profile_id = texts[columns.profile_id] if with_id else f"{file}_{number + 1}"
-        read = lambda number=number: _bytes(raw[number][columns.image])  # noqa: E731
+        at = f"{file}, row {number + 1}"
+        read = lambda number=number, at=at: content_of(raw[number][columns.image], images, at)  # noqa: E731
         photos.append(SourcePhoto(profile_id, f"{file} row {number + 1}", file, number + 1, cells, blob=read))
     return photos
 
@@ -81,10 +98,5 @@ def _read_part(
 def _text(feature: Any, value: Any) -> str:
     names = getattr(feature, "names", None)
     if names and isinstance(value, int):
-        return names[value] if value >= 0 else ""  # -1 is the library's word for no label
+        return plain(names[value]) if value >= 0 else ""  # -1 is the library's word for no label
     return as_text(value)
-
-
-def _bytes(image: Any) -> bytes:
-    """Only bytes inside the dataset are read: a path in it is one of the machine that wrote it."""
-    return (image or {}).get("bytes") or b""

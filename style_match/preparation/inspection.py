@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from style_match.data.colour import colour_of
 from style_match.data.copies import perceptual_hashes
 from style_match.data.fingerprint import Fingerprints
-from style_match.data.image import DECODE_POLICY, BadImage, decode_stream
+from style_match.data.image import COLOUR_POLICY, BadImage, decode_stream, open_stream
 from style_match.data.memo import Memo
 from style_match.errors import UserError
 from style_match.preparation.source import SourcePhoto
@@ -23,6 +24,7 @@ class Facts:
     """Width and height are pixels of the upright image; where it cannot be decoded, `fault` says why.
 
     Attributes:
+        colour_fault: why an embedded colour profile is passed over.
         phash, dhash: hex of imagehash's perceptual and difference hash; "" where it cannot be decoded.
     """
 
@@ -33,6 +35,7 @@ class Facts:
     fault: str
     phash: str
     dhash: str
+    colour_fault: str = ""
 
     @property
     def ok(self) -> bool:
@@ -49,7 +52,7 @@ class Inspector:
         self._memo, self._fingerprints = Memo(memo), fingerprints
         self._hash_size, self._bound = hash_size, max_source_pixels
         versions = f"pillow {pillow_version}, imagehash {imagehash_version}"
-        self._key = f"prepare v1; {DECODE_POLICY}; {versions}; hash {hash_size}; most {max_source_pixels}"
+        self._key = f"prepare v2; {COLOUR_POLICY}; {versions}; hash {hash_size}; most {max_source_pixels}"
 
     def look(self, photo: SourcePhoto) -> Facts:
         """Raises UserError where it cannot be read at all."""
@@ -75,7 +78,9 @@ class Inspector:
             image = decode_stream(io.BytesIO(content), photo.image, max_source_pixels=self._bound)
         except BadImage as error:
             return Facts(sha256, 0, 0, suffix, error.fault, "", "")
-        return Facts(sha256, image.width, image.height, suffix, "", *perceptual_hashes(image, self._hash_size))
+        fault = colour_of(open_stream(io.BytesIO(content), photo.image)).fault
+        hashes = perceptual_hashes(image, self._hash_size)
+        return Facts(sha256, image.width, image.height, suffix, "", *hashes, fault)
 
     def all(
         self, photos: Sequence[SourcePhoto], *, num_workers: int, progress: Callable[[int, int], object]

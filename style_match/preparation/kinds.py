@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from style_match.data.faults import Faults
+from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_photos
 from style_match.errors import UserError
-from style_match.labeler.photos import SUFFIXES
+from style_match.labeler.photos import SUFFIXES, is_photo, is_system
 from style_match.preparation.source import Columns, Source
 
 KINDS = ("tables", "classes", "parquet", "huggingface")
@@ -26,11 +27,11 @@ def read_source(
     if kind == "huggingface":
         from style_match.preparation.huggingface import read_huggingface
 
-        return read_huggingface(root, columns, faults)
+        return read_huggingface(root, columns, image_root, faults)
     if kind == "parquet":
         from style_match.preparation.parquet import read_parquet
 
-        return read_parquet(root, columns, faults)
+        return read_parquet(root, columns, image_root, faults)
     if not root.is_dir():
         raise UserError(f"source={root}: is a file; kind={kind} needs a folder")
     if not has_table(root) and not _has_photos(root):
@@ -38,14 +39,14 @@ def read_source(
     if kind == "classes":
         from style_match.preparation.folders import read_classes
 
-        return read_classes(root, columns, ids, faults)
+        return read_classes(root, columns, ids, image_root, faults)
     if has_table(root):
         from style_match.preparation.tables import read_tables
 
         return read_tables(root, columns, image_root, faults)
     from style_match.preparation.folders import read_photos
 
-    return read_photos(root, ids, faults)
+    return read_photos(root, columns, ids, image_root, faults)
 
 
 def detect(root: Path) -> str:
@@ -88,17 +89,20 @@ def parquet_files(root: Path) -> list[Path]:
     return [path for path in found if path.stem != "couples"]
 
 
-def is_photo(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(SUFFIXES)
-
-
 def _has_photos(root: Path) -> bool:
-    return any(is_photo(name) for _, _, names in os.walk(root) for name in names)
+    for _, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and not is_system(name)]
+        if any(map(is_photo, names)):
+            return True
+    return False
 
 
 def _are_classes(root: Path) -> bool:
     """Photos in two folders or more, none beside them, and no metadata that would name them by their paths."""
-    if any(is_photo(path.name) for path in root.iterdir()) or (root / "metadata.jsonl").exists():
+    if any(is_photo(path.name) for path in root.iterdir()) or (root / FILE_NAME).exists():
+        return False
+    if names_photos(root / TABLE_NAME, IMAGE_KEYS):
         return False
     folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    folders = [path for path in folders if not is_system(path.name)]
     return sum(_has_photos(folder) for folder in folders) >= 2

@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from style_match.data.faults import Faults, nearest
-from style_match.data.metadata import FILE_NAME, read_lines
+from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_photos, read_lines
 from style_match.data.profiles import Profiles
 from style_match.data.table import Table
 from style_match.errors import UserError
-from style_match.preparation.source import Source, SourcePhoto
+from style_match.preparation.source import Columns, Source, SourcePhoto
+from style_match.spelling import folded, plain, shown
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,17 @@ class Labelled:
 
     Attributes:
         places: of each photo, attribute -> the line that says it; what its table says is not among them.
+        file: the name of the file of these lines.
     """
 
     source: Source
     metadata: tuple[dict[str, Any] | None, ...]
     places: tuple[dict[str, str], ...]
+    file: str = FILE_NAME
 
 
-def join(source: Source, file: Path | None, attributes: Sequence[str], faults: Faults) -> Labelled:
-    """Adds what metadata.jsonl says of each attribute; a table that says otherwise is a fault.
+def join(source: Source, file: Path | None, attributes: Sequence[str], columns: Columns, faults: Faults) -> Labelled:
+    """Adds what metadata.jsonl (or .csv) says of each attribute; a table that says otherwise is a fault.
 
     Args:
         file: null: the source's own, where it has one. Images in it are named as in the source, or relative to the
@@ -35,7 +38,7 @@ def join(source: Source, file: Path | None, attributes: Sequence[str], faults: F
     Raises:
         UserError: `file` is not there, or is called otherwise.
     """
-    lines, said = _read(source, file, faults)
+    name_of_file, lines, said = _read(source, file, columns, faults)
     found = {name for each in said if each for name in each}
     header = tuple(dict.fromkeys([*source.header, *(name for name in attributes if name in found)]))
     photos = []
@@ -48,38 +51,56 @@ def join(source: Source, file: Path | None, attributes: Sequence[str], faults: F
             if value is None:
                 continue
             if not isinstance(value, str):
-                faults.add(f"{name} of {photo.image} is {value!r}, not a text", file=FILE_NAME, place=f"line {line}")
+                faults.add(
+                    f"{name} of {photo.image} is {shown(value)}, not a text", file=name_of_file, place=f"line {line}"
+                )
             elif cells.get(name) and cells[name] != value:
-                what = f"{cells[name]!r} here, but {value!r} in {FILE_NAME}; correct one of them"
+                what = f"{shown(cells[name])} here, but {shown(value)} in {name_of_file}; correct one of them"
                 faults.add(what, file=photo.place, column=name)
             elif not cells.get(name):
                 cells[name] = value
                 places[-1][name] = f"line {line}"
         photos.append(replace(photo, columns=cells))
-    return Labelled(replace(source, photos=tuple(photos), header=header), tuple(said), tuple(places))
+    return Labelled(replace(source, photos=tuple(photos), header=header), tuple(said), tuple(places), name_of_file)
 
 
-def _read(source: Source, file: Path | None, faults: Faults) -> tuple[list[int], list[dict[str, Any] | None]]:
-    """(line, object) of each photo's metadata."""
-    if file is not None and (not file.is_file() or file.name != FILE_NAME):
-        reason = f"is not called {FILE_NAME}; rename it" if file.is_file() else "there is no such file"
+def _read(
+    source: Source, file: Path | None, columns: Columns, faults: Faults
+) -> tuple[str, list[int], list[dict[str, Any] | None]]:
+    """(name of the file, line of each photo's metadata, its object)."""
+    if file is not None and (not file.is_file() or file.name not in (FILE_NAME, TABLE_NAME)):
+        reason = f"is not called {FILE_NAME} or {TABLE_NAME}; rename it" if file.is_file() else "there is no such file"
         raise UserError(f"metadata={file}: {reason}")
     base = source.root if source.root.is_dir() else source.root.parent
     folder = file.parent if file is not None else base
+    keys = image_keys(columns)
+    has_table = file is None and names_photos(folder / TABLE_NAME, keys)
+    if has_table and (folder / FILE_NAME).is_file():
+        faults.add(f"{FILE_NAME} and {TABLE_NAME} are both there; remove one, or say which counts with metadata=FILE")
+    name = TABLE_NAME if has_table else file.name if file is not None else FILE_NAME
     # both spellings of an image are known: as the source has it, and relative to the metadata's own folder
     spellings = [_spellings(photo, folder) for photo in source.photos]
     rows = [(row, (name,)) for row, names in enumerate(spellings, start=1) for name in names]
     table = Table(Path(_said(source)), "row", ("image",), tuple(rows))
     nobody = Profiles(table, (), {}, {}, None, (), frozenset())
-    found = read_lines(folder, nobody, faults)
+    found = read_lines(folder, nobody, faults, keys=keys, name=name)
     each = [next((found[name] for name in names if name in found), (0, None)) for names in spellings]
-    return [line for line, _ in each], [said for _, said in each]
+    if columns.label != columns.to_label:
+        for _, about in found.values():
+            if columns.label in about and columns.to_label not in about:
+                about[columns.to_label] = about.pop(columns.label)
+    return name, [line for line, _ in each], [said for _, said in each]
+
+
+def image_keys(columns: Columns) -> tuple[str, ...]:
+    """The keys of metadata that may name a photo: the one asked for, then the usual ones."""
+    return tuple(dict.fromkeys((columns.image, *IMAGE_KEYS)))
 
 
 def _spellings(photo: SourcePhoto, folder: Path) -> list[str]:
     names = [str(PurePosixPath(photo.image))]
     if photo.path is not None and photo.path.is_relative_to(folder):
-        names.append(photo.path.relative_to(folder).as_posix())
+        names.append(plain(photo.path.relative_to(folder).as_posix()))
     return list(dict.fromkeys(names))
 
 
@@ -94,9 +115,9 @@ def check_classes(labelled: Labelled, allowed: Mapping[str, Sequence[str]], faul
         for attribute, classes in allowed.items():
             value = photo.columns.get(attribute, "")
             if value and value not in classes:
-                what = f"{value!r} is none of {', '.join(classes)}{nearest(value, classes)}"
+                what = f"{shown(value)} is none of {', '.join(classes)}{nearest(value, classes)}"
                 if attribute in lines:
-                    faults.add(f"{attribute} of {photo.image}: {what}", file=FILE_NAME, place=lines[attribute])
+                    faults.add(f"{attribute} of {photo.image}: {what}", file=labelled.file, place=lines[attribute])
                 else:
                     faults.add(what, file=photo.place, column=attribute)
 
@@ -111,16 +132,17 @@ def check_agreement(photos: Sequence[SourcePhoto], label: str | None, faults: Fa
             one, other = photo.columns.get(name, ""), earlier.columns.get(name, "")
             if one != other:
                 remedy = "make them agree, or give each photo its own profile_id and the person's id as user_id"
-                what = f"profile {photo.profile_id!r} has {one!r} here and {other!r} in {earlier.place}; {remedy}"
-                faults.add(what, file=photo.place, column=name)
+                what = f"profile {shown(photo.profile_id)} has {shown(one)} here and {shown(other)} in {earlier.place}"
+                faults.add(f"{what}; {remedy}", file=photo.place, column=name)
 
 
 def check_writing(photos: Sequence[SourcePhoto], label: str, faults: Faults) -> None:
     """A fault for classes that differ in capitals and signs only."""
     written: dict[str, str] = {}
     for each in sorted({photo.columns.get(label, "") for photo in photos} - {""}):
-        plain = "".join(letter for letter in each.casefold() if letter.isalnum())
+        plain = "".join(letter for letter in folded(each) if letter.isalnum())
         if plain and written.setdefault(plain, each) != each:
             faults.add(
-                f"classes {written[plain]!r} and {each!r} differ in writing only; write them alike", column=label
+                f"classes {shown(written[plain])} and {shown(each)} differ in writing only; write them alike",
+                column=label,
             )

@@ -44,7 +44,7 @@ def read(cfg: DictConfig, root: Path) -> tuple[str, labels.Labelled, str]:
         raise UserError(f"task=couple: {base} has no couples.csv; give couples=FILE, or task=style")
     metadata = Path(cfg.metadata).expanduser().absolute() if cfg.metadata else None
     attributes = list(dict.fromkeys([cfg.label, *cfg.attributes, *cfg.leave_out]))
-    labelled = labels.join(source, metadata, attributes, faults)
+    labelled = labels.join(source, metadata, attributes, columns, faults)
     photos = labelled.source.photos
     allowed = {name: classes for name in attributes if (classes := classes_of(cfg, name))}
     labels.check_classes(labelled, allowed, faults)

@@ -1,13 +1,17 @@
 """What a source of photos gives, whatever kind it is of."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from style_match.data.faults import Faults, has_control_character
+from style_match.data.image_path import ImagePaths
 from style_match.data.profiles import DUPLICATES, LEFT_OUT
+from style_match.data.table import rounded, said_rounded
+from style_match.errors import UserError
+from style_match.spelling import plain, shown
 
 SPLIT_WORDS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 OWN_COLUMNS = (DUPLICATES, LEFT_OUT)  # what this step adds to the table, last
@@ -74,7 +78,7 @@ class Columns:
             given = getattr(self, option)
             name = self.to_label if option == "label" else option
             if given != name and given in header and name in header:
-                what = f"{name!r} stands beside {given!r}; remove one or leave out columns.{option}={given}"
+                what = f"{shown(name)} stands beside {shown(given)}; remove one or leave out columns.{option}={given}"
                 faults.add(what, file=file, column=name)
 
 
@@ -85,10 +89,33 @@ def check_ids(photos: list[SourcePhoto], faults: Faults, *, remedy: str, several
         if not photo.profile_id:
             faults.add("the cell is missing; fill it in or remove the row", file=photo.place, column="profile_id")
         elif has_control_character(photo.profile_id):
-            faults.add(f"{photo.profile_id!r} holds a control character", file=photo.place, column="profile_id")
+            faults.add(f"{shown(photo.profile_id)} holds a control character", file=photo.place, column="profile_id")
         earlier = first.setdefault((photo.profile_id, photo.image) if several else photo.profile_id, photo)
         if earlier is not photo and photo.profile_id:
-            faults.add(f"{photo.image} and {earlier.image} have one id, {photo.profile_id!r}; {remedy}")
+            faults.add(f"{photo.image} and {earlier.image} have one id, {shown(photo.profile_id)}; {remedy}")
+
+
+def check_rounded(photos: Sequence[SourcePhoto], column: str, faults: Faults) -> None:
+    """A fault where ids are numbers that lost digits; see `style_match.data.table.rounded`."""
+    ids = [photo.profile_id for photo in photos]
+    if bad := rounded(ids):
+        faults.add(said_rounded(ids, bad), file=photos[bad[0]].place, column=column)
+
+
+def content_of(value: Any, images: ImagePaths, place: str) -> bytes:
+    """The bytes of an image cell: bytes, or a struct with `bytes` and `path`; without bytes the file at the path.
+
+    Raises:
+        UserError: there are no bytes, and no file at the path inside the folders of `images`.
+    """
+    found = value.get("bytes") if isinstance(value, Mapping) else value
+    path = value.get("path") if isinstance(value, Mapping) else None
+    if found or not path:
+        return found or b""
+    file, fault = images.find_stored(plain(path))
+    if file is None:
+        raise UserError(f"{place} has no bytes, only a path: {fault}")
+    return file.read_bytes()
 
 
 def to_split(word: str) -> str:
@@ -104,4 +131,4 @@ def as_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value).strip()
+    return plain(str(value))

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from style_match import progress
+from style_match.data.colour import said_faults
 from style_match.data.faults import Faults, nearest
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.folder import DatasetFolder, read_folder, write_rejected
@@ -72,6 +73,10 @@ def prepare(cfg: DictConfig) -> Prepared:
     anew = out.is_begun_otherwise(identity)
     fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
     facts = _look(cfg, source, fingerprints)
+    if note := said_faults(
+        [str(photo.image) for photo, its in zip(source.photos, facts, strict=True) if its.colour_fault]
+    ):
+        notes.append(note)
     verdicts = judge(
         source.photos,
         facts,
@@ -108,6 +113,7 @@ def prepare(cfg: DictConfig) -> Prepared:
         removed = out.remove_photos(image for _, _, image in wanted)
         folder = read_folder(path, task=task, label_column=label or cfg.label)
         hashes = dict(zip(images, (each.sha256 for each in facts), strict=True))
+        notes += folder.notes
         folder = replace(folder, photo_sha256={photo.image: hashes[photo.image] for photo in folder.photos})
         split = make_split(folder, seed=cfg.split.seed, fractions=tuple(cfg.split.fractions))
         write_rejected(folder, path / "rejected.csv", more=split.excluded)

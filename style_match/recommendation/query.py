@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from style_match.errors import UserError
+from style_match.files import on_disk
 from style_match.matcher.vectors import Vectors
 from style_match.options import nearest
+from style_match.spelling import cut, plain
 
 if TYPE_CHECKING:
     from style_match.matcher.folder import MatcherFolder
@@ -72,6 +74,11 @@ def ask(
             f"These profiles were embedded by another matcher ({profiles.matcher[:8]}), not by {matcher.folder.name}: "
             "embed them again."
         )
+    if isinstance(query, str):
+        if (name := plain(query)) in profiles.row_of:
+            query = name
+        elif not query.isascii():
+            query = str(on_disk(Path(query)))
     if isinstance(query, str) and query in profiles.row_of:
         if metadata is not None:
             raise UserError(f"query={query} is a profile of the folder, whose metadata is known: leave metadata out.")
@@ -147,11 +154,11 @@ def _person(file: str | None, profiles: Vectors) -> int:
 
 
 def _refuse_unknown(query: str, profiles: Vectors) -> None:
-    meant = nearest(query, profiles.profile_ids)
+    meant = nearest(plain(query), profiles.profile_ids)
     guess = f" Did you mean {meant}?" if meant else f" The first is {profiles.profile_ids[0]}."
     raise UserError(
-        f"query={query}: there is no such profile among {len(profiles)}, and no such file.{guess} query=all asks for "
-        "everybody."
+        f"query={cut(query)}: there is no such profile among {len(profiles)}, and no such file.{guess} query=all asks "
+        "for everybody."
     )
 
 

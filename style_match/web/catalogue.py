@@ -14,6 +14,7 @@ from style_match.data.image import decode_stream
 from style_match.errors import UserError
 from style_match.recommendation.allowed import Allowed
 from style_match.recommendation.query import NOBODY, Asked, ask
+from style_match.spelling import folded
 from style_match.thumbnail import thumbnail
 from style_match.web.embedding_map import EmbeddingMap
 from style_match.where import kind_of
@@ -114,8 +115,8 @@ class Catalogue:
 
     def find(self, part: str) -> dict[str, Any]:
         """Profiles whose id holds `part`, in the order of the table."""
-        part = part.casefold().strip()
-        numbers = [number for number, one in enumerate(self.profiles.profile_ids) if part in one.casefold()]
+        part = folded(part)
+        numbers = [number for number, one in enumerate(self.profiles.profile_ids) if part in folded(one)]
         shown = numbers[: self.options["num_shown"]]
         return {"profiles": [self._named(number) for number in shown], "total": len(numbers)}
 

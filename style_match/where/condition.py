@@ -3,22 +3,36 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from style_match.spelling import plain
+
 Value: TypeAlias = str | float | bool
 OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
 @dataclass(frozen=True)
 class Compare:
+    """The column and a text are kept as `plain`."""
+
     column: str
     op: str
     value: Value
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column", plain(self.column))
+        object.__setattr__(self, "value", _plain_value(self.value))
+
 
 @dataclass(frozen=True)
 class In:
+    """The column and the texts are kept as `plain`."""
+
     column: str
     values: tuple[Value, ...]
     negated: bool
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column", plain(self.column))
+        object.__setattr__(self, "values", tuple(map(_plain_value, self.values)))
 
 
 @dataclass(frozen=True)
@@ -54,3 +68,7 @@ def without_not(condition: Condition, *, negated: bool = False) -> Condition:
     if isinstance(condition, In):
         return In(condition.column, condition.values, not condition.negated)
     return Compare(condition.column, OPPOSITE[condition.op], condition.value)
+
+
+def _plain_value(value: Value) -> Value:
+    return plain(value) if isinstance(value, str) else value

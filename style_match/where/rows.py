@@ -10,6 +10,7 @@ import numpy as np
 
 from style_match.errors import UserError
 from style_match.options import nearest
+from style_match.spelling import other_case, shown
 from style_match.where.condition import And, Compare, Condition, In, Not, Or, Value, without_not
 from style_match.where.text import literal
 
@@ -36,7 +37,7 @@ def check(condition: Condition, columns: Mapping[str, Sequence[str]]) -> None:
             meant = nearest(condition.column, list(columns))
             guess = f" Did you mean {meant}?" if meant else ""
             known = ", ".join(columns) or "none"
-            raise UserError(f"where: there is no column {condition.column!r}.{guess} Columns: {known}.")
+            raise UserError(f"where: there is no column {shown(condition.column)}.{guess} Columns: {known}.")
         _check_kind(condition, columns[condition.column])
 
 
@@ -44,14 +45,16 @@ def mask(condition: Condition, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
     """(len(rows),) bool: which rows, column -> cell, fulfil the condition. A column that a row lacks is empty there.
 
     Raises:
-        UserError: as `check`.
+        UserError: as `check`; a text that no cell has, where a cell differs from it only in upper and lower case.
     """
     if not rows:
         return np.zeros(0, dtype=bool)
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name, "") for row in rows] for name in names}
     check(condition, columns)
-    return _holds(without_not(condition), columns)
+    plain_condition = without_not(condition)
+    _refuse_other_case(plain_condition, columns)
+    return _holds(plain_condition, columns)
 
 
 def kind_of(cells: Sequence[str]) -> str:
@@ -60,6 +63,21 @@ def kind_of(cells: Sequence[str]) -> str:
     if filled and all(_number(cell) is not None for cell in filled):
         return "number"
     return "flag" if filled and all(cell.lower() in FLAGS for cell in filled) else "text"
+
+
+def _refuse_other_case(condition: Condition, columns: Mapping[str, Sequence[str]]) -> None:
+    if isinstance(condition, And | Or):
+        for part in condition.parts:
+            _refuse_other_case(part, columns)
+        return
+    assert not isinstance(condition, Not)
+    cells = dict.fromkeys(columns[condition.column])
+    for value in condition.values if isinstance(condition, In) else (condition.value,):
+        if isinstance(value, str) and value not in cells and (near := other_case(value, cells)) is not None:
+            raise UserError(
+                f"where: no cell of {condition.column} is {shown(value)}, but {shown(near)} is there: upper and lower "
+                f"case count, so write {literal(near)}."
+            )
 
 
 def _holds(condition: Condition, columns: Mapping[str, Sequence[str]]) -> np.ndarray:
@@ -105,7 +123,7 @@ def _check_kind(condition: Compare | In, cells: Sequence[str]) -> None:
         value = literal(values[0])
         fitting = {"number": example, "flag": "true", "text": f"'{example}'"}[kind]
         raise UserError(
-            f"where: the column {name} holds {KINDS[kind]}, such as {example!r}, which {value} is not: write a "
+            f"where: the column {name} holds {KINDS[kind]}, such as {shown(example)}, which {value} is not: write a "
             f"value such as {fitting}."
         )
     if isinstance(condition, Compare) and kind != "number" and condition.op not in ("==", "!="):

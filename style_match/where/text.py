@@ -5,7 +5,8 @@
     op        := == != < <= > >=         value := 'text' | "text" | number | true | false
 
 A column is a word in any script, or anything between backquotes. In a text a backslash stands before a quote or
-another backslash. Keywords are written in small or in capital letters.
+another backslash. Keywords are written in small or in capital letters. Columns and texts are compared as
+`style_match.spelling.plain`.
 """
 
 import math
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from style_match.errors import UserError
+from style_match.spelling import plain
 from style_match.where.condition import And, Compare, Condition, In, Not, Or, Value
 
 MAX_DEPTH = 50  # of parentheses and nots
@@ -84,7 +86,7 @@ def _column(name: str) -> str:
 
 class _Parser:
     def __init__(self, text: str):
-        self.text = text
+        self.text = plain(text)  # at once: in a word, a combining accent is no letter
         self.tokens = self._tokens()
         self.next = 0
         self.depth = 0

@@ -70,9 +70,14 @@ def test_options_of_a_choice_that_does_not_exist_are_not_judged(step):
     assert len(step.err.splitlines()) == 1
 
 
-def test_grammar_errors_stay_hydras(step):
-    assert step("loss=((") == 1
-    assert "override_grammar" in step.err
+def test_plus_is_not_called_the_remedy(step):
+    step("loss=triplet", "loss.temperature=0.1")
+    assert "+" not in step.err
+
+
+def test_an_override_that_hydra_cannot_parse_is_one_message(step):
+    assert step("loss=((") == 2
+    assert step.err.startswith("loss=(( is not written as Hydra reads it.") and len(step.err.splitlines()) == 1
     assert "Traceback" not in step.err
 
 

@@ -174,9 +174,9 @@ def test_all_faults_come_together(make_folder: MakeFolder) -> None:
         "profiles.csv, line 6, column profile_id",
         "profiles.csv, line 4, column image",
         "profiles.csv, line 5, column image",
-        "couples.csv, line 4",
         "couples.csv, line 2",
         "couples.csv, line 3, column male_id",
+        "couples.csv, line 4, column male_id",
         "metadata.jsonl, line 1",
     ]
 

@@ -229,7 +229,7 @@ def test_old_rows_that_turn_out_to_be_one_person(tmp_path: Path) -> None:
         ("f0,m0,test,test", "line 2: is in the test part of one fold, no more and no less"),
         ("f0,m0,val,train", "line 2: is in the test part of one fold, no more and no less"),
         ("f0,m0,test,vl", "line 2, column fold1: 'vl' is none of train, val, test"),
-        ("f0,m0,test", "line 2: the cells of fold1 are missing"),
+        ("f0,m0,test", "line 2, column fold1: '' is none of train, val, test"),
         ("f0,m0,test,val\nf0,m0,val,test", "line 3: stands there twice"),
     ],
 )

@@ -234,7 +234,7 @@ def test_old_rows_that_turn_out_to_be_one_person(splits: Callable[..., Split]) -
         ("", "is empty"),
         ("female_id,male_id\nf0,m0\n", "no column 'split'"),
         ("female_id,male_id,split\nf0,m0,tr", "line 2, column split: 'tr' is none of train, val, test"),
-        ("female_id,male_id,split\nf0,m0\n", "line 2: the cells of split are missing"),
+        ("female_id,male_id,split\nf0,m0\n", "line 2, column split: '' is none of train, val, test"),
         ("female_id,male_id,split\nf0,m0,train\nf0,m0,test\n", "line 3: stands there twice"),
     ],
 )

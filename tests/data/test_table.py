@@ -11,6 +11,7 @@ from pyarrow import parquet
 from style_match.data.faults import Faults
 from style_match.data.table import Table, read_table
 from style_match.errors import UserError
+from style_match.spelling import plain
 
 from .conftest import write_csv
 
@@ -48,12 +49,12 @@ def test_a_quoted_cell_may_span_lines(tmp_path: Path) -> None:
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=8)
 
 
-@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=6))
+@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=6).filter(lambda rows: any(plain(a + b) for a, b in rows)))
 def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str]]) -> None:
     folder = tmp_path_factory.mktemp("csv")
     write_csv(folder / "t.csv", ("a", "b"), cells)
     assert [(record["a"], record["b"]) for _, record in read(folder).records()] == [
-        (one.strip(), other.strip()) for one, other in cells
+        (plain(one), plain(other)) for one, other in cells if plain(one) or plain(other)
     ]
 
 
@@ -63,13 +64,10 @@ def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, cells: list[tu
         ("", "t.csv: is empty"),
         ("\n\n", "t.csv: is empty"),
         ("a,b\n", "t.csv: has a header but no rows"),
-        ("a;b\n1;2\n", "t.csv, line 1: columns are not separated by commas"),
-        ("a\tb\n1\t2\n", "t.csv, line 1: columns are not separated by commas"),
         ("a,c\n1,2\n", "t.csv: no column 'b'; the columns are a, c"),
         ("a,B\n1,2\n", "t.csv: no column 'b' (did you mean 'B'?)"),
         ("a,b,a\n1,2,3\n", "t.csv, column a: stands twice in the header"),
         (",a,b\n0,1,2\n", "t.csv: column 1 has no name; name or remove it (pandas"),
-        ("a,b\n1,2\n3\n", "t.csv, line 3: the cells of b are missing"),
         ("a,b\n1,2,3\n", "t.csv, line 2: 3 cells under 2 columns; quote a cell that holds a comma"),
         ('a,b\n1,2\n"3,4\n5,6\n', "t.csv, line 3: is not CSV from here on (unexpected end of data); is a quote left"),
         ('a,b\n"1"x,2\n', "t.csv, line 2: is not CSV from here on"),
@@ -158,5 +156,5 @@ def test_broken_parquet(tmp_path: Path, content: bytes) -> None:
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"a": pyarrow.array([b"\xff"], pyarrow.binary())}), tmp_path / "t.parquet")
-    with pytest.raises(UserError, match=r"t\.parquet: is not a readable Parquet file .*codec can't decode"):
+    with pytest.raises(UserError, match=r"t\.parquet, column a: holds bytes or structs, no text"):
         read(tmp_path, "a")

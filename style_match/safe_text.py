@@ -11,12 +11,12 @@ _REMOVED = re.compile(
 )
 
 
-def plain(text: str) -> str:
+def safe(text: str) -> str:
     """`text` on one line: a space for line breaks and tabs, no control, escape or bidirectional characters."""
     return _REMOVED.sub("", _BREAKS.sub(" ", _ESCAPES.sub("", text))).strip()
 
 
-def shown(text: str, *, most: int = 120) -> str:
-    """The first `most` characters of `plain(text)`, in quotes, for a message."""
-    text = plain(text[: 10 * most])
+def quoted(text: str, *, most: int = 120) -> str:
+    """The first `most` characters of `safe(text)`, in quotes, for a message."""
+    text = safe(text[: 10 * most])
     return f'"{text[:most]}"' + ("..." if len(text) > most else "")
