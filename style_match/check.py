@@ -47,7 +47,7 @@ def faults(config: DictConfig, base: DictConfig | None = None, *, step: str = "t
     """
     before = OmegaConf.to_container(base if base is not None else config, resolve=False)
     found = []
-    for path, raw in _leaves(OmegaConf.to_container(config, resolve=False)):
+    for path, raw in leaves(OmegaConf.to_container(config, resolve=False)):
         if raw == "???":
             found.append(_needed(config, path))
             continue
@@ -56,17 +56,18 @@ def faults(config: DictConfig, base: DictConfig | None = None, *, step: str = "t
         except OmegaConfBaseException as error:
             found.append(f"{path}={raw}: {str(error).splitlines()[0]}.")
             continue
-        rule = RULES.get(path) or _rule_like(find(before, path))
+        rule = RULES.get(path) or rule_like(find(before, path))
         if not rule.holds(value):
             found.append(_fault(path, value, rule))
     return found or list(_together(config, step))
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of the options of a config, without `hydra` and what Hydra instantiates by."""
     for name, below in tree.items():
         if isinstance(below, dict) and below:
             if prefix or name != "hydra":
-                yield from _leaves(below, f"{prefix}{name}.")
+                yield from leaves(below, f"{prefix}{name}.")
         elif name not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_"):
             yield f"{prefix}{name}", below
 
@@ -76,7 +77,7 @@ def _resolved(config: DictConfig, path: str) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def _rule_like(value: Any) -> Rule:
+def rule_like(value: Any) -> Rule:
     """What may stand where a YAML has `value`."""
     if value is None or (isinstance(value, str) and "${" in value):
         return ANYTHING

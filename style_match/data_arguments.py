@@ -54,18 +54,18 @@ def pairs(couples: Any, num_profiles: int) -> Tensor:
         ValueError: anything else, a position out of range, or a couple of one profile with itself.
     """
     if hasattr(couples, "shape"):
-        shape = tuple(couples.shape)
-        is_pairs = len(shape) == 2 and shape[1] == 2
+        given = str(tuple(couples.shape))
+        is_pairs = len(couples.shape) == 2 and couples.shape[1] == 2
     else:
         couples = list(couples)
         lengths = {len(each) if hasattr(each, "__len__") else None for each in couples}
         inner = f", {lengths.pop()}" if len(lengths) == 1 and None not in lengths else ""
         types = ", ".join(sorted({type(each).__name__ for each in couples}))
-        shape = f"({len(couples)}{inner or ','}) of {types}"
+        given = f"({len(couples)}{inner or ','}) of {types}"
         is_pairs = all(isinstance(each, tuple) and len(each) == 2 for each in couples)
     if not is_pairs:
         raise ValueError(
-            f"couples must be a sequence of (left, right) tuples or a tensor of shape (C, 2), not {shape}; two "
+            f"couples must be a sequence of (left, right) tuples or a tensor of shape (C, 2), not {given}; two "
             "sequences are written list(zip(lefts, rights))"
         )
     if not len(couples):

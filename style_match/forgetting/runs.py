@@ -72,7 +72,7 @@ def kept_in(
         files |= {folder / name for name in _TEXTS if (folder / name).is_file() and lines.in_file(folder / name)}
         path = folder / "embeddings.safetensors"
         files |= {path} if path.is_file() and _in_header(path, lines.ids) else set()
-        if (configs.get(folder, {}).get("logger") or {}).get("log_images"):
+        if configs.get(folder, {}).get("logger", {}).get("log_images"):
             loggers += [folder / name for name in _LOGGERS if (folder / name).is_dir()]
     for path in _below(roots, "recommendations.*"):
         holds = _in_table(path, lines.ids) if path.suffix == ".parquet" else lines.in_file(path)
