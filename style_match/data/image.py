@@ -80,7 +80,7 @@ def _decoded(
         if max(width, height) > _MAX_SIDE_RATIO * min(width, height):
             raise BadImage(name, f"{width} x {height} pixels: one side is over {_MAX_SIDE_RATIO} times the other")
         if side_px is not None:
-            image.draft(None, (side_px, side_px))  # type: ignore[attr-defined]
+            image.draft(None, (side_px, side_px))
         image.load()
         return _upright(image, _rgb(image, name))
     except UserError:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +21,7 @@ def read_metadata(root: Path, profiles: Profiles | None, faults: Faults) -> dict
 def read_lines(root: Path, profiles: Profiles | None, faults: Faults) -> dict[str, tuple[int, dict[str, Any]]]:
     """As `read_metadata`, each object with the number of its line, from 1."""
     path = root / FILE_NAME
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     text = read_text(path, faults)
     if text is None:

@@ -113,6 +113,9 @@ def _read_csv(path: Path, faults: Faults) -> Table | None:
 
 def read_text(path: Path, faults: Faults) -> str | None:
     """The text of a UTF-8 file, with or without a byte order mark; None and a fault for any other encoding."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        faults.add("is not a file but a folder or a pipe; replace it, or remove it", file=path.name)
+        return None
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -144,7 +147,7 @@ def _read_parquet(path: Path, faults: Faults) -> Table | None:
         with parquet.ParquetFile(path) as file:
             table = file.read()
         columns = [[_as_text(value) for value in column.to_pylist()] for column in table.columns]
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
         faults.add(f"is not a readable Parquet file ({error})", file=path.name)
         return None
     rows = tuple(enumerate(zip(*columns, strict=True), start=1))
