@@ -41,15 +41,19 @@ def run(cfg: DictConfig) -> None:
 
     # what imports torch, several seconds
     from style_match.progress import say
-    from style_match.web.opening import open_catalogue
+    from style_match.web.opening import open_live
+    from style_match.web.running import registered
     from style_match.web.server import make_server
 
-    catalogue = open_catalogue(cfg, own)
+    live = open_live(cfg, own)
     hosts = None if password else LOOPBACK
-    server = make_server(catalogue, hosts=hosts, password=password, max_upload_mb=app.max_upload_mb)
+    server = make_server(live, hosts=hosts, password=password, max_upload_mb=app.max_upload_mb)
     name = f"[{app.host}]" if ":" in app.host else app.host
-    say(f"http://{name}:{app.port}{' (password needed)' if password else ''}; Ctrl-C ends it")
-    uvicorn.run(server, host=app.host, port=app.port, log_level="warning", access_log=False, server_header=False)
+    address = f"http://{name}:{app.port}"
+    with registered(address, live.root):
+        live.current()
+        say(f"{address}{' (password needed)' if password else ''}; Ctrl-C ends it")
+        uvicorn.run(server, host=app.host, port=app.port, log_level="warning", access_log=False, server_header=False)
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -4,7 +4,10 @@ An option without a rule of its own must be of the kind that its YAML gives it, 
 line here.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +18,8 @@ from style_match.errors import UserError
 from style_match.options import find, nearest
 from style_match.rules import RULES
 from style_match.values import ANYTHING, FLAG, LIST, TEXT, Rule, number, whole
+
+MAX_SHOWN = 80  # characters of a path in a message
 
 # Options of lightning.Trainer that a run sets itself -> what it does instead.
 OF_TRAINER = {
@@ -47,7 +52,7 @@ def faults(config: DictConfig, base: DictConfig | None = None, *, step: str = "t
     """
     before = OmegaConf.to_container(base if base is not None else config, resolve=False)
     found = []
-    for path, raw in _leaves(OmegaConf.to_container(config, resolve=False)):
+    for path, raw in leaves(OmegaConf.to_container(config, resolve=False), is_leaf=lambda path: _is_leaf(path, before)):
         if raw == "???":
             found.append(_needed(config, path))
             continue
@@ -56,19 +61,33 @@ def faults(config: DictConfig, base: DictConfig | None = None, *, step: str = "t
         except OmegaConfBaseException as error:
             found.append(f"{path}={raw}: {str(error).splitlines()[0]}.")
             continue
-        rule = RULES.get(path) or _rule_like(find(before, path))
+        rule = RULES.get(path) or rule_like(find(before, path))
         if not rule.holds(value):
-            found.append(_fault(path, value, rule))
+            # a value from the environment, such as a key, is not repeated
+            found.append(_fault(path, raw if "${" in str(raw) else value, rule))
     return found or list(_together(config, step))
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(
+    tree: Any, prefix: str = "", *, is_leaf: Callable[[str], bool] = lambda path: False
+) -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of the options of a config, without `hydra` and what Hydra instantiates by.
+
+    Args:
+        is_leaf: whether what is at a path is one value, even if it is a dict.
+    """
     for name, below in tree.items():
-        if isinstance(below, dict) and below:
+        path = f"{prefix}{name}"
+        if isinstance(below, dict) and below and not is_leaf(path):
             if prefix or name != "hydra":
-                yield from _leaves(below, f"{prefix}{name}.")
+                yield from leaves(below, f"{path}.", is_leaf=is_leaf)
         elif name not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_"):
-            yield f"{prefix}{name}", below
+            yield path, below
+
+
+def _is_leaf(path: str, before: Any) -> bool:
+    """Whether an option has one value, by its rule or by the value that its YAML gives it."""
+    return path in RULES or not isinstance(find(before, path, {}), dict | None)
 
 
 def _resolved(config: DictConfig, path: str) -> Any:
@@ -76,7 +95,7 @@ def _resolved(config: DictConfig, path: str) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def _rule_like(value: Any) -> Rule:
+def rule_like(value: Any) -> Rule:
     """What may stand where a YAML has `value`."""
     if value is None or (isinstance(value, str) and "${" in value):
         return ANYTHING
@@ -91,10 +110,39 @@ def _rule_like(value: Any) -> Rule:
     return LIST if isinstance(value, list) else TEXT
 
 
+def path_faults(config: DictConfig, options: Iterable[str]) -> Iterator[str]:
+    """What is wrong with the paths of a config before anything is looked for there, one line each."""
+    for option in sorted(options):
+        try:
+            value = _resolved(config, option)
+        except OmegaConfBaseException:  # said by `faults`
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str) and (fault := _path_fault(each)):
+                shown = each if len(each) <= MAX_SHOWN else f"{each[:MAX_SHOWN]}..."
+                yield f"{option}={shown}: {fault}. Name another path."
+
+
+def _path_fault(path: str) -> str | None:
+    try:
+        place = Path(path).expanduser()
+        if S_ISDIR(os.stat(place).st_mode) and not os.access(place, os.R_OK | os.X_OK):
+            return "the folder cannot be read (Permission denied)"
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except RuntimeError:
+        return f"there is no user {Path(path).parts[0].removeprefix('~')} here"
+    except OSError as error:
+        return str(error.strerror)
+    except ValueError as error:  # a NUL
+        return str(error)
+    return None
+
+
 def _fault(path: str, value: Any, rule: Rule) -> str:
     meant = nearest(str(value), rule.words)
     guess = f" Did you mean {path}={meant}?" if meant else ""
-    return f"{path}={_written(value)}:{guess} Write {rule.wanted}."
+    return f"{path}={_written(value)}:{guess} Write {rule.wanted_for(value)}."
 
 
 def _needed(config: DictConfig, path: str) -> str:

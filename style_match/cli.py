@@ -187,6 +187,10 @@ def _run_sweep(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) ->
     job = Job(run, is_sweep=True, num_cells=plan.num_cells())
     raised: Exception | None = None
     try:
+        sweep_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make {sweep_dir}: {error.strerror}. Give another hydra.sweep.dir.") from error
+    try:
         hydra.multirun(config_name=plan.words.config_name, task_function=job, overrides=plan.for_hydra())
     except Exception as error:
         raised = error

@@ -17,6 +17,7 @@ from style_match.augmentation import Views
 from style_match.balance import Balance
 from style_match.batches import OneBatch, TrainBatches
 from style_match.data.people import people_of
+from style_match.data_arguments import check_lengths, check_photos, pairs, positions
 from style_match.errors import UserError
 from style_match.gallery import Gallery, Photos, couple_gallery, style_gallery
 from style_match.head.closed_form import TrainSet
@@ -42,7 +43,7 @@ class MatchData(lightning.LightningDataModule):
         profile_ids: (N,) ids.
         photo_profile: (P,) position in `profile_ids` of each photo's profile.
         people: (N,) the person behind each profile; profiles of one person are never strangers to each other.
-        couples: for couples: positions (left, right) in `profile_ids`.
+        couples: for couples: (left, right) tuples of positions in `profile_ids`, or a tensor (C, 2).
         labels: for styles: (N,) class names.
         classes: by their numbers; those of `labels`, sorted, where none are given.
         split: "train", "val" and "test" to positions of items, which are couples, or profiles for styles.
@@ -60,6 +61,7 @@ class MatchData(lightning.LightningDataModule):
 
     Raises:
         UserError: features that are not finite, a split of fewer than two items, a sampler made for the other task.
+        ValueError: an argument of another length, shape or type, or a position out of range.
     """
 
     def __init__(
@@ -83,17 +85,23 @@ class MatchData(lightning.LightningDataModule):
         texts: Texts | None = None,
     ):
         super().__init__()
+        num_profiles, num_photos = len(profile_ids), len(photo_profile)
+        check_lengths(task, num_profiles, people=people, labels=labels, split=split)
+        check_photos(num_photos, views.num * len(views.photos) if views else 0, features=features, rows=rows)
         self.task, self.profile_ids, self.people = task, tuple(profile_ids), tuple(people)
         self.features, self.rows, self.texts = features, rows, texts
         self.make_sampler, self.seed, self.max_loss_items = sampler, seed, max_loss_items
-        self.photos = Photos(photo_profile, len(self.profile_ids))
+        self.photos = Photos(positions("photo_profile", photo_profile, num_profiles), num_profiles)
         number_of_person = {person: number for number, person in enumerate(dict.fromkeys(self.people))}
         self.person = torch.tensor([number_of_person[person] for person in self.people], dtype=torch.long)
-        self.couples = torch.tensor(couples, dtype=torch.long).reshape(-1, 2)
+        self.couples = pairs(couples, num_profiles)
         self.classes = tuple(classes) or tuple(sorted(set(labels)))
         number_of = {label: number for number, label in enumerate(self.classes)}
+        if unknown := set(labels) - number_of.keys():
+            raise ValueError(f"labels has {min(unknown)!r}, which classes does not have")
         self.labels = torch.tensor([number_of[label] for label in labels], dtype=torch.long)
-        self.split = {name: torch.tensor(items, dtype=torch.long) for name, items in split.items()}
+        num_items = len(self.couples) if task == "couple" else num_profiles
+        self.split = {name: positions(f"split[{name!r}]", items, num_items) for name, items in split.items()}
         self.balance = balance or Balance([""] * len(split["train"]), cap=None, fill=False, seed=seed)
         self.views = views
         # position of each photo's first view in `features`

@@ -53,7 +53,7 @@ class Photos:
         num_profiles: N; every profile has a photo.
     """
 
-    def __init__(self, photo_profile: Sequence[int], num_profiles: int):
+    def __init__(self, photo_profile: Sequence[int] | Tensor, num_profiles: int):
         profile = torch.as_tensor(photo_profile, dtype=torch.long)
         # the photos of profile n are by_profile[start[n] : start[n] + count[n]]
         self.by_profile = profile.argsort(stable=True)

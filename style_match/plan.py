@@ -69,6 +69,9 @@ class Plan:
         """
         self._refuse_sweep_without_m()
         swept = [*self._of_experiment(), *self.overrides] if self.is_sweep else self.overrides
+        if self.is_sweep and not sweep.cells(swept):
+            empty = [o.key_or_group for o in swept if o.is_discrete_sweep() and not list(o.sweep_string_iterator())]
+            raise UserError(f"{' and '.join(empty)}: a sweep over no value at all; write at least one.")
         unknown: list[str] = []
         values: list[str] = []
         for cell in sweep.cells(swept) if self.is_sweep else [lines(swept)]:
@@ -125,6 +128,8 @@ class Plan:
         chosen = lines(o for o in overrides if self.words.is_choice(o))
         base = composed = self.words.compose([*self.of_hydra, *chosen], sweep=True)
         if run := next((str(o.value()) for o in reversed(overrides) if o.key_or_group == "run" and o.value()), None):
+            if faults := list(check.path_faults(OmegaConf.create({"run": run}), ["run"])):
+                raise UserError("\n".join(faults))
             base = self._over_run(run, composed, chosen)
         here, there = as_tree(composed), as_tree(base)
         unknown += self.words.option_faults(overrides, base, typed)
@@ -134,6 +139,7 @@ class Plan:
         for override in sound:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
         values += check.faults(config, base, step=self.words.step)
+        values += check.path_faults(config, PATHS | {"index.root", "source", "couples", "image_root"})
         typed_keys = {o.key_or_group for o in typed}
         if "data.root" in typed_keys and "data" not in typed_keys and OmegaConf.select(config, "data.synthetic"):
             kind, root = str(config.data.name).removeprefix("demo_"), config.data.root

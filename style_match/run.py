@@ -16,7 +16,9 @@ from typing import IO, Any
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from style_match.bounded import read_yaml
 from style_match.errors import UserError
 from style_match.files import remove_unfinished, write_whole
 from style_match.lock import hold
@@ -49,6 +51,13 @@ PACE = (
     "backbone.device",
     "backbone.token_budget",
     "trainer.checkpoint_every_s",
+)
+# Parts of a run's config that hold options of their own.
+NODES = frozenset(
+    (
+        *("data", "split", "backbone", "prompt", "pooling", "features", "head", "sampler", "balance", "loss", "text"),
+        *("optimizer", "scheduler", "trainer", "evaluation", "picture", "logger"),
+    )
 )
 FAILED = "failed.json"  # in the folder of a cell that failed, whichever process or machine ran it
 
@@ -173,11 +182,15 @@ def read_config(run: str | Path) -> DictConfig:
     if not path.is_file():
         raise UserError(f"run={run} is not a run folder: {path} is missing. Runs are listed under runs/.")
     try:
-        config = OmegaConf.load(path)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        tree = read_yaml(path)
+        config = OmegaConf.create(tree if isinstance(tree, dict) else {})
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
-    if not isinstance(config, DictConfig) or "data" not in config:
+    if "data" not in config:
         raise UserError(f"{path} is not the config of a run.")
+    for name in sorted(NODES):
+        if name in tree and not isinstance(tree[name], dict):
+            raise UserError(f"{path}: {name} holds no options, so it is not the config of a run. Take the original.")
     return config
 
 

@@ -17,7 +17,7 @@ def thumbnail(photo: str | Path | bytes, side_px: int, *, max_source_pixels: int
     """
     from PIL import Image, ImageOps
 
-    small = ImageOps.contain(decode(photo, max_source_pixels=max_source_pixels), (side_px, side_px))
+    small = ImageOps.contain(decode(photo, max_source_pixels=max_source_pixels, side_px=side_px), (side_px, side_px))
     pixels = Image.frombytes("RGB", small.size, small.tobytes())  # Pillow would write the comment of a JPEG again
     content = io.BytesIO()
     pixels.save(content, "JPEG", quality=QUALITY)

@@ -7,24 +7,39 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+LARGEST = 10**9  # of a number without a bound of its own
+
 
 @dataclass(frozen=True)
 class Rule:
-    """`wanted` completes "write ..."; `words` are those that may be written, where there are only some."""
+    """`wanted` completes "write ..."; `words` are those that may be written, where there are only some.
+
+    `largest`: the greatest number that holds, which `wanted` does not name.
+    """
 
     wanted: str
     holds: Callable[[Any], bool]
     words: tuple[str, ...] = ()
+    largest: float | None = None
 
     def or_null(self) -> "Rule":
-        return Rule(f"{self.wanted}, or null", lambda value: value is None or self.holds(value), self.words)
+        holds = lambda value: value is None or self.holds(value)  # noqa: E731
+        return Rule(f"{self.wanted}, or null", holds, self.words, self.largest)
+
+    def wanted_for(self, value: Any) -> str:
+        """`wanted`, with `largest` where the value is above it."""
+        above = self.largest is not None and is_number(value) and abs(value) > self.largest
+        return f"{self.wanted} (at most {self.largest:,})" if above else self.wanted
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return isinstance(value, int) or math.isfinite(value)  # an int may be too large for a float
 
 
-def whole(least: int | None = None, most: int | None = None) -> Rule:
+def whole(least: int | None = None, most: int | None = None, *, largest: int = LARGEST) -> Rule:
+    """A whole number; `largest` bounds it where `most` is None, and is named only to those who exceed it."""
     bounds = [f"at least {least}" if least is not None else "", f"at most {most}" if most is not None else ""]
     wanted = "a whole number" + (" of " + " and ".join(filter(None, bounds)) if any(bounds) else "")
     return Rule(
@@ -33,8 +48,9 @@ def whole(least: int | None = None, most: int | None = None) -> Rule:
             isinstance(value, int)
             and not isinstance(value, bool)
             and (least is None or value >= least)
-            and (most is None or value <= most)
+            and (value <= most if most is not None else abs(value) <= largest)
         ),
+        largest=largest if most is None else None,
     )
 
 
@@ -51,7 +67,9 @@ def number(
             and (least is None or value >= least)
             and (below is None or value < below)
             and (most is None or value <= most)
+            and abs(value) <= LARGEST
         ),
+        largest=LARGEST,
     )
 
 

@@ -37,7 +37,7 @@ class BadImage(UserError):
         self.fault, self.depends_on_bound = fault, depends_on_bound
 
 
-def decode(source: str | Path | bytes, *, max_source_pixels: int) -> "Image":
+def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int | None = None) -> "Image":
     """An upright 8-bit RGB image (H x W) from a file or from the bytes of one.
 
     EXIF orientation is applied (an unreadable EXIF block states none), an animation gives its first frame, what is
@@ -45,15 +45,21 @@ def decode(source: str | Path | bytes, *, max_source_pixels: int) -> "Image":
     profile is converted to sRGB (`style_match.data.colour`). The header's size is compared with `max_source_pixels`
     before pixels are allocated.
 
+    Args:
+        source: the file, or its bytes.
+        max_source_pixels: most pixels of the stored image.
+        side_px: a JPEG may be decoded smaller, as long as no side is shorter; for thumbnails, not for features.
+
     Raises:
         BadImage: not an image, damaged, cut off, too many pixels, or longer than 200 times its width.
         UserError: the file cannot be read, memory runs out, or HEIC without the extra.
     """
     if isinstance(source, bytes):
-        return decode_stream(io.BytesIO(source), "image bytes", max_source_pixels=max_source_pixels)
+        name = "image bytes"
+        return _decoded(lambda: open_stream(io.BytesIO(source), name), name, max_source_pixels, side_px)
     try:
         with open(source, "rb") as stream:
-            return decode_stream(stream, str(source), max_source_pixels=max_source_pixels)
+            return _decoded(lambda: open_stream(stream, str(source)), str(source), max_source_pixels, side_px)
     except OSError as error:
         raise UserError(f"{source}: cannot be read ({error.strerror})") from error
 
@@ -68,7 +74,9 @@ def decode_opened(image: "Image", name: str, *, max_source_pixels: int) -> "Imag
     return _decoded(lambda: image, name, max_source_pixels)
 
 
-def _decoded(opened: Callable[[], "Image"], name: str, max_source_pixels: int | None) -> "Image":
+def _decoded(
+    opened: Callable[[], "Image"], name: str, max_source_pixels: int | None, side_px: int | None = None
+) -> "Image":
     try:
         image = opened()
         width, height = image.size
@@ -77,6 +85,8 @@ def _decoded(opened: Callable[[], "Image"], name: str, max_source_pixels: int | 
         if max(width, height) > _MAX_SIDE_RATIO * min(width, height):
             raise BadImage(name, f"{width} x {height} pixels: one side is over {_MAX_SIDE_RATIO} times the other")
         colour = colour_of(image)
+        if side_px is not None:
+            image.draft(None, (side_px, side_px))
         image.load()
         return _upright(image, _rgb(image, colour, name))
     except UserError:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -65,7 +66,7 @@ def names_photos(path: Path, keys: Sequence[str]) -> bool:
 
 def _objects(path: Path, keys: Sequence[str], faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, object with the key `image`) of each sound line."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
     if path.suffix == ".csv":
         table = read_table(path.parent, path.stem, tuple((key,) for key in keys), faults)

@@ -179,6 +179,9 @@ def _filled(cells: Sequence[str]) -> int:
 
 def read_text(path: Path, faults: Faults) -> str | None:
     """The text of a UTF-8 file, with or without a byte order mark; None and a fault for any other encoding."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        faults.add("is not a file but a folder or a pipe; replace it, or remove it", file=path.name)
+        return None
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -217,7 +220,7 @@ def _read_parquet(path: Path, faults: Faults) -> Table | None:
                 faults.add(f"holds bytes or structs, no text; {remedy}", file=path.name, column=cut(name))
             return None
         columns = [[_as_text(value) for value in column.to_pylist()] for column in table.columns]
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
         faults.add(f"is not a readable Parquet file ({error})", file=path.name)
         return None
     rows = tuple(enumerate(zip(*columns, strict=True), start=1))

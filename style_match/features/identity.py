@@ -3,11 +3,12 @@
 The composition of a batch is not part of it, so vectors of other batches agree within 1e-5 in fp32, not bit for bit.
 """
 
+import ast
 import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +17,16 @@ from typing import Any, Protocol
 from style_match.backbone.checkpoint import check_checkpoint, processing_files, resolve_dtype, weight_files
 from style_match.errors import UserError
 
-# Raise it when backbone/ or pooling.py computes other vectors from the same inputs: stored features are then not used.
-COMPUTATION = 1
+# Modules of this package that decide a vector: a change of their code, not of comments or docstrings, changes the key.
+COMPUTATION = (
+    "backbone.checkpoint",
+    "backbone.preprocess",
+    "backbone.qwen3_vl",
+    "pooling",
+    "data.image",
+    "augmentation",
+    "features.extract",
+)
 
 PACKAGE = "package:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -108,7 +117,7 @@ def identity(
     if options["image_backend"] == "torchvision":
         libraries.append("torchvision")
     return {
-        "computation": COMPUTATION,
+        "computation": computation(),
         # The links of the hub's cache are followed, so that revisions which share a file share its remembered hash.
         "files": {path.name: fingerprints.sha256(path.resolve()) for path in files},
         "options": options,
@@ -118,23 +127,62 @@ def identity(
     }
 
 
+def computation() -> str:
+    """sha256 (hex) over the code of the modules `COMPUTATION`, read from their files; none of them is imported."""
+    root = Path(__file__).resolve().parents[1]
+    return _hash_of_code(root.joinpath(*name.split(".")).with_suffix(".py") for name in COMPUTATION)
+
+
 def source_of(pooling: Callable, options: Any = None) -> dict[str, Any]:
-    """What tells a pooling from others of its name: where it stands, how it is written, what it was made with.
+    """What tells a pooling from others of its name: where it is defined, its code, what it was made with.
+
+    The code is that of its module, and of every module of the same folder that this one uses.
 
     Raises:
         UserError: it is no function of a Python file, so that a change of it could not be seen.
     """
-    module = inspect.getmodule(pooling)
     name = f"{getattr(pooling, '__module__', None)}.{getattr(pooling, '__qualname__', type(pooling).__name__)}"
-    # of this package's, COMPUTATION tells when the helpers change; of others, the whole file counts
-    written = pooling if getattr(module, "__name__", "").startswith("style_match.") else module
     try:
         if not inspect.isfunction(pooling):
             raise TypeError
-        source = inspect.getsource(written)  # type: ignore[arg-type]
-    except (OSError, TypeError) as error:
+        source = _hash_of_code(_files_of(pooling))
+    except (OSError, TypeError, SyntaxError, ValueError) as error:
         raise UserError(f"pooling.function: {name} must be a function that is written in a Python file.") from error
-    return {"function": name, "source": hashlib.sha256(source.encode()).hexdigest(), "options": options}
+    return {"function": name, "source": source, "options": options}
+
+
+def _files_of(function: Callable) -> list[Path]:
+    """The file of a function, then the others in or below its folder that its module uses, directly or not."""
+    first = Path(inspect.getsourcefile(function) or "")
+    if first.is_relative_to(Path(__file__).resolve().parents[1]):
+        return [first]  # what this package's poolings use is part of `computation`
+    files, modules = [first], [inspect.getmodule(function)]
+    for module in modules:
+        for value in list(vars(module).values()) if module else ():
+            used = value if inspect.ismodule(value) else inspect.getmodule(value)
+            file = getattr(used, "__file__", None)
+            if file and Path(file).is_relative_to(first.parent) and Path(file) not in files:
+                files.append(Path(file))
+                modules.append(used)
+    return [first, *sorted(files[1:])]
+
+
+def _hash_of_code(files: Iterable[Path]) -> str:
+    trees = [_without_texts(ast.parse(file.read_text(encoding="utf-8"))) for file in files]
+    return hashlib.sha256(json.dumps(trees).encode()).hexdigest()
+
+
+def _without_texts(node: Any) -> Any:
+    """A syntax tree as plain values: no positions, comments or docstrings, nor fields that are empty."""
+    if isinstance(node, list):
+        return [_without_texts(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        fields["body"] = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+    kept = {name: value for name, value in fields.items() if value is not None and value != []}
+    return [type(node).__name__, {name: _without_texts(value) for name, value in kept.items()}]
 
 
 def row_address(image_sha256: str | None, decode_policy: str, prompt: str) -> str:

@@ -20,7 +20,9 @@ from style_match.forgetting.prompts import addresses, configs_below
 from style_match.forgetting.rows import Lines
 from style_match.forgetting.runs import Kept, kept_in, names_folder, of_this_data, trained_on
 from style_match.forgetting.steps import Step, steps
+from style_match.index.known import absent
 from style_match.spelling import plain
+from style_match.web.running import running_apps
 
 DEFAULT_RUNS = "runs"
 
@@ -68,11 +70,28 @@ class Forgetting:
         print("dry_run=true: nothing was removed")
 
     def remove(self) -> None:
-        """Remove it all, a place at a time, and write forgotten.json."""
+        """Remove it all, a place at a time, and write forgotten.json.
+
+        Raises:
+            UserError: places from which the person could not be removed, all of them; the others are done.
+        """
         trained, work = self._trained(), self._steps
         self.journal.write(self.person, self.lines)
+        failed = []
         for step in work:
-            step.do(dry_run=False)
+            try:
+                step.do(dry_run=False)
+            except UserError as error:
+                failed.append(str(error))
+        if failed:
+            raise UserError(
+                "\n".join(
+                    [
+                        *failed,
+                        "All else is removed. Correct this, then give the same command again: it finishes the rest.",
+                    ]
+                )
+            )
         left = self._left()
         lines = [line for line in self.lines if line[2]]
         path = write_forgotten(self.root, self.person, lines, trained=trained, left=left)
@@ -84,7 +103,8 @@ class Forgetting:
     def _steps(self) -> list[Step]:
         stores = {self.root / "splits"}
         for config in self.configs.values():
-            if names_folder(config, self.root) and (store := (config.get("split") or {}).get("store")):
+            store = config.get("split", {}).get("store")
+            if names_folder(config, self.root) and isinstance(store, str) and store:
                 stores.add(Path(store).expanduser())
         places = steps(self.person, self.root, self.image_root, sorted(stores), self.features, self.fingerprints)
         of_runs = self._kept.files if self.cfg.runs_too else ()
@@ -120,6 +140,7 @@ class Forgetting:
         if not self.cfg.runs_too:
             left += [f"{path}: holds the person; runs_too=true removes it" for path in self._kept.files]
         left += [f"{path}: pictures for a logger that may show the person" for path in self._kept.loggers]
+        left += self._absent_indexes()
         found = mentions(self.person, self.root, leave_out=[*self.of_data, *(self.root / where for where in but)])
         names = [str(path.relative_to(self.root)) for path in found]
         names = ["a file whose name tells the person" if lines.in_text(name) else name for name in names]
@@ -132,6 +153,12 @@ class Forgetting:
             )
         return left
 
+    def _absent_indexes(self) -> list[str]:
+        try:
+            return [f"index {line}" for line in absent(self.root)]
+        except UserError as error:
+            return [str(error)]
+
     def _print(self, title: str, left: Sequence[str]) -> None:
         print(f"profile {', '.join(self.person.profile_ids)} of {self.root}")
         for note in self.person.notes:
@@ -140,6 +167,8 @@ class Forgetting:
         for where, what, count in self.lines:
             if count:
                 print(f"  {where}: {count} {what}")
+        for app in running_apps(self.root):
+            print(f"running app: {app} shows this folder; before its next answer it reads the folder again")
         trained = self._trained()
         print(f"trained or selected on them: {len(trained)} runs and matchers (listed, not removed; train them anew)")
         for folder in trained:

@@ -7,11 +7,13 @@ from typing import Any
 
 import yaml
 
+from style_match.bounded import read_yaml
 from style_match.data.image import COLOUR_POLICY, DECODE_POLICY
 from style_match.errors import UserError
 from style_match.features.identity import row_address
 from style_match.forgetting.person import Row, Table
 from style_match.prompt import render
+from style_match.run import NODES
 from style_match.targets import conf_dir
 
 _OPTIONS = ("image", "system", "instruction", "template")
@@ -24,7 +26,7 @@ def known_prompts(configs: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, 
     ]
     leave_out: list[tuple[str, ...]] = [(), ("fashion_style",)]
     for config in configs:
-        if isinstance(prompt := config.get("prompt"), dict) and {*_OPTIONS, "metadata"} <= prompt.keys():
+        if _is_prompt(prompt := config.get("prompt")):
             prompts.append(prompt)
         data = config.get("data")
         if isinstance(data, dict) and isinstance(column := data.get("label_column"), str):
@@ -54,9 +56,17 @@ def configs_below(roots: Iterable[Path]) -> list[tuple[Path, dict[str, Any]]]:
     found = []
     for path in sorted({path for root in roots for path in root.rglob("config.yaml")}):
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            config = read_yaml(path)
         except (OSError, ValueError, yaml.YAMLError):
             continue
         if isinstance(config, dict) and "data" in config:
-            found.append((path.parent, config))
+            sound = {name: node for name, node in config.items() if name not in NODES or isinstance(node, dict)}
+            found.append((path.parent, sound))
     return found
+
+
+def _is_prompt(node: Any) -> bool:
+    if not isinstance(node, dict) or not {*_OPTIONS, "metadata"} <= node.keys():
+        return False
+    texts = [node[name] for name in ("instruction", "template")] + ([node["system"]] if node["system"] else [])
+    return all(isinstance(text, str) for text in texts)

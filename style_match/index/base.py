@@ -20,6 +20,10 @@ UNIT = 1e-3  # how far from 1 a vector's length may be
 WIDER = 4  # times as many candidates where too many were as good as the last one
 
 
+class Unreadable(UserError):
+    """It is damaged, or was written by another version."""
+
+
 class NoIndex(UserError):
     """There is none yet where one was to be opened."""
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Any
 
 from style_match.errors import UserError
 from style_match.files import remove_unfinished, write_whole
-from style_match.index.base import NoIndex
+from style_match.index.base import NoIndex, Unreadable
 
 FORMAT = 1
-MANIFEST = "manifest.json"
+MANIFEST, LOCK = "manifest.json", ".lock"
+STORAGE = "qdrant"  # folder of an embedded Qdrant
 PART = re.compile(r"[a-z]+-[0-9a-f]{32}\.[a-z]+")  # name, digest, suffix
 REMEDY = "Free some space or name another folder with index.root=FOLDER."
 
@@ -30,7 +32,7 @@ def alone(folder: Path) -> Iterator[None]:
     """While inside, no other process changes this index; a killed one's lock is let go of by the operating system."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "a")  # noqa: SIM115  # closed below
+        file = open(folder / LOCK, "a")  # noqa: SIM115  # closed below
     except OSError as error:
         raise _unwritable(folder, error) from error
     with file:
@@ -90,11 +92,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise NoIndex(f"There is no index in {folder}.") from error
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise damaged(path, "is no manifest of an index") from error
     number = content.get("format")
     if isinstance(number, int) and number > FORMAT:
-        raise UserError(
+        raise Unreadable(
             f"{path} is of format {number}; this version of style_match reads up to {FORMAT}. Install a newer "
             f"style_match, or name another folder with index.root=FOLDER."
         )
@@ -139,8 +141,26 @@ def part(folder: Path, manifest: Mapping[str, Any], name: str) -> Path:
     return path
 
 
+def remove_files(folder: Path) -> list[str]:
+    """Remove every file of an index, whatever the manifest says; returns the names of what else the folder holds.
+
+    Raises:
+        UserError: a file cannot be removed.
+    """
+    try:
+        remove_unfinished(folder)
+        for path in folder.iterdir():
+            if path.name == STORAGE:
+                shutil.rmtree(path)
+            elif PART.fullmatch(path.name) or path.name == MANIFEST:
+                path.unlink()
+        return sorted(path.name for path in folder.iterdir() if path.name != LOCK)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 def damaged(path: Path, what: str) -> UserError:
-    return UserError(
+    return Unreadable(
         f"{path} {what}, so this index is not trusted: delete the folder {path.parent}; "
         "the same command builds it anew."
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from style_match.errors import UserError
 from style_match.files import write_whole
 from style_match.index import folder as folders
-from style_match.index.base import Index, NoIndex
+from style_match.index.base import Index, NoIndex, Unreadable
 from style_match.inputs import cache_root
 
 OWN = "style_match.index."  # the only package whose classes a manifest may name
@@ -64,7 +64,7 @@ def remember(folder: Path, data_root: str | Path, matcher: str) -> None:
 
 
 def delete_everywhere(data_root: str | Path, profile_ids: Collection[str]) -> list[str]:
-    """Delete profiles from every index of a dataset folder.
+    """Delete profiles from every index of a dataset folder; an index that cannot be read is deleted with all its files.
 
     Returns:
         a line for each index: what was deleted, or `NOT deleted`, why, and what is to be done.
@@ -76,29 +76,69 @@ def delete_everywhere(data_root: str | Path, profile_ids: Collection[str]) -> li
         if known.folder.is_dir():
             try:
                 with folders.alone(known.folder):
-                    count = _delete(known.folder, profile_ids)
-                lines.append(f"{known.folder}: {count} profiles deleted")
+                    lines.append(f"{known.folder}: {_delete(known.folder, profile_ids)}")
             except NoIndex:
                 continue  # its first writer was killed, so it holds nobody
             except UserError as error:
                 lines.append(f"{known.folder}: NOT deleted: {error}")
-        elif not known.folder.is_relative_to(cache_root().resolve()):
-            lines.append(f"{known.folder}: it is not there; if its disk is only not mounted, mount it and repeat this")
+        elif line := _absent(known):
+            lines.append(line)
     return lines
 
 
-def _delete(folder: Path, profile_ids: Collection[str]) -> int:
-    folders.tidy(folder)  # a killed writer's files may hold them
-    manifest = folders.read_manifest(folder)
-    index = _made_by(folder, manifest)
+def absent(data_root: str | Path) -> list[str]:
+    """A line for each index of a dataset folder whose own folder is not there, but may be on a disk that is missing.
+
+    Raises:
+        UserError: the list of indexes is damaged.
+    """
+    of_data = [known for known in known_indexes() if known.data_root == real(data_root)]
+    return [line for known in of_data if (line := _absent(known))]
+
+
+def _absent(known: Known) -> str | None:
+    if known.folder.is_dir() or known.folder.is_relative_to(cache_root().resolve()):
+        return None
+    return f"{known.folder}: it is not there; if its disk is only not mounted, mount it and repeat this"
+
+
+def _delete(folder: Path, profile_ids: Collection[str]) -> str:
+    """What was done, in words."""
     try:
-        index.open(folder, matcher=None)
-        count = index.delete(profile_ids)
-        if count:
-            index.save(folder)
-        return count
-    finally:
-        index.close()
+        folders.tidy(folder)  # a killed writer's files may hold them
+        index = _made_by(folder, folders.read_manifest(folder))
+        try:
+            index.open(folder, matcher=None)
+            count = index.delete(profile_ids)
+            if count:
+                index.save(folder)
+        finally:
+            index.close()
+        return f"{count} profiles deleted"
+    except Unreadable:
+        return _delete_all(folder)
+    except UserError:
+        raise
+    except Exception:  # whatever files of another version may raise
+        return _delete_all(folder)
+
+
+def _delete_all(folder: Path) -> str:
+    """Delete the files of an index that cannot be read; the next command that needs it builds it again.
+
+    Raises:
+        UserError: other files are left, or its points are on a server that nothing tells any more.
+    """
+    is_on_server = folder.name.startswith("qdrant-") and not (folder / folders.STORAGE).is_dir()
+    left = folders.remove_files(folder)
+    if left:
+        raise UserError(f"it cannot be read; its files are deleted, but not {', '.join(left)}: delete {folder}")
+    if is_on_server:
+        raise UserError(
+            "it cannot be read, so its server is not known: delete its collection there, called "
+            f"style_match-{folder.parent.name} unless index.collection named another"
+        )
+    return "the whole index is deleted, because it cannot be read; it is built again when it is needed"
 
 
 def _made_by(folder: Path, manifest: dict) -> Index:

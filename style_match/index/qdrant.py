@@ -16,7 +16,7 @@ from style_match.errors import UserError
 from style_match.index import folder as folders
 from style_match.index import qdrant_server as servers
 from style_match.index.base import Index, NoIndex, checked_profiles, columns_of, digest, each_cells
-from style_match.index.folder import FORMAT
+from style_match.index.folder import FORMAT, STORAGE
 from style_match.index.ranking import Candidates
 from style_match.progress import say
 from style_match.where import Condition, check, without_not
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 NAMESPACE = uuid.UUID("5c2d7e0a-6f0b-5f8e-9d57-3a1f6f3b8a41")  # of the points' ids
 SLOW = 20_000  # profiles above which the embedded one is slow, by its own account
-STORAGE = "qdrant"
 
 
 class Qdrant(Index):

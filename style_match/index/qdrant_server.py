@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from style_match.errors import UserError
+from style_match.index.base import Unreadable
 from style_match.progress import say
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def embedded(folder: Path | None) -> "QdrantClient":
             "write index=exact, or run a server and name it with index.url=URL."
         ) from error
     except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
-        raise UserError(
+        raise Unreadable(
             f"{folder} cannot be opened by Qdrant ({type(error).__name__}): delete it; the same command builds it anew."
         ) from error
 

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from style_match.bounded import read_json
 from style_match.errors import UserError
+from style_match.matcher.shape import refuse_other_shape
 from style_match.targets import conf_dir, refuse_unnamed
 
 FORMAT = 1
 ABOUT, HEAD, CARD, SEEN = "matcher.json", "head.safetensors", "README.md", "seen.txt"
 TEXT = "text.safetensors"  # of a head of its own for texts
 KEYS = {"name", "task", "synthetic", "sides", "label_column", "classes", "head", "backbone", "prompt", "pooling"}
+# where a node of the config is in matcher.json
+SLOTS = {"head.options": "head", "text.head.options": "text.own", "text.options": "text"}
 KEYS |= {"text", "data", "features", "run", "files"}
 
 
@@ -56,7 +60,8 @@ def read_matcher(folder: str | Path, config_dirs: Iterable[str | Path] = ()) -> 
         config_dirs: folders of one's own YAMLs, for heads and poolings that this package does not have.
 
     Raises:
-        UserError: no matcher folder, of a newer format, damaged, or naming code that no YAML names.
+        UserError: no matcher folder, of a newer format, damaged, not as exports write it, or naming code that no YAML
+            names in that place.
     """
     path = Path(folder).expanduser()
     file = path / ABOUT
@@ -74,6 +79,7 @@ def read_matcher(folder: str | Path, config_dirs: Iterable[str | Path] = ()) -> 
         raise UserError(f"{file} has the format {about.get('format')!r}; this style_match reads {FORMAT}. {remedy}")
     if not about.keys() >= KEYS or about.get("digest") != digest(about):
         raise UserError(f"{file} was changed or damaged after it was exported (its digest differs): export it again.")
+    refuse_other_shape(about, file)
     for name, sha256 in about["files"].items():
         if name not in (HEAD, SEEN, TEXT):
             raise UserError(f"{file} names the file {name!r}, which no matcher folder has: export it again.")
@@ -83,7 +89,7 @@ def read_matcher(folder: str | Path, config_dirs: Iterable[str | Path] = ()) -> 
             raise UserError(
                 f"{path / name} was changed or damaged (its sha256 is not what {ABOUT} says): export again."
             )
-    refuse_unnamed(about, file, [conf_dir(), *(Path(each).expanduser() for each in config_dirs)])
+    refuse_unnamed(about, file, [conf_dir(), *(Path(each).expanduser() for each in config_dirs)], slots=SLOTS)
     return MatcherFolder(path, about)
 
 
@@ -95,8 +101,8 @@ def digest(about: Mapping[str, Any]) -> str:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(file)
+    except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as JSON ({error}): export the matcher again.") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} does not hold a JSON object: export the matcher again.")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ def refuse_other_content(out: Path, run_id: str) -> None:
     """Refuse a place that holds anything but an earlier export of the same run, or a damaged one and nothing else.
 
     Raises:
-        UserError: it is a file, or not empty.
+        UserError: it is a file, not empty, or cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file: name a folder.")
+    _refuse_unwritable(out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not (out / ABOUT).is_file():
@@ -34,6 +36,15 @@ def refuse_other_content(out: Path, run_id: str) -> None:
         )
     if was is not None and was["run"]["id"] != run_id:
         raise UserError(f"out={out} holds the matcher of another run: name another folder, or delete that one.")
+
+
+def _refuse_unwritable(out: Path) -> None:
+    """Make a folder where the matcher will be written, or beside it, and remove it again."""
+    top = next(each for each in (out, *out.absolute().parents) if each.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".style_match_", dir=top))
+    except OSError as error:
+        raise UserError(f"Cannot write out={out}: {error.strerror}. Give another out.") from error
 
 
 def _read_about(file: Path) -> dict[str, Any] | None:

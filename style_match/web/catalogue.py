@@ -1,15 +1,20 @@
 """What the page shows: the profiles of a dataset folder, by the matcher and by the frozen backbone."""
 
+import ctypes
 import hashlib
 import io
 import json
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from style_match.data.fingerprint import stamp
 from style_match.data.image import decode_stream
 from style_match.errors import UserError
 from style_match.recommendation.allowed import Allowed
@@ -72,14 +77,16 @@ class Catalogue:
         self.indexes = {"trained": index, "frozen": exact_index(frozen)}
         self.models = {"trained": trained, "frozen": frozen}
         self.profiles, self.options, self.synthetic = trained, options, synthetic
-        self.thumbnail: Callable[[int, int, int], bytes] = lru_cache(KEPT_THUMBNAILS)(self._thumbnail)
+        self._kept_thumbnail: Callable[..., bytes] = lru_cache(KEPT_THUMBNAILS)(self._thumbnail)
         self._one_at_a_time = threading.Lock()  # the backbone and t-SNE take all cores
+        self._decoding = threading.Lock()  # a large photo takes a gigabyte while it is decoded
         self._map = EmbeddingMap(self.models, options["map"], self._one_at_a_time)
 
     def about(self) -> dict[str, Any]:
         """What the page needs to know before it asks anything."""
         folder = self.matcher.folder
         return {
+            "version": self.version,
             "text": f"{len(self.profiles)} profiles of {self.inputs.folder.root.name}, matched by {folder.name}",
             "synthetic": self.synthetic,
             "columns": self.columns,
@@ -91,12 +98,22 @@ class Catalogue:
             "search_note": "" if self.searcher else self.public(self.no_search),
         }
 
+    def current(self) -> "Catalogue":
+        """This one; `Live.current` makes another one where the dataset folder was changed."""
+        return self
+
+    def close(self) -> None:
+        """Let go of the index's files and connections."""
+        self.indexes["trained"].close()
+
+    @cached_property
+    def version(self) -> str:
+        """What tells these profiles, in this order, from others: numbers name them only under the same version."""
+        return hashlib.sha256(json.dumps([self.profiles.profile_ids, self.profiles.photos]).encode()).hexdigest()[:16]
+
     def public(self, message: str) -> str:
         """A message without where on this machine the matcher and the photos are."""
-        for place in (self.inputs.folder.root, self.matcher.folder.path):
-            for written in (str(place.resolve()), str(place)):
-                message = message.replace(written, place.name) if place.name else message
-        return message
+        return public(message, (self.inputs.folder.root, self.matcher.folder.path))
 
     @cached_property
     def columns(self) -> list[dict[str, Any]]:
@@ -140,9 +157,14 @@ class Catalogue:
             raise UserError(f"Say whom the photo shows: {names[0]} or {names[1]}.")
         number = names.index(side) if names is not None and side is not None else -1
         bound = self.inputs.cfg.data.max_source_pixels
-        picture = decode_stream(io.BytesIO(content), "your photo", max_source_pixels=bound)
         with self._one_at_a_time:
-            queries = self._embedded(picture, side)
+            try:
+                with self._decoding:
+                    picture = decode_stream(io.BytesIO(content), "your photo", max_source_pixels=bound)
+                queries = self._embedded(picture, side)
+                del picture
+            finally:
+                give_back_memory()
         person = self.profiles.person_of_photo.get(hashlib.sha256(content).hexdigest(), NOBODY)
         asked = {model: Asked("your photo", query, person, number) for model, query in queries.items()}
         return self._matches(asked, k, where)
@@ -232,9 +254,39 @@ class Catalogue:
         num_photos = len(self.profiles.photos[number])
         return {"number": number, "id": self.profiles.profile_ids[number], "num_photos": num_photos}
 
-    def _thumbnail(self, number: int, photo: int, side_px: int) -> bytes:
-        """A profile's photo, both counted from 0, as JPEG."""
+    def thumbnail(self, number: int, photo: int, side_px: int) -> bytes:
+        """A profile's photo, both counted from 0, as JPEG; kept until its file is changed or removed.
+
+        Raises:
+            UserError: there is no such profile, photo or file, or it cannot be read.
+        """
         if not (0 <= number < len(self.profiles) and 0 <= photo < len(self.profiles.photos[number])):
             raise UserError(f"There is no photo {photo} of a profile number {number}.")
+        path = self.profiles.photos[number][photo]
+        try:
+            about = os.stat(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        return self._kept_thumbnail(path, side_px, *stamp(about))
+
+    def _thumbnail(self, path: str, side_px: int, *stamp: int) -> bytes:
         bound = self.inputs.cfg.data.max_source_pixels
-        return thumbnail(self.profiles.photos[number][photo], side_px, max_source_pixels=bound)
+        with self._decoding:
+            try:
+                return thumbnail(path, side_px, max_source_pixels=bound)
+            finally:
+                give_back_memory()
+
+
+def public(message: str, places: Iterable[Path]) -> str:
+    """A message without where on this machine these folders are."""
+    for place in places:
+        for written in (str(place.resolve()), str(place)):
+            message = message.replace(written, place.name) if place.name else message
+    return message
+
+
+def give_back_memory() -> None:
+    """Have the C library return freed memory to the system, where it can (glibc)."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,7 @@
 """From the config of `style_match.app` to the catalogue: profiles embedded, index brought up to date."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from style_match.matcher.profiles import demo_root, embedded, task_of
 from style_match.matcher.text import options_of
 from style_match.progress import say
 from style_match.recommendation.by_text import SAID, find, text_vectors
-from style_match.web.catalogue import Catalogue
+from style_match.web.catalogue import Catalogue, public
+from style_match.web.live import Live
 
 if TYPE_CHECKING:
     from style_match.matcher.vectors import Vectors
@@ -31,17 +33,30 @@ class Searcher:
         return find(self.matcher, self.profiles, text, k=k, where=where, path=self.path)
 
 
-def open_catalogue(cfg: DictConfig, config_dirs: Sequence[str]) -> Catalogue:
-    """The catalogue that conf/app.yaml describes.
+DATA = ("image_root", "on_bad_image", "max_source_pixels", "num_workers")
+
+
+def open_live(cfg: DictConfig, config_dirs: Sequence[str]) -> Live:
+    """What conf/app.yaml describes; the catalogue is made when it is first asked for.
 
     Raises:
-        UserError: any fault of matcher folder, dataset folder, backbone or index.
+        UserError: any fault of matcher folder or backbone; no dataset folder is named.
     """
     matcher = StyleMatcher.from_pretrained(
         cfg.model, backbone=cfg.backbone.path, device=cfg.backbone.device, config_dirs=config_dirs
     )
     root = demo_root(matcher.folder, cfg.data.root, show=cfg.progress, num_workers=cfg.data.num_workers)
-    data = {name: cfg.data[name] for name in ("image_root", "on_bad_image", "num_workers")}
+    places = (root, matcher.folder.path)
+    return Live(root, partial(open_catalogue, cfg, matcher, root), public=lambda message: public(message, places))
+
+
+def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalogue:
+    """The catalogue of a dataset folder.
+
+    Raises:
+        UserError: any fault of dataset folder, backbone or index.
+    """
+    data = {name: cfg.data[name] for name in DATA}
     about = {"root": str(root), "task": task_of(matcher.folder, root), **data}
     inputs = matcher.inputs(about, features_root=cfg.features.root, show=cfg.progress)
     trained = embedded(inputs, matcher.head)

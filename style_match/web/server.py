@@ -21,7 +21,9 @@ from style_match.web.guard import Guard
 
 if TYPE_CHECKING:
     from style_match.web.catalogue import Catalogue
+    from style_match.web.live import Live
 
+Work = Callable[["Catalogue", Any], dict[str, Any]]
 STATIC = Path(__file__).parent / "static"
 SIDES_PX = (16, 128, 512)  # of a thumbnail: least, where nothing is said, most
 log = logging.getLogger(__name__)
@@ -39,11 +41,12 @@ class Json(JSONResponse):
 
 
 def make_server(
-    catalogue: "Catalogue", *, hosts: Collection[str] | None, password: str | None, max_upload_mb: float
+    catalogue: "Catalogue | Live", *, hosts: Collection[str] | None, password: str | None, max_upload_mb: float
 ) -> ASGIApp:
     """The application.
 
     Args:
+        catalogue: asked for its `current` one before each answer.
         hosts, password: of `Guard`.
         max_upload_mb: most of an uploaded photo, in 10^6 bytes; it is read into memory and dropped after the answer.
     """
@@ -54,7 +57,7 @@ def make_server(
 class Page:
     """The routes."""
 
-    def __init__(self, catalogue: "Catalogue", max_upload_bytes: int):
+    def __init__(self, catalogue: "Catalogue | Live", max_upload_bytes: int):
         self.catalogue, self.max_upload_bytes = catalogue, max_upload_bytes
 
     def routes(self) -> list[Route]:
@@ -63,25 +66,32 @@ class Page:
             Route("/static/plotly.js", plotly_js),
             Route("/static/{name}", static_file),
             Route("/photo/{number}.jpg", self.photo),
-            Route("/api/about", self.get(lambda asked: self.catalogue.about())),
-            Route("/api/profiles", self.get(lambda asked: self.catalogue.find(asked.get("find", "")))),
+            Route("/api/about", self.get(lambda catalogue, asked: catalogue.about())),
+            Route("/api/profiles", self.get(lambda catalogue, asked: catalogue.find(asked.get("find", "")))),
             Route("/api/match", self.match, methods=["GET", "POST"]),
             Route("/api/search", self.get(self._search)),
             Route("/api/map", self.get(self._map)),
         ]
 
-    def get(self, work: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
-        """A route that answers what `work` makes of the query's parameters."""
+    def get(self, work: "Work") -> Callable[[Request], Any]:
+        """A route that answers what `work` makes of the catalogue and the query's parameters."""
 
         async def route(request: Request) -> Response:
             return await self.answer(work, request.query_params)
 
         return route
 
-    async def answer(self, work: Callable[[Any], dict[str, Any]], asked: Any) -> Response:
+    def _current(self, asked: Any) -> "Catalogue":
+        """The catalogue, if it is the one whose numbers the page has (`of`)."""
+        catalogue = self.catalogue.current()
+        if asked.get("of", catalogue.version) != catalogue.version:
+            raise UserError("The profiles were changed since this page was loaded: load it again.")
+        return catalogue
+
+    async def answer(self, work: "Work", asked: Any) -> Response:
         """JSON; a mistake of the user's is a 400 that says what it is."""
         try:
-            return Json(await run_in_threadpool(work, asked))
+            return Json(await run_in_threadpool(lambda: work(self._current(asked), asked)))
         except UserError as error:
             return Json({"error": self.catalogue.public(str(error))}, 400)
         except Exception:
@@ -95,7 +105,7 @@ class Page:
         try:
             side = min(max(int(asked.get("side", usual)), least), most)
             number, photo = int(request.path_params["number"]), int(asked.get("photo", 0))
-            content = await run_in_threadpool(self.catalogue.thumbnail, number, photo, side)
+            content = await run_in_threadpool(lambda: self._current(asked).thumbnail(number, photo, side))
         except (UserError, ValueError):
             return Response(status_code=404)
         return Response(content, media_type="image/jpeg")
@@ -113,7 +123,7 @@ class Page:
             return Json({"error": str(error)}, 413, {"Connection": "close"})
         except ClientDisconnect:
             return Response(status_code=400)
-        return await self.answer(lambda options: self._match_photo(content, options), asked)
+        return await self.answer(lambda catalogue, options: self._match_photo(catalogue, content, options), asked)
 
     async def _body(self, request: Request) -> bytes:
         content = bytearray()
@@ -128,17 +138,21 @@ class Page:
                 raise too_large
         return bytes(content)
 
-    def _match_profile(self, asked: Any) -> dict[str, Any]:
-        return self.catalogue.match_profile(_whole(asked, "number"), **_filters(asked))
+    @staticmethod
+    def _match_profile(catalogue: "Catalogue", asked: Any) -> dict[str, Any]:
+        return catalogue.match_profile(_whole(asked, "number"), **_filters(asked))
 
-    def _match_photo(self, content: bytes, asked: Any) -> dict[str, Any]:
-        return self.catalogue.match_photo(content, asked.get("side") or None, **_filters(asked))
+    @staticmethod
+    def _match_photo(catalogue: "Catalogue", content: bytes, asked: Any) -> dict[str, Any]:
+        return catalogue.match_photo(content, asked.get("side") or None, **_filters(asked))
 
-    def _search(self, asked: Any) -> dict[str, Any]:
-        return self.catalogue.search(asked.get("text", ""), **_filters(asked))
+    @staticmethod
+    def _search(catalogue: "Catalogue", asked: Any) -> dict[str, Any]:
+        return catalogue.search(asked.get("text", ""), **_filters(asked))
 
-    def _map(self, asked: Any) -> dict[str, Any]:
-        return self.catalogue.map(asked.get("colour", ""), asked.get("where") or None)
+    @staticmethod
+    def _map(catalogue: "Catalogue", asked: Any) -> dict[str, Any]:
+        return catalogue.map(asked.get("colour", ""), asked.get("where") or None)
 
 
 def _whole(asked: Any, name: str) -> int:

@@ -80,7 +80,7 @@ def test_what_cannot_be_deleted_from_is_named(unlisted):
     (folders[False, "faiss-flat"] / "manifest.json").write_text("{}")
     (unlisted / "mount").rename(unlisted / "unmounted")
     told = {line.partition(": ")[0]: line for line in delete_everywhere(unlisted, ["p001"])}
-    assert "NOT deleted" in told[str(folders[False, "faiss-flat"])]
+    assert "the whole index is deleted" in told[str(folders[False, "faiss-flat"])]
     assert "is not there" in told[str(folders[True, "exact"])]
     assert told[str(folders[False, "exact"])].endswith(": 1 profiles deleted")
     (unlisted / "unmounted").rename(unlisted / "mount")

@@ -1,7 +1,7 @@
 // The page's behaviour.
 import { ask, drop, say, showError, working } from "./asking.js";
 import { drawMaps, hidePhoto } from "./map.js";
-import { at, card, element, options, photoUrl } from "./parts.js";
+import { at, card, element, options, photoUrl, useVersion } from "./parts.js";
 import { makeTabs } from "./tabs.js";
 
 let about;
@@ -152,6 +152,7 @@ function listen() {
 async function start() {
   about = await ask("api/about").catch((error) => showError(error.message));
   if (!about) return;
+  useVersion(about.version);
   fillFields();
   listen();
   const [first] = await showProfiles();

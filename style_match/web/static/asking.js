@@ -1,5 +1,5 @@
 // Questions to the server, and what the page says while it waits and when it fails.
-import { at } from "./parts.js";
+import { at, ofVersion } from "./parts.js";
 
 export function showError(text) {
   at("error").textContent = text;
@@ -9,7 +9,7 @@ export function showError(text) {
 export const say = (text) => (at("status").textContent = text);
 
 export async function ask(path, parameters = {}, options = {}) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "" && value !== null));
+  const query = new URLSearchParams(Object.entries({ ...parameters, ...ofVersion() }).filter(([, value]) => value !== "" && value !== null));
   let response;
   try {
     response = await fetch(`${path}?${query}`, options);

@@ -1,6 +1,12 @@
 // Elements of the page. Everything that comes from the data is written as text, never as HTML.
 export const at = (id) => document.getElementById(id);
-export const photoUrl = (number, side, photo = 0) => `photo/${number}.jpg?side=${side}&photo=${photo}`;
+
+// Numbers name profiles only as long as the profiles stay the same: every question says of which version it is.
+let version = "";
+export const useVersion = (given) => (version = given);
+export const ofVersion = () => (version ? { of: version } : {});
+export const photoUrl = (number, side, photo = 0) =>
+  `photo/${number}.jpg?${new URLSearchParams({ side, photo, ...ofVersion() })}`;
 
 export function element(tag, text, attributes = {}) {
   const made = document.createElement(tag);

@@ -1,0 +1,49 @@
+"""What is in the place of a table and is no file."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from style_match.data.folder import read_folder
+from style_match.errors import UserError
+from style_match.matcher.writing import refuse_other_content
+
+
+def folder(root: Path) -> Path:
+    (root / "images").mkdir()
+    (root / "profiles.csv").write_text("profile_id,image\na,images/a.jpg\nb,images/b.jpg\n")
+    for name in "ab":
+        (root / "images" / f"{name}.jpg").write_bytes(b"x")
+    return root
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_metadata_that_is_no_file(tmp_path, make):
+    make(folder(tmp_path) / "metadata.jsonl")
+    with pytest.raises(UserError, match=r"metadata\.jsonl.*is not a file but a folder or a pipe"):
+        read_folder(tmp_path, task="profile")
+
+
+def test_times_of_parquet_out_of_range(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    folder(tmp_path)
+    (tmp_path / "profiles.csv").unlink()
+    times = pa.array([2**58, 0], pa.timestamp("ms"))
+    table = pa.table({"profile_id": ["a", "b"], "image": ["images/a.jpg", "images/b.jpg"], "seen": times})
+    parquet.write_table(table, tmp_path / "profiles.parquet", version="2.6")
+    with pytest.raises(UserError, match=r"profiles\.parquet.*is not a readable Parquet file"):
+        read_folder(tmp_path, task="profile")
+
+
+@pytest.mark.parametrize("out", ["/proc/matcher", "/proc/a/b"])
+def test_a_place_that_cannot_be_written_is_refused_at_once(out):
+    with pytest.raises(UserError, match=rf"Cannot write out={out}: .*Give another out"):
+        refuse_other_content(Path(out), "0" * 64)
+
+
+def test_trying_leaves_nothing(tmp_path):
+    refuse_other_content(tmp_path / "a" / "b", "0" * 64)
+    assert list(tmp_path.iterdir()) == []
