@@ -205,7 +205,7 @@ def path_as_value(line: str) -> str:
     A path is spelled as the disk has it, a text that tables and metadata are compared with as `plain`.
     """
     key, equals, path = line.partition("=")
-    if not (key in PATHS or key in TEXTS or key.startswith("prompt.")):
+    if not (key.lstrip("+") in PATHS | TEXTS or key.lstrip("+").startswith("prompt.")):
         key, equals, path = (line := plain(line)).partition("=")
     if equals and key.lstrip("+") in LISTS:
         return f"{key}={_as_texts(path)}"

@@ -79,10 +79,12 @@ class ImagePaths:
         return self.find(found.relative_to(self.base).as_posix())
 
     def _linked(self, image: str) -> list[Path]:
-        """What is in `beside` under the name and leads into `base`."""
-        real = self._real_base.rstrip(os.sep) + os.sep
-        there = [] if self._beside is None else self.on_disk(image, self._beside)
-        return [path for path in there if os.path.realpath(path).startswith(real)]
+        """Links in `beside` under the name that lead out of it and into `base`."""
+        if self._beside is None:
+            return []
+        here = Path(os.path.realpath(self._beside))
+        found = [(path, Path(os.path.realpath(path))) for path in self.on_disk(image, self._beside)]
+        return [path for path, real in found if real.is_relative_to(self._real_base) and not real.is_relative_to(here)]
 
     def on_disk(self, image: str, base: Path | None = None) -> list[Path]:
         """What is below `base` under the name `image` in any Unicode form; an ASCII name is tried as it is first."""
