@@ -64,7 +64,7 @@ def test_nothing_heavy_is_imported_before_the_words_are_read():
 
 @pytest.mark.parametrize(
     ("words", "code", "text"),
-    [(["--help"], 0, "Groups"), (["los=triplet"], 2, "loss=triplet"), (["loss=(("], 1, "pairs of quotes")],
+    [(["--help"], 0, "Groups"), (["los=triplet"], 2, "loss=triplet"), (["loss=(("], 2, "pairs of quotes")],
 )
 def test_the_step_answers_where_nothing_heavy_can_be_imported(run_step, words, code, text, tmp_path):
     with unimportable(*HEAVY, "sklearn", "matplotlib", "pyarrow", "wandb", "scipy"):

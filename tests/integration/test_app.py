@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,7 +118,7 @@ def test_only_this_machine_is_served(served):
 def test_other_machines_are_served_with_the_password(run_step, matcher_folder, monkeypatch):
     found = Served()
     monkeypatch.setattr("uvicorn.run", found.run)
-    monkeypatch.setattr(opening, "open_catalogue", lambda cfg, own: None)
+    monkeypatch.setattr(opening, "open_catalogue", lambda *_: SimpleNamespace(close=lambda: None))
     words = (f"model={matcher_folder}", "app.host=0.0.0.0", f"app.port={free_port()}")
     done = run_step("app", *words, **{PASSWORD: "open sesame"})
     assert "(password needed)" in done.stderr and "sesame" not in done.stdout + done.stderr

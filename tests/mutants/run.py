@@ -94,12 +94,13 @@ class Copy:
 
 def chosen_paths(copy: Copy, mutant: Mutant, tests: Sequence[str]) -> list[list[str]]:
     """The paths to run, one list after the other."""
-    named = [path for path in mutant.tests if (copy.folder / path).exists()]
-    if not named:
-        raise SystemExit(f"{mutant.name}: none of its tests exists: {', '.join(mutant.tests)}")
+    if tests[0] not in ("both", "named", "whole"):
+        return [list(tests)]
     whole = ["tests", "--ignore=tests/mutants"]  # a test there reads whether mutants.toml fits the code
-    ways = {"named": [named], "whole": [whole], "both": [named, whole]}
-    return ways[tests[0]] if tests[0] in ways else [list(tests)]
+    named = [path for path in mutant.tests if (copy.folder / path).exists()]
+    if not named and tests[0] != "whole":
+        raise SystemExit(f"{mutant.name}: none of its tests exists: {', '.join(mutant.tests)}")
+    return {"named": [named], "whole": [whole], "both": [named, whole]}[tests[0]]
 
 
 def main() -> int:

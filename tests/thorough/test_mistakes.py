@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import light
+from tests.commands import HEAVY, unimportable
 from tests.integration.mistakes import bench
 from tests.integration.mistakes.case import Case
 from tests.integration.mistakes.conftest import good  # noqa: F401 - a fixture
@@ -15,17 +15,18 @@ from tests.integration.mistakes.conftest import good  # noqa: F401 - a fixture
 REST = [case for case in bench.CASES if case.code and case.name not in bench.IN_MAKE_TEST]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def early(good: Path) -> Iterator[Path]:  # noqa: F811
     """The good folder, while torch cannot be imported."""
-    with light.light():
+    with unimportable(*HEAVY):
         yield good
 
 
-@pytest.mark.parametrize("case", [case for case in REST if case.early], ids=lambda case: case.name)
-def test_an_early_answer(case: Case, early: Path, tmp_path: Path):
-    folder = bench.build(case, early, tmp_path / case.name)
-    bench.check_answer(case, bench.answer(case, folder), folder)
+class TestEarlyAnswers:
+    @pytest.mark.parametrize("case", [case for case in REST if case.early], ids=lambda case: case.name)
+    def test_an_early_answer(self, case: Case, early: Path, tmp_path: Path):
+        folder = bench.build(case, early, tmp_path / case.name)
+        bench.check_answer(case, bench.answer(case, folder), folder)
 
 
 @pytest.mark.parametrize("case", [case for case in REST if not case.early], ids=lambda case: case.name)

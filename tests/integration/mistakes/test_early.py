@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import light
+from tests.commands import HEAVY, unimportable
 from tests.composed import composed
 from tests.integration.mistakes import bench
 from tests.integration.mistakes.case import Case
@@ -25,7 +25,7 @@ OF_DATA = [case for case in [*TABLES, *PHOTOS, *BACKBONES] if case.early and cas
 @pytest.fixture(scope="module")
 def early(good: Path) -> Iterator[Path]:
     """The good folder, while torch cannot be imported."""
-    with light.light():
+    with unimportable(*HEAVY):
         yield good
 
 
