@@ -63,6 +63,7 @@ def test_what_is_scored_is_that_of_a_run_without_balance(balanced, train, tmp_pa
     assert (balanced / "seen.txt").read_bytes() == (plain / "seen.txt").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(balanced, train, run_step, tmp_path):
     train(half := tmp_path / "half", "trainer.max_epochs=1")
     run_step("train", f"run={half}", "ckpt_path=last", "trainer.max_epochs=2")

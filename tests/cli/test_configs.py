@@ -96,6 +96,7 @@ def choices_of(composed) -> dict[str, dict[str, list[str]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_every_choice_composes_and_is_called_by_its_name(choices_of):
     """Of each group one choice at a time, all groups together; what changes other groups is composed alone, below."""

@@ -82,6 +82,7 @@ def re_encoded(tmp_path) -> Path:
     return write_folder(tmp_path / "data", num_couples=60, num_pictures=20, save=with_other_quality)
 
 
+@pytest.mark.slow
 def test_near_copies_across_splits_are_counted_and_named_and_the_remedy_groups_them(run_step, tmp_path, re_encoded):
     run = tmp_path / "run"
     done = run_step("train", *WORDS, f"data.root={re_encoded}", f"hydra.run.dir={run}")

@@ -57,6 +57,7 @@ def stored(run: Path) -> dict[str, tuple[list[str], np.ndarray]]:
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["mlp", "styles", *(pytest.param(each, marks=[pytest.mark.thorough] * (each in REPEATED)) for each in RUNS)],
@@ -130,6 +131,7 @@ def test_the_card_names_data_figures_and_limits(couples_run, matcher_folder):
     assert not any(one in about for one in ids)
 
 
+@pytest.mark.slow
 def test_only_a_finished_run_is_exported(couples_run, run_step, tmp_path):
     cell = tmp_path / "cell=1"
     shutil.copytree(couples_run, cell)
@@ -153,6 +155,7 @@ def test_only_a_finished_run_is_exported(couples_run, run_step, tmp_path):
         refuses("is not finished: it has no metrics.json", f"run={cell}")
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_was_changed_since_is_not_exported(couples_run, run_step, tmp_path):
     people, run, copy = tmp_path / "people", tmp_path / "run", tmp_path / "copy"
     shutil.copytree(data_folder(couples_run), people, ignore=shutil.ignore_patterns("splits"))

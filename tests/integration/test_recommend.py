@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.app.people import data_folder
 from tests.commands import HEAVY, unimportable
@@ -45,6 +46,7 @@ def test_recommend_for_everybody_writes_a_table(matcher_folder, run_step, tmp_pa
     assert first == list(range(1, len(first) + 1))
 
 
+@pytest.mark.slow
 def test_mistakes_are_answered_plainly(matcher_folder, run_step, tmp_path):
     def refuses(message: str, *words: str) -> None:
         reported = run_step("recommend", *words, code=2).stderr

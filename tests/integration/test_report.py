@@ -82,6 +82,7 @@ def test_a_stopped_cell_goes_on_to_the_result_of_one_that_was_not(sweep: Path, r
     assert metrics(tmp_path / "run") == metrics(sweep / f"row={ROWS[0]},seed=1")
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_only_new_cells_and_those_of_other_code(copied: Path, run_step):
     """A third seed is new, and one cell was run with other code, which is kept; no other cell is touched."""
     cell = copied / f"row={ROWS[0]},seed=1"

@@ -29,6 +29,7 @@ def test_a_run_with_texts_reports_how_well_they_find_photos(text_run, couples_ru
     assert "text" not in json.loads((couples_run / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_photos_are_searched_in_two_languages_by_every_path(text_run, matcher_folder, run_step, tmp_path):
     trained = tmp_path / "trained"
     run_step("export", f"run={text_run}", f"out={trained}")

@@ -3,9 +3,12 @@
 import shlex
 from pathlib import Path
 
+import pytest
+
 from tests.integration.mistakes import bench, world
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_fetched_is_answered(run_command, tmp_path: Path):
     """The hub's library reads its variables when it is imported."""
     world.draw_good(tmp_path / "data")

@@ -48,6 +48,7 @@ def test_rows_stored_before_the_disk_was_full_stay(good: Path, tmp_path: Path):
     assert "16 of 48 from the store, 32 computed" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_filled_the_disk_goes_on(good: Path, tmp_path: Path):
     """That it ends with the same result is shown by `tests/thorough/test_mistakes.py`."""
     case = bench.NAMED["full_run"]
