@@ -121,7 +121,7 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
             num_workers=cfg.num_workers,
             progress=advance,
         )
-    refused = without_consent(found.table, found.photos, checked.sha256, max_faults_shown=cfg.max_faults_shown)
+    refused = without_consent(found.table, found.photos, checked.identity, max_faults_shown=cfg.max_faults_shown)
     bad = {image: fault for image, fault in checked.bad.items() if image not in refused}
     if bad and cfg.on_bad_image == "error":
         title = f"{len(bad)} of {len(found.photos)} photos cannot be used (mend or remove them, or leave them out with "

@@ -15,16 +15,16 @@ _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
 
 def without_consent(
-    table: Table | None, photos: Mapping[str, Path], sha256: Mapping[str, str], *, max_faults_shown: int
+    table: Table | None, photos: Mapping[str, Path], identity: Mapping[str, str], *, max_faults_shown: int
 ) -> dict[str, str]:
     """image -> why it may not be labelled; empty where there is no table or no such column.
 
-    A photo that several profiles use, also as copies with the same bytes, needs the consent of all of them; a photo
-    that no profile names has nobody's.
+    A photo that several profiles use, also as copies with equal pixels, needs the consent of all of them; a photo that
+    no profile names has nobody's.
 
     Args:
         photos: image -> file.
-        sha256: image -> hash of its bytes.
+        identity: image -> hash of its pixels, equal for copies of one photo.
 
     Raises:
         UserError: a column that is called consent but for its writing, cells that are neither yes nor no, rows of one
@@ -50,11 +50,11 @@ def without_consent(
     for image, profiles in profiles_of.items():
         for profile in profiles:
             if not consent[profile]:
-                refusing.setdefault(sha256[image], profile)
+                refusing.setdefault(identity[image], profile)
     found = {}
     for image, profiles in profiles_of.items():
-        if sha256[image] in refusing:
-            found[image] = f"profile {refusing[sha256[image]]} has not consented ({table.path.name})"
+        if identity[image] in refusing:
+            found[image] = f"profile {refusing[identity[image]]} has not consented ({table.path.name})"
         elif not profiles:
             found[image] = f"no profile of {table.path.name} names it, so nobody has consented"
     return found

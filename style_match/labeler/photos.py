@@ -67,12 +67,14 @@ class Checked:
 
     Attributes:
         sha256: image -> hash of the file.
+        identity: image -> hash of its pixels, or of the file where it cannot be decoded.
         bad: image -> what is wrong with it.
         policies: image -> its decode policy.
         without_profile: images whose embedded colour profile is passed over.
     """
 
     sha256: dict[str, str]
+    identity: dict[str, str] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     policies: dict[str, str] = field(default_factory=dict)
     without_profile: list[str] = field(default_factory=list)
@@ -276,6 +278,7 @@ def check_photos(
                     unreadable.append(str(facts))
                     continue
                 checked.sha256[image], checked.policies[image] = facts.sha256, facts.decode_policy
+                checked.identity[image] = facts.pixels or facts.sha256
                 if facts.colour_fault:
                     checked.without_profile.append(image)
                 if not facts.ok:

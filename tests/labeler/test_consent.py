@@ -4,10 +4,12 @@ import csv
 import os
 
 import pytest
+from PIL import Image
 
+from style_match.data.fingerprint import Fingerprints
 from style_match.errors import UserError
 from style_match.labeler.consent import without_consent
-from style_match.labeler.photos import find_photos
+from style_match.labeler.photos import check_photos, find_photos
 from tests.labeler.makers import picture
 
 
@@ -88,6 +90,20 @@ def test_all_profiles_of_a_photo_and_of_its_copies_are_needed(photos):
     table = profiles(photos, "p,a.jpg,yes", "q,a.jpg,no", "p,b.jpg,yes", "q,c.jpg,no", "r,d.jpg,yes")
     same = {"a.jpg": "1", "b.jpg": "2", "c.jpg": "2", "d.jpg": "3"}
     assert set(refused(table, same)) == {"a.jpg", "b.jpg", "c.jpg"}
+
+
+def test_a_copy_with_other_bytes_is_the_same_photo(photos):
+    """p does not consent, and r has the same picture in another file format."""
+    with Image.open(photos / "a.jpg") as image:
+        image.save(photos / "a.png")
+        image.save(photos / "b.bmp")
+    profiles(photos, "p,a.png,no", "r,b.bmp,yes", "s,c.jpg,yes")
+    found = find_photos(photos, None, skip=[], max_faults_shown=20)
+    checked = check_photos(
+        found.photos, Fingerprints(None), max_source_pixels=10**6, num_workers=1, progress=lambda *_: None
+    )
+    why = without_consent(found.table, found.photos, checked.identity, max_faults_shown=20)
+    assert why["b.bmp"] == "profile p has not consented (profiles.csv)" and "c.jpg" not in why
 
 
 def test_without_the_column_all_are_asked(photos):
