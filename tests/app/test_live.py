@@ -24,6 +24,8 @@ from style_match.web.live import Live
 from style_match.web.running import FOLDER, registered, running_apps
 from style_match.web.server import make_server
 
+pytestmark = pytest.mark.integration
+
 UPLOAD = {"X-Upload": "photo"}
 ASKED = (("/api/about", {}), ("/api/profiles", {}), ("/api/match", {"number": 0, "k": 2}), ("/api/map", {}))
 

@@ -7,6 +7,8 @@ from style_match.run import NODES, read_config
 
 from .run_folder import write_run
 
+pytestmark = pytest.mark.integration
+
 LAUGHS = "\n".join(
     ["data: {name: x}", "a0: &a0 [lol, lol]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
 )

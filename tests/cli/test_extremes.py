@@ -7,6 +7,8 @@ import pytest
 from style_match.options import find
 from style_match.rules import RULES
 
+pytestmark = pytest.mark.integration
+
 LONG = "x" * 5000
 
 

@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 from style_match import cli
 from style_match.plan import path_as_value
 
+pytestmark = pytest.mark.integration
+
 
 def read_back(step: str, line: str, option: str, needed: tuple[str, ...] = ()):
     with initialize_config_dir(str(cli.conf_dir()), version_base=cli.VERSION_BASE):

@@ -9,6 +9,8 @@ from style_match.targets import refuse_unnamed
 
 from .run_folder import write_run
 
+pytestmark = pytest.mark.integration
+
 
 def refused(run) -> str:
     """The answer to the config of a run folder."""
