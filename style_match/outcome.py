@@ -1,7 +1,5 @@
 """What a run ends with: its files, its pictures, the table and where everything is."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match import progress
 from style_match.backbone.qwen3_vl import resolve_device
+from style_match.csvs import as_csv
 from style_match.data.rejected import write_rejected
 from style_match.evaluation.files import answers_table, metrics_sections, ranks_table, write_table
 from style_match.evaluation.table import print_results
@@ -117,11 +116,7 @@ def write_near_copies(folder: RunFolder, pairs: Sequence[tuple[str, str, str, st
     if not pairs:
         folder.file("near_copies.csv").unlink(missing_ok=True)
         return
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(["image", "split", "copy", "split_of_copy"])
-    writer.writerows(pairs)
-    folder.write_text("near_copies.csv", content.getvalue())
+    folder.write_text("near_copies.csv", as_csv(["image", "split", "copy", "split_of_copy"], pairs))
 
 
 def finish(folder: RunFolder, written: Written, *, show: bool) -> None:

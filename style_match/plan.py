@@ -26,7 +26,7 @@ OF_THE_COMMAND = ("hydra", "run", "ckpt_path", "progress", "debug")
 PATHS = {"data.root", "data.image_root", "split.store", "features.root", "backbone.path", "run", "ckpt_path"}
 PATHS |= {"hydra.run.dir", "hydra.sweep.dir", "sweep", "out", "model", "runs"}
 PATHS |= {"images", "profiles", "labeler.file", "labeler.folder", "labeler.audit"}
-PATHS |= {"source", "metadata", "couples", "image_root", "index.root", "data.follow_links", "follow_links"}
+PATHS |= {"source", "metadata", "couples", "image_root", "index.root"}
 # options that hold a text for this program, whatever signs Hydra's grammar has for something else
 TEXTS = {"query", "where"}
 # options that hold a text or a list of them; no word of YAML is meant, so that an id 1_2, true or null is that id
@@ -139,7 +139,7 @@ class Plan:
         for override in sound:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
         values += check.faults(config, base, step=self.words.step)
-        values += check.path_faults(config, PATHS | {"index.root", "source", "couples", "image_root"})
+        values += check.path_faults(config, PATHS)
         typed_keys = {o.key_or_group for o in typed}
         if "data.root" in typed_keys and "data" not in typed_keys and OmegaConf.select(config, "data.synthetic"):
             kind, root = str(config.data.name).removeprefix("demo_"), config.data.root

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-LARGEST = 10**9  # of a number without a bound of its own
+LARGEST = 10**9  # default upper bound of numbers
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,11 @@ def run_process(
     environment: dict[str, str] | None = None,
     launcher: Sequence[str] = (),
 ) -> Done:
-    """Call a step in a process of its own; `launcher` stands before it, words of Python that start several of it."""
+    """Run a step in a new process.
+
+    Args:
+        launcher: arguments of Python before the step, such as `-m torch.distributed.run` with its options.
+    """
     return subprocess.run(
         [sys.executable, *launcher, "-m", f"style_match.{name}", *map(str, words)],
         cwd=cwd,
@@ -77,7 +81,7 @@ def run_process(
 
 @contextlib.contextmanager
 def unimportable(*packages: str) -> Iterator[None]:
-    """Python does not find these packages, and this package is imported anew: what it loads early shows."""
+    """Make these packages unimportable and forget `style_match`, so that every import of its modules is checked."""
     names = {"style_match", *packages}
     held = {name: module for name, module in sys.modules.items() if name.split(".")[0] in names}
     for name in held:

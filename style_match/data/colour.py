@@ -17,7 +17,7 @@ _SPACES = {
     "GRAY": ("L", ("L", "LA", "1", "I", "I;16", "I;16L", "I;16B", "I;16N")),
     "CMYK": ("CMYK", ("CMYK",)),
 }
-_NEAR = 2  # of 255: a profile that moves no colour further is sRGB, whatever it is called
+_NEAR = 2  # of 255: a profile that changes no colour by more counts as sRGB
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Colour:
     Attributes:
         mode: of the pixels that `transform` takes.
         transform: to RGB in sRGB; None where the pixels are taken as they are.
-        fault: why an embedded profile is passed over; "" where there is none, or where it is used.
+        fault: the reason why an embedded profile is ignored; "" if there is no profile or if it is applied.
     """
 
     mode: str = ""

@@ -31,7 +31,7 @@ SUFFIXES: tuple[str, ...] = (
 )
 SUFFIXES += (".pnm", ".avif", ".heic", ".heif")
 # What a NAS, a recycle bin, a file system or an archiver makes beside the photos; hidden folders are never looked into.
-SYSTEM_FOLDERS: tuple[str, ...] = (
+SYSTEM_FOLDERS = {
     "@eadir",
     "@tmp",
     "@recycle",
@@ -40,8 +40,12 @@ SYSTEM_FOLDERS: tuple[str, ...] = (
     "#snapshot",
     "$recycle.bin",
     "recycler",
-)
-SYSTEM_FOLDERS += ("lost+found", "system volume information", "__macosx", "found.000", "@sharebin")
+    "lost+found",
+    "system volume information",
+    "__macosx",
+    "found.000",
+    "@sharebin",
+}
 _AHEAD = 256  # files that wait for a thread
 
 

@@ -36,7 +36,7 @@ MACHINE: dict[str, Any] = {
 class Wandb(WandbLogger):
     """`wandb/` in the run folder; a run that continues keeps its id and its steps.
 
-    W&B writes each part of a run that continues into a folder of its own.
+    W&B writes each part of a resumed run to a separate folder.
 
     Args:
         folder: the run folder.

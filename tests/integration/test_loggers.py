@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import socket
-import struct
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,28 +16,11 @@ import wandb
 from PIL import Image, ImageOps
 
 from tests.commands import SMALL_COUPLES
+from tests.wandb_files import records
 
 KEY = "0123456789abcdef" * 3
 MARK = "Schoenhauser Allee 7"  # what a camera may leave in a photo
 SIDE_PX, EDGE_PX = 64, 2
-
-
-def records(file: Path):
-    """The records of a `.wandb` file: a log in LevelDB's format after 7 bytes, one protobuf message a record."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    content = file.read_bytes()
-    place, message = 7, b""
-    while place + 7 <= len(content):
-        if 32768 - place % 32768 < 7:  # too little is left of the block for a header
-            place += 32768 - place % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
-        message += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # complete, or the last part
-            yield Record.FromString(message)
-            message = b""
 
 
 def read_back(folder: Path) -> SimpleNamespace:

@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from experiments.kills.kills import alive
+
 QUICK = ("evaluation.num_resamples=100", "picture.report.num_queries=0")
 DATA = ("data.num_couples=80", "sampler.batch_size=16", *QUICK)
 HEAD = ("head.hidden_dim=32", "head.dim=16")
@@ -79,19 +81,6 @@ def started(folder: Path, cache: Path) -> tuple[subprocess.Popen, int]:
         time.sleep(0.01)
     (follower,) = [pid for pid in alive(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return process, follower
-
-
-def alive(group: int) -> list[int]:
-    """The processes of a group that have not ended."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, group_of = path.read_text().rpartition(")")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(group_of) == group and state != "Z":
-            found.append(int(path.parent.name))
-    return found
 
 
 def nobody_left(process: subprocess.Popen) -> bool:
