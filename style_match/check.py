@@ -17,9 +17,10 @@ from style_match import for_couples
 from style_match.errors import UserError
 from style_match.options import find, nearest
 from style_match.rules import RULES
+from style_match.spelling import cut
 from style_match.values import ANYTHING, FLAG, LIST, TEXT, Rule, number, whole
 
-MAX_SHOWN = 80  # characters of a path in a message
+MAX_SHOWN = 83  # characters of a path in a message, with the dots that replace its end
 
 # Options of lightning.Trainer that a run sets itself -> what it does instead.
 OF_TRAINER = {
@@ -119,8 +120,7 @@ def path_faults(config: DictConfig, options: Iterable[str]) -> Iterator[str]:
             continue
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, str) and (fault := _path_fault(each)):
-                shown = each if len(each) <= MAX_SHOWN else f"{each[:MAX_SHOWN]}..."
-                yield f"{option}={shown}: {fault}. Name another path."
+                yield f"{option}={cut(each, MAX_SHOWN)}: {fault}. Name another path."
 
 
 def _path_fault(path: str) -> str | None:

@@ -46,9 +46,8 @@ def run(cfg: DictConfig) -> None:
     if cfg.run:
         folder.take_choices(Path(cfg.run).expanduser())
     finish(folder, write_outcome(cfg, folder, inputs, scorer, scores, selected=None, run=cfg.run), show=True)
-    if scores.trained and read_config(cfg.run).data.task != cfg.data.task:
-        seed = read_config(cfg.run).seed
-        print(hypothesis(scores.trained.metrics["mrr"], scores.trained.chance["mrr"]["value"], seed=seed))
+    if scores.trained and (was := read_config(cfg.run)).data.task != cfg.data.task:
+        print(hypothesis(scores.trained.metrics["mrr"], scores.trained.chance["mrr"]["value"], seed=was.seed))
 
 
 def hypothesis(mrr: dict, chance: float, *, seed: int | None = None) -> str:

@@ -23,6 +23,7 @@ COMPUTATION = (
     "backbone.preprocess",
     "backbone.qwen3_vl",
     "pooling",
+    "data.colour",
     "data.image",
     "augmentation",
     "features.extract",

@@ -9,10 +9,11 @@ from style_match.check import leaves, rule_like
 from style_match.errors import UserError
 from style_match.options import find
 from style_match.rules import RULES
+from style_match.spelling import cut
 from style_match.values import FLAG, LIST, NAMES, TEXT, Rule, whole, word
 
 ABSENT = object()
-MAX_SHOWN = 80  # characters of a value in a message
+MAX_SHOWN = 83  # characters of a value in a message, with the dots that replace its end
 NODE = Rule("an object", lambda value: isinstance(value, dict))
 WORDS = Rule("a text", lambda value: isinstance(value, str))
 NAME = Rule("a name without slashes", lambda value: isinstance(value, str) and bool(re.fullmatch(r"\w[\w.-]*", value)))
@@ -93,8 +94,7 @@ def refuse_other_shape(about: Mapping[str, Any], file: Path) -> None:
         UserError: the first value that no export writes.
     """
     for path, value, wanted in _faults(about):
-        shown = str(value) if len(str(value)) <= MAX_SHOWN else f"{str(value)[:MAX_SHOWN]}..."
-        said = f"{path} is missing" if value is ABSENT else f"{path}={shown} is not {wanted}"
+        said = f"{path} is missing" if value is ABSENT else f"{path}={cut(str(value), MAX_SHOWN)} is not {wanted}"
         raise UserError(f"{file}: {said}, so no export wrote it: export the matcher again, or do not use it.")
 
 

@@ -38,6 +38,7 @@ def change(file: Path, old: str, new: str) -> None:
         ("backbone/qwen3_vl.py", "layers[:layer]", "layers[: layer + 1]"),
         ("backbone/preprocess.py", "image.resize(", "image.reduce("),
         ("data/image.py", '"white"', '"black"'),
+        ("data/colour.py", "_NEAR = 2", "_NEAR = 3"),
         ("augmentation.py", "ImageOps.mirror(image)", "ImageOps.flip(image)"),
     ],
 )
