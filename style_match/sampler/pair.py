@@ -146,7 +146,9 @@ class PairSampler:
         self._warn_of_conflicts()
 
     def _warn_of_conflicts(self) -> None:
-        smallest = min(len(batch) for batch in self.batches(0))
+        has_conflicts = any(map(self.matching.has_conflicts, range(len(self.matching))))
+        draws = [self._draw(epoch) for epoch in range(NUM_COUNTED if has_conflicts else 1)]
+        smallest = min(map(len, draws[0][0]))
         if smallest < min(self.capacities):
             log.warning(
                 "People in several couples keep a batch from being filled: sampler.batch_size=%d, but the smallest "
@@ -154,20 +156,16 @@ class PairSampler:
                 self.batch_size,
                 smallest,
             )
-        if not any(map(self.matching.has_conflicts, range(len(self.matching)))):
-            return
-        times = Counter(couple for epoch in range(NUM_COUNTED) for couple in self._draw(epoch)[1])
-        if not times:
-            return
-        log.warning(
-            "%d of %d training couples share people with so many others that some epochs have no place for them: they "
-            "sit out %.0f %% of the epochs on average, and at most %.0f %% (of the first %d epochs).",
-            len(times),
-            len(self.matching),
-            100 * times.total() / len(times) / NUM_COUNTED,
-            100 * max(times.values()) / NUM_COUNTED,
-            NUM_COUNTED,
-        )
+        if times := Counter(couple for _, kept_out in draws for couple in kept_out):
+            log.warning(
+                "%d of %d training couples share people with so many others that some epochs have no place for them: "
+                "they sit out %.0f %% of the epochs on average, and at most %.0f %% (of the first %d epochs).",
+                len(times),
+                len(self.matching),
+                100 * times.total() / len(times) / NUM_COUNTED,
+                100 * max(times.values()) / NUM_COUNTED,
+                NUM_COUNTED,
+            )
 
     def _capacities(self, drop_last: bool) -> list[int]:
         num_full, rest = divmod(len(self.matching), self.batch_size)
