@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from style_match import progress as shown
+from style_match import progress
 from style_match.data.fingerprint import Fingerprints
 from style_match.demo import words
 from style_match.demo.captions import Description, caption, groomed_parts, look_kind
@@ -81,7 +81,7 @@ class Demo:
     def _draw(self, name: str) -> Path:
         from hydra import compose
 
-        shown.say(f"drawing the photos of data={name}, to compare these with")
+        progress.say(f"drawing the photos of data={name}, to compare these with")
         return draw_demo(compose("embed", [f"data={name}"]).data, show=self._task.show)
 
 
