@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from .palette import RGB
+
 STYLES = ("Casual_Basic", "Street_Hip", "Sporty_Athleisure", "Chic_Modern", "Classy_Elegant")
 SHOT_TYPES = ("Selfie_CloseUp", "Mirrored_Selfie", "Others_Cam")
 VISUAL_QUALITIES = ("High", "Medium", "Low")
 SCENES = ("wall", "park", "street", "gym", "cafe", "evening", "room", "beach")
-
-RGB = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
