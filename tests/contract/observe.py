@@ -73,15 +73,29 @@ def golden(name: str) -> Any:
 # numbers
 
 
-def numbers(run: Path) -> dict[str, float]:
-    """Every number of metrics.json by its words, such as `trained mrr 0`: 0 the value, 1 and 2 its interval."""
-    found = {}
-    for model, entries in json.loads((run / "metrics.json").read_text()).items():
-        for metric, each in entries.items():
-            values = [each["value"], *each["ci95"]] if isinstance(each, dict) else each
-            for place, value in enumerate(values if isinstance(values, list) else [values]):
-                found[f"{model} {metric} {place}"] = value
+def numbers(run: Path) -> dict[str, Any]:
+    """Every leaf of metrics.json by its words, such as `trained mrr ci95 0`."""
+    found: dict[str, Any] = {}
+
+    def add(below: Any, words: str) -> None:
+        if isinstance(below, dict | list):
+            for name, each in below.items() if isinstance(below, dict) else enumerate(below):
+                add(each, f"{words} {name}".strip())
+        else:
+            found[words] = round(below, 6) if isinstance(below, float) else below
+
+    add(json.loads((run / "metrics.json").read_text()), "")
     return found
+
+
+def stored_numbers(name: str, run: Path) -> dict[str, dict[str, Any]]:
+    """Model -> words -> number; of the shared runs also intervals and what follows from the data."""
+    stored: dict[str, dict[str, Any]] = {}
+    for words, value in numbers(run).items():
+        model, _, rest = words.partition(" ")
+        if name in ("couples", "styles") or rest.endswith(" value"):
+            stored.setdefault(model, {})[rest] = value
+    return stored
 
 
 # layout

@@ -34,10 +34,19 @@ KEPT_ONCE = ("ranks.parquet", "answers.parquet", "tsne.parquet", "rejected.csv",
 
 
 def write(name: str, content: Any) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    flat = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")  # lists of values in one line
-    text = flat.sub(lambda found: "[" + re.sub(r",\n\s+", ", ", found.group(1)) + "]", text)
-    (observe.HERE / "golden" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    """What holds nothing but values stands in one line."""
+    (observe.HERE / "golden" / f"{name}.json").write_text(dumped(content) + "\n", encoding="utf-8")
+
+
+def dumped(tree: Any, indent: str = "\n ") -> str:
+    below = list(tree.values() if isinstance(tree, dict) else tree) if isinstance(tree, dict | list) else []
+    if not any(isinstance(each, dict | list) for each in below):
+        return json.dumps(tree, ensure_ascii=False)
+    parts = [dumped(each, f"{indent} ") for each in below]
+    if isinstance(tree, dict):
+        parts = [f"{json.dumps(key, ensure_ascii=False)}: {part}" for key, part in zip(tree, parts, strict=True)]
+    start, end = "{}" if isinstance(tree, dict) else "[]"
+    return f"{start}{indent}" + f",{indent}".join(parts) + indent[:-1] + end
 
 
 def run_step(home: Path, step: str, *words: object, code: int = 0) -> Done:
@@ -112,10 +121,12 @@ def main(names: list[str]) -> None:
                     runs = {"couples": couples(), "styles": styles()}
                     for other, words in {**observe.OTHER_RUNS, **observe.THOROUGH_RUNS}.items():
                         runs[other] = trained(run, home, other, words)
-                    write(name, {each: observe.numbers(folder) for each, folder in runs.items()})
+                    write(name, {each: observe.stored_numbers(each, folder) for each, folder in runs.items()})
                 case "layout":
-                    found = {each: observe.run_layout(folder()) for each, folder in
-                             {"couples": couples, "styles": styles}.items()}
+                    found = {
+                        each: observe.run_layout(folder())
+                        for each, folder in {"couples": couples, "styles": styles}.items()
+                    }
                     write(name, {**found, "matcher": observe.matcher_layout(exported())})
                 case "vectors":
                     matcher = StyleMatcher.from_pretrained(exported())

@@ -83,7 +83,7 @@ def test_a_run_is_reported(run_step, tmp_path: Path):
     stored = json.loads((run / "metrics.json").read_text())
     table = (tmp_path / "out" / "small.md").read_text(encoding="utf-8")
     for label, model in (("Frozen", "frozen"), ("Ours", "trained")):
-        (row,) = [line for line in table.splitlines() if line.startswith(f"| {label} | ")]
+        row = next(line for line in table.splitlines() if line.startswith(f"| {label} | "))
         shown = [float(cell.split("<br>")[0]) for cell in row.split("|")[2:4]]
         wanted = [100 * stored[model][metric]["value"] for metric in ("recall@5", "mrr")]
         assert shown == pytest.approx(wanted, abs=0.051)

@@ -1,4 +1,4 @@
-"""The vectors of an exported matcher. That they are those of its run, `tests/integration/test_export.py` says of all."""
+"""The vectors of an exported matcher; `tests/integration/test_export.py` holds all heads against their runs."""
 
 from pathlib import Path
 

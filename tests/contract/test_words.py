@@ -18,6 +18,19 @@ CHOICES = {
     "label": (("labeler=openai", "schema=style"), ("labeler=compatible", "schema=couple")),
     "recommend": (("index=faiss",), ("index=qdrant",)),
 }
+FILES = (
+    "csv",
+    "html",
+    "json",
+    "jsonl",
+    "md",
+    "parquet",
+    "png",
+    "py",
+    "sqlite",
+    "txt",
+    "yaml",
+)  # how names of files end
 OF_STEP = {"share": "embed"}  # words of the README's table that are not of `train`
 
 
@@ -77,7 +90,7 @@ def test_every_option_that_the_readme_names(known):
     """Of any step: words with a dot and a value, or a dot after the name of a group, anywhere in its text."""
     roots = {name.split(".")[0] for options in known.values() for name in options}
     told = set(re.findall(r"[` \[]([a-z_]+(?:\.[a-z_]+)+)(?==|`)", README))
-    named = {name for name in told if name.split(".")[0] in roots and not name.endswith((".csv", ".json", ".jsonl", ".parquet", ".py", ".txt", ".yaml"))}
+    named = {name for name in told if name.split(".")[0] in roots and name.split(".")[-1] not in FILES}
     assert len(named) > 40
     for name in sorted(named):
         assert any(is_there(name, options) for options in known.values()), name
