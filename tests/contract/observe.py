@@ -55,7 +55,7 @@ THOROUGH_RUNS = {
     "recipe_lda_mlp": (*SMALL, "recipe=lda_mlp", "head.hidden_dim=32"),
     "recipe_ridge": (*SMALL, "recipe=ridge"),
     "recipe_cca": (*SMALL, "recipe=cca", "head.dim=8"),
-    "recipe_whitened": (*SMALL, "recipe=whitened"),
+    "recipe_whitened": (*SMALL, "recipe=whitened", "head.dim=16"),  # fewer directions than photos
     "recipe_centred": (*SMALL, "recipe=centred"),
     "recipe_linear": (*SMALL, "recipe=linear"),
     "recipe_two_heads": (*SMALL, "recipe=two_heads"),
