@@ -1,8 +1,8 @@
 """Renew what `golden/` holds after a change that is meant: `python -m tests.contract.renew [NAME ...]`.
 
-NAME is `numbers`, `layout`, `vectors`, `groups`, `options`, `mistakes`, or `old`, which makes the stored folders
-`old_run` and `old_matcher` anew and is for a version that need not open older ones any more; without a name, all but
-`old`. Of `mistakes.json` only the texts are written: cases are added by hand.
+NAME is `numbers` (or one run of them, such as `triplet_pk`), `layout`, `vectors`, `groups`, `options`, `mistakes`, or
+`old`, which makes the stored folders `old_run` and `old_matcher` anew and is for a version that need not open older
+ones any more; without a name, all but `old`. Of `mistakes.json` only the texts are written: cases are added by hand.
 """
 
 import json
@@ -108,6 +108,7 @@ def main(names: list[str]) -> None:
         os.environ |= {"STYLE_MATCH_CACHE": str(home / "cache"), "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
         run = partial(run_step, home)
         couples = partial(trained, run, home, "couples", SMALL_COUPLES)
+        others = {**observe.OTHER_RUNS, **observe.THOROUGH_RUNS}
         styles = partial(trained, run, home, "styles", SMALL_STYLES)
 
         def exported() -> Path:
@@ -119,7 +120,7 @@ def main(names: list[str]) -> None:
             match name:
                 case "numbers":
                     runs = {"couples": couples(), "styles": styles()}
-                    for other, words in {**observe.OTHER_RUNS, **observe.THOROUGH_RUNS}.items():
+                    for other, words in others.items():
                         runs[other] = trained(run, home, other, words)
                     write(name, {each: observe.stored_numbers(each, folder) for each, folder in runs.items()})
                 case "layout":
@@ -139,6 +140,9 @@ def main(names: list[str]) -> None:
                     renew_mistakes(run, home, couples(), exported())
                 case "old":
                     renew_old(run, home)
+                case _ if name in others:
+                    found = observe.stored_numbers(name, trained(run, home, name, others[name]))
+                    write("numbers", {**observe.golden("numbers"), name: found})
                 case _:
                     sys.exit(f"{name} is none of {', '.join(NAMES)}, old")
 
