@@ -1,0 +1,96 @@
+"""Words of the command line: groups, choices, options with their defaults, and the answers to mistakes."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.contract import observe
+
+pytestmark = pytest.mark.integration
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+MISTAKES = observe.golden("mistakes")
+GROUPS, OPTIONS = observe.golden("groups"), observe.golden("options")
+# choices whose options the README names, and which are not in use without a word
+CHOICES = {
+    "train": (("loss=triplet",), ("data=demo_styles",), ("head=weighted",), ("logger=wandb",)),
+    "label": (("labeler=openai", "schema=style"), ("labeler=compatible", "schema=couple")),
+    "recommend": (("index=faiss",), ("index=qdrant",)),
+}
+FILES = (
+    "csv",
+    "html",
+    "json",
+    "jsonl",
+    "md",
+    "parquet",
+    "png",
+    "py",
+    "sqlite",
+    "txt",
+    "yaml",
+)  # how names of files end
+OF_STEP = {"share": "embed"}  # words of the README's table that are not of `train`
+
+
+@pytest.mark.parametrize("step", observe.STEPS)
+def test_groups_and_choices(run_step, step: str):
+    assert observe.groups(run_step, step) == GROUPS[step]
+
+
+@pytest.mark.parametrize("step", observe.STEPS)
+def test_options_and_defaults(run_step, step: str):
+    assert observe.options(run_step, step) == OPTIONS[step]
+
+
+@pytest.mark.parametrize("case", MISTAKES, ids=lambda case: case["mistake"])
+def test_a_mistake_is_answered_word_for_word(run_step, couples_run: Path, matcher_folder: Path, tmp_path: Path, case):
+    (tmp_path / "empty").mkdir()
+    copy = shutil.copytree(couples_run, tmp_path / "copy") if "COUPLES" in str(case["words"]) else couples_run
+    text = observe.mistake(run_step, case, tmp_path, COUPLES=copy, MATCHER=matcher_folder)
+    assert text.splitlines() == case["text"]
+
+
+@pytest.fixture(scope="module")
+def known(run_step) -> dict[str, set[str]]:
+    """Step -> every option, of the choices in use and of those of `CHOICES`."""
+    found = {step: set(OPTIONS[step]) for step in observe.STEPS}
+    for step, several in CHOICES.items():
+        for words in several:
+            found[step] |= set(observe.options(run_step, step, *words))
+    return found
+
+
+def table_words() -> list[str]:
+    """The words in the first column of the README's table of options, such as `head.dim=512`."""
+    table = README.partition("\n| word | meaning |\n")[2].partition("\n\n")[0]
+    cells = [re.split(r"(?<!\\)\|", line)[1] for line in table.splitlines()[1:]]
+    return [word for cell in cells for told in re.findall(r"`([^`]+)`", cell) for word in told.split()]
+
+
+def is_there(name: str, options: set[str]) -> bool:
+    return any(option == name or option.startswith(f"{name}.") for option in options)
+
+
+def test_the_words_of_the_table_of_the_readme(known):
+    words = table_words()
+    assert len(words) > 30
+    for word in words:
+        name, _, value = word.replace("\\|", "|").partition("=")
+        step = OF_STEP.get(name, "train")
+        if name in GROUPS[step]:
+            choices = {choice.lstrip("*") for choice in GROUPS[step][name]}
+            assert set(re.split(r"[|,]", value.strip("[]"))) - {"..."} <= choices, word
+        else:
+            assert is_there(name, known[step]), word
+
+
+def test_every_option_that_the_readme_names(known):
+    """Of any step: words with a dot and a value, or a dot after the name of a group, anywhere in its text."""
+    roots = {name.split(".")[0] for options in known.values() for name in options}
+    told = set(re.findall(r"[` \[]([a-z_]+(?:\.[a-z_]+)+)(?==|`)", README))
+    named = {name for name in told if name.split(".")[0] in roots and name.split(".")[-1] not in FILES}
+    assert len(named) > 40
+    for name in sorted(named):
+        assert any(is_there(name, options) for options in known.values()), name
