@@ -28,6 +28,15 @@ LONG = "x" * 5000
         (["head.dim={a:1}"], "head.dim={'a': 1}: Write a whole number"),
         (["evaluation.num_answers={a:1}"], "evaluation.num_answers={'a': 1}: Write a whole number"),
         (["split.store={a:{b:1}}"], "split.store={'a': {'b': 1}}: Write a text, or null."),
+        (["head={a:1}"], "head={a:1}: head takes no dict. Write head=CHOICE, and its options one by one."),
+        (["+head={dim:8}"], "head takes no dict"),
+        (["-m", "head={a:1},mlp"], "head={a:1},mlp: head takes no dict"),
+        (["hydra/launcher={a:1}"], "hydra/launcher takes no dict"),
+        (["head=[mlp,cca]"], "head=[mlp,cca]: head takes one choice, no list. Choices: cca, "),
+        (["loss=[]"], "loss=[]: loss takes one choice, no list. Choices: infonce, triplet."),
+        (["split={a:1}"], "split={a:1}: write the options of split one by one: split.seed, split.fractions, "),
+        (["split=[1]"], "split=[1]: write the options of split one by one"),
+        (["hydra.run={a:1}"], "hydra.run={a:1}: write the options of hydra.run one by one: hydra.run.dir."),
         (["-m", "seed=range(0)"], "seed: a sweep over no value at all"),
         (["-m", "seed=range(5,5)", "head.dim=1,2"], "seed: a sweep over no value at all"),
         (["data=couples", "data.root=~nosuchuser/x"], "data.root=~nosuchuser/x: there is no user nosuchuser here"),
@@ -44,6 +53,16 @@ def test_it_is_one_message(step, words, told):
     assert step(*words) == 2
     assert step.configs == [] and "Traceback" not in step.err
     assert told in step.err and len(step.err) < 600 and len(step.err.splitlines()) == 1
+
+
+def test_no_table_at_all(step):
+    assert step("table=[]", "sweep=x", step="report") == 2
+    assert step.err.startswith("table=[]: write at least one choice. Choices: all, ")
+
+
+def test_lists_of_loggers_and_dicts_of_known_options_stay(step):
+    assert step("logger=[csv,tensorboard]", "trainer.early_stopping={patience:3}") == 0, step.err
+    assert step("logger=[]") == 0, step.err
 
 
 @pytest.mark.parametrize("value", ["${oc.env:SECRET}", "[${oc.env:SECRET}]", "${oc.env:SECRET}x"])
