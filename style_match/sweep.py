@@ -86,7 +86,7 @@ def record_failure(command: str, folder: Path, overrides: Sequence[str], error: 
     own = folder.parent / FAILURES / command
     own.mkdir(parents=True, exist_ok=True)
     write_whole(own / f"{folder.name}.json", fact)
-    if not isinstance(error, FolderInUse) and not (folder / "metrics.json").exists():
+    if folder.is_dir() and not isinstance(error, FolderInUse) and not (folder / "metrics.json").exists():
         write_whole(folder / FAILED, fact)
 
 
