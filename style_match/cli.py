@@ -30,6 +30,7 @@ from style_match.launched import refuse_several
 from style_match.options import Vocabulary
 from style_match.plan import Plan, merge_run_config
 from style_match.run import read_config
+from style_match.secret import hide
 from style_match.spelling import cut
 from style_match.targets import conf_dir, refuse_unknown_targets
 
@@ -143,9 +144,8 @@ class Job:
             error = _behind(raised)
             mistake = isinstance(error, UserError)
             if self.is_sweep:
-                print(
-                    f"Failed: {error}" if mistake and not cfg.get("debug") else traceback.format_exc(), file=sys.stderr
-                )
+                said = f"Failed: {error}" if mistake and not cfg.get("debug") else traceback.format_exc()
+                print(hide(said), file=sys.stderr)
                 folder = Path(HydraConfig.get().runtime.output_dir)
                 sweep.record_failure(self.command, folder, overrides, error, mistake=mistake)
             elif mistake:
@@ -212,7 +212,7 @@ def _place(error: OverrideParseException) -> str:
 
 
 def _say(text: str, code: int) -> int:
-    print(text, file=sys.stderr)
+    print(hide(text), file=sys.stderr)
     return code
 
 

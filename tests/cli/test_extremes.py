@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from style_match.data.folder import read_folder
 from style_match.options import find
 from style_match.rules import RULES
 
@@ -70,6 +71,33 @@ def test_values_of_the_environment_are_not_repeated(step, monkeypatch, value):
     monkeypatch.setenv("SECRET", "sk-secret")
     assert step(f"head.dim={value}", "seed=${head.dim}") == 2
     assert "sk-secret" not in step.err and f"head.dim={value}: Write a whole number" in step.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["data=couples", "data.root=/tmp/${oc.env:SECRET}"], "/tmp/${oc.env:SECRET} does not exist"),
+        (["data=couples", "data.root=~x${oc.env:SECRET}"], "data.root=~x${oc.env:SECRET}: there is no user"),
+        (["data.name=${oc.env:SECRET}", "data.root=x"], "data.root=x: ${oc.env:SECRET} is drawn"),
+        (["hydra.run.dir=/proc/${oc.env:SECRET}"], "Cannot make /proc/${oc.env:SECRET}: "),
+        (["-m", "seed=0,1", "data=couples", "data.root=x/${oc.env:SECRET}"], "/x/${oc.env:SECRET} does not exist"),
+    ],
+)
+def test_values_of_the_environment_inside_a_text_are_not_repeated(step, monkeypatch, words, told):
+    monkeypatch.setenv("SECRET", "sk-secret")
+    assert step(*words, work=lambda cfg: read_folder(cfg.data.root, task="couple")) == 2
+    assert "sk-secret" not in step.err + step.out and told in step.err and "Traceback" not in step.err
+
+
+def test_a_short_value_of_the_environment_leaves_other_words(step, monkeypatch):
+    monkeypatch.setenv("SECRET", "a")
+    assert (
+        step(
+            "data=couples", "data.root=/x/${oc.env:SECRET}", work=lambda cfg: read_folder(cfg.data.root, task="couple")
+        )
+        == 2
+    )
+    assert "/x/${oc.env:SECRET} does not exist; give the folder" in step.err
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
