@@ -25,5 +25,5 @@ def hide(text: str) -> str:
     for name in sorted(values, key=lambda name: len(values[name]), reverse=True):
         value = re.escape(values[name])
         found = value if len(values[name]) >= SHORT else rf"(?<!\w){value}(?!\w)"
-        text = re.sub(found, lambda _, name=name: f"${{oc.env:{name}}}", text)
+        text = f"${{oc.env:{name}}}".join(re.split(found, text))
     return text

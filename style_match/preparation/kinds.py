@@ -78,7 +78,7 @@ def detect(root: Path) -> str:
 
 
 def has_table(root: Path) -> bool:
-    return any((root / f"profiles{suffix}").is_file() for suffix in (".csv", ".parquet"))
+    return any((root / f"profiles{suffix}").exists() for suffix in (".csv", ".parquet"))
 
 
 def parquet_files(root: Path) -> list[Path]:
