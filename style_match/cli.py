@@ -71,7 +71,7 @@ def main(step: str, run: Callable[[DictConfig], object]) -> None:
             traceback.print_exc()
         cause = [str(error.__cause__)] if error.__cause__ else []
         if isinstance(error, OverrideParseException):
-            code = _say(f"{_place(error)} is not written as Hydra reads it. {QUOTING}", 2)
+            code = _say(f"{_place(error)} {_unread(error)}", 2)
         else:
             code = _say("\n".join([str(error), *cause]), 1)
     except yaml.YAMLError as error:
@@ -209,6 +209,14 @@ def _run_sweep(hydra: Hydra, run: Callable[[DictConfig], object], plan: Plan) ->
 def _place(error: OverrideParseException) -> str:
     """The override at fault, cut where it is long; the parser's own words name its classes and no option."""
     return cut(str(error.override))
+
+
+def _unread(error: OverrideParseException) -> str:
+    if "=" not in str(error.override):
+        return (
+            "is no OPTION=VALUE and no GROUP=CHOICE: leave it out, or write what it is a value of. --help lists them."
+        )
+    return f"is not written as Hydra reads it. {QUOTING}"
 
 
 def _say(text: str, code: int) -> int:
