@@ -33,6 +33,8 @@ def read_photos(root: Path, columns: Columns, ids: str, image_root: Path | None,
             if not below or top.lower() not in SPLIT_WORDS:
                 what = f"lies in no folder of a split, as {', '.join(splits)} are; move it into one"
                 faults.add(what, file=photo.image)
+        for split in sorted({*SPLIT_WORDS.values()} - {photo.columns["split"] for photo in photos}):
+            faults.add(f"no photo is in a folder {split}; move a part of another split, with its metadata, into one")
         notes.append(f"split: as the folders {', '.join(splits)} say")
     check_ids(photos, faults, remedy=REMEDY)
     return Source(root, "tables", tuple(photos), header, tuple(notes))

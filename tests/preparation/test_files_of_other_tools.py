@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow
@@ -205,6 +206,12 @@ def test_metadata_in_folders_of_splits_and_above_them(split_folders: Path) -> No
     (split_folders / "metadata.jsonl").write_text('{"file_name": "train/train0.jpg", "fashion_style": "A"}')
     with pytest.raises(UserError, match=r"metadata is here and in test, train, validation; .*metadata=FILE"):
         labels(split_folders)
+
+
+def test_a_split_without_a_folder_is_told_before_photos_are_read(split_folders: Path) -> None:
+    shutil.rmtree(split_folders / "validation")
+    with pytest.raises(UserError, match=r"no photo is in a folder val; move a part of another split"):
+        read(split_folders)
 
 
 def test_folders_of_splits_are_prepared_with_them(split_folders: Path, run) -> None:
