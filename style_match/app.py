@@ -32,7 +32,7 @@ def run(cfg: DictConfig) -> None:
 
     try:
         import starlette  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'style_match[app]'.") from error
     _refuse_taken_port(app.host, app.port)
@@ -40,10 +40,10 @@ def run(cfg: DictConfig) -> None:
     read_matcher(cfg.model, own)
 
     # what imports torch, several seconds
-    from style_match.progress import say
     from style_match.web.opening import open_live
     from style_match.web.running import registered
     from style_match.web.server import make_server
+    from style_match.web.serving import serve
 
     live = open_live(cfg, own)
     hosts = None if password else LOOPBACK
@@ -52,8 +52,9 @@ def run(cfg: DictConfig) -> None:
     address = f"http://{name}:{app.port}"
     with registered(address, live.root):
         live.current()
-        say(f"{address}{' (password needed)' if password else ''}; Ctrl-C ends it")
-        uvicorn.run(server, host=app.host, port=app.port, log_level="warning", access_log=False, server_header=False)
+        line = f"{address}{' (password needed)' if password else ''}; Ctrl-C ends it"
+        options = {"log_level": "warning", "access_log": False, "server_header": False}
+        serve(server, line, host=app.host, port=app.port, **options)
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -17,6 +17,7 @@ from style_match import for_couples
 from style_match.errors import UserError
 from style_match.options import find, nearest
 from style_match.rules import RULES
+from style_match.secret import hide
 from style_match.spelling import cut
 from style_match.values import ANYTHING, FLAG, LIST, TEXT, Rule, number, whole
 
@@ -120,7 +121,7 @@ def path_faults(config: DictConfig, options: Iterable[str]) -> Iterator[str]:
             continue
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, str) and (fault := _path_fault(each)):
-                yield f"{option}={cut(each, MAX_SHOWN)}: {fault}. Name another path."
+                yield f"{option}={cut(hide(each), MAX_SHOWN)}: {fault}. Name another path."
 
 
 def _path_fault(path: str) -> str | None:

@@ -30,6 +30,7 @@ from style_match.launched import refuse_several
 from style_match.options import Vocabulary
 from style_match.plan import Plan, merge_run_config
 from style_match.run import read_config
+from style_match.secret import hide
 from style_match.spelling import cut
 from style_match.targets import conf_dir, refuse_unknown_targets
 
@@ -70,7 +71,7 @@ def main(step: str, run: Callable[[DictConfig], object]) -> None:
             traceback.print_exc()
         cause = [str(error.__cause__)] if error.__cause__ else []
         if isinstance(error, OverrideParseException):
-            code = _say(f"{_place(error)} is not written as Hydra reads it. {QUOTING}", 2)
+            code = _say(f"{_place(error)} {_unread(error)}", 2)
         else:
             code = _say("\n".join([str(error), *cause]), 1)
     except yaml.YAMLError as error:
@@ -143,9 +144,8 @@ class Job:
             error = _behind(raised)
             mistake = isinstance(error, UserError)
             if self.is_sweep:
-                print(
-                    f"Failed: {error}" if mistake and not cfg.get("debug") else traceback.format_exc(), file=sys.stderr
-                )
+                said = f"Failed: {error}" if mistake and not cfg.get("debug") else traceback.format_exc()
+                print(hide(said), file=sys.stderr)
                 folder = Path(HydraConfig.get().runtime.output_dir)
                 sweep.record_failure(self.command, folder, overrides, error, mistake=mistake)
             elif mistake:
@@ -211,8 +211,16 @@ def _place(error: OverrideParseException) -> str:
     return cut(str(error.override))
 
 
+def _unread(error: OverrideParseException) -> str:
+    if "=" not in str(error.override):
+        return (
+            "is no OPTION=VALUE and no GROUP=CHOICE: leave it out, or write what it is a value of. --help lists them."
+        )
+    return f"is not written as Hydra reads it. {QUOTING}"
+
+
 def _say(text: str, code: int) -> int:
-    print(text, file=sys.stderr)
+    print(hide(text), file=sys.stderr)
     return code
 
 

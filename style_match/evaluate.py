@@ -1,10 +1,14 @@
 """`python -m style_match.evaluate`: a trained run, or the frozen backbone alone, on the test split of a dataset."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from style_match import cli
+
+if TYPE_CHECKING:
+    from style_match.run import RunFolder
 
 
 def run(cfg: DictConfig) -> None:
@@ -14,12 +18,20 @@ def run(cfg: DictConfig) -> None:
     alone predicts couples.
     """
     from hydra.core.hydra_config import HydraConfig
+
+    from style_match.run import RunFolder
+
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=False)
+    with folder.watched("Run the command again."):
+        _run(cfg, folder)
+
+
+def _run(cfg: DictConfig, folder: "RunFolder") -> None:
     from hydra.utils import instantiate
 
     from style_match.inputs import Inputs
-    from style_match.run import RunFolder, read_config
+    from style_match.run import read_config
 
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=False)
     inputs = Inputs(cfg)
     inputs.check()
 

@@ -11,11 +11,12 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from style_match.spelling import other_case
+from style_match.spelling import cut, other_case
 
 # what Hydra's launchers are called, and the extra that brings them
 LAUNCHERS = {"joblib": "launchers", "submitit_local": "launchers", "submitit_slurm": "launchers"}
 ABSENT = object()
+MOST_NAMES = 400  # characters of a list of options in a message
 
 
 class Vocabulary:
@@ -70,15 +71,27 @@ class Vocabulary:
         """Whether it picks a choice of a group (and not a value)."""
         return not isinstance(override.value(), dict) and bool(self.choices(override.key_or_group))
 
+    def takes_several(self, group: str) -> bool:
+        """Whether choices of the group stand beside each other, each under its own name or made of such."""
+        trees = {choice: as_tree(self._load(f"{group}/{choice}").config) for choice in self.choices(group)}
+        return all(choice in tree or not tree for choice, tree in trees.items())
+
     def choice_faults(self, override: Override) -> list[str]:
-        """A group that this step does not read, or choices that do not exist; swept ones too."""
+        """A group that this step does not read, or values that are none of its choices; swept ones too."""
         group, known = override.key_or_group, self.choices(override.key_or_group)
-        if not known or override.is_delete() or isinstance(override.value(), dict):
+        if not known or override.is_delete():
             return []
         if not self.reads(group):
             its = ", ".join(self.groups)
             return [f"{override.input_line}: style_match.{self.step} does not read the group {group}; it reads {its}."]
         values = list(override.sweep_iterator()) if override.is_choice_sweep() else [override.value()]
+        if any(isinstance(value, dict) for value in values):
+            own = f"Write {group}=CHOICE, and its options one by one. Choices: {', '.join(known)}."
+            return [f"{cut(str(override.input_line))}: {group} takes no dict. {own}"]
+        if any(isinstance(value, list) for value in values) and not self.takes_several(group):
+            return [f"{cut(str(override.input_line))}: {group} takes one choice, no list. Choices: {', '.join(known)}."]
+        if [] in values and group not in self.compose([f"{group}=[]"]):
+            return [f"{override.input_line}: write at least one choice. Choices: {', '.join(known)}."]
         choices = [choice for value in values for choice in (value if isinstance(value, list) else [value])]
         return [self._choice_fault(group, choice, known) for choice in choices if choice not in known]
 
@@ -174,6 +187,18 @@ def has_place(tree: Any, override: Override) -> bool:
         parent = key.rpartition(".")[0]
         return isinstance(find(tree, parent, ABSENT), dict | None) if parent else key in tree
     return find(tree, key, ABSENT) is not ABSENT
+
+
+def whole_node_fault(tree: Any, override: Override) -> str | None:
+    """What is wrong with a dict or a list that is given for a node of options."""
+    key, value = override.key_or_group, override.value()
+    node = find(tree, key)
+    if not (isinstance(node, dict) and node and isinstance(value, dict | list)):
+        return None
+    if isinstance(value, dict) and not set(value) - set(node):
+        return None
+    own = ", ".join(f"{key}.{name}" for name in node if not str(name).startswith("_"))
+    return f"{cut(str(override.input_line))}: write the options of {key} one by one: {cut(own, MOST_NAMES)}."
 
 
 def _is_group(default: Any) -> bool:

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from style_match import check, sweep
 from style_match.errors import UserError
 from style_match.files import on_disk
-from style_match.options import Vocabulary, as_tree, has_place
+from style_match.options import Vocabulary, as_tree, has_place, whole_node_fault
+from style_match.rules import RULES
 from style_match.run import read_config
 from style_match.spelling import plain
 from style_match.targets import refuse_unknown_targets
@@ -56,6 +57,10 @@ class Plan:
         self.overrides = [o for o in parsed if o.key_or_group not in lost and o.key_or_group.split(".")[0] not in lost]
         chosen = lines(o for o in self.overrides if words.is_choice(o))
         tree = as_tree(words.compose(chosen, sweep=True))
+        values = [o for o in self.overrides if not words.is_choice(o) and o.key_or_group not in RULES]
+        wholes = {o.key_or_group: fault for o in values if (fault := whole_node_fault(tree, o))}
+        self.faults += wholes.values()
+        self.overrides = [o for o in self.overrides if o.key_or_group not in wholes]
         self.of_hydra = lines(o for o in self.overrides if o.key_or_group.startswith("hydra.") and has_place(tree, o))
         self.config = words.compose([*self.of_hydra, *chosen], sweep=True)
         self.is_sweep = multirun or bool(every_fold) or self.config.hydra.mode == RunMode.MULTIRUN

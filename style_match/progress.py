@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from style_match.secret import hide
+
 LOG_EVERY_S = 15.0
 SHORT_S = 1.0  # work done sooner leaves no line
 
@@ -17,7 +19,7 @@ Advance = Callable[[int, int], None]
 
 def say(line: str) -> None:
     """Print one line of information to stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(hide(line), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -133,6 +134,26 @@ class RunFolder:
                 f"Another process is writing the run folder {self.path}: wait for it or give another hydra.run.dir."
             )
         self._locks.append(lock)
+
+    @contextmanager
+    def watched(self, remedy: str) -> Iterator[None]:
+        """While inside, whatever fails because the folder is no longer there is the user's mistake.
+
+        Raises:
+            UserError: the folder was removed or moved away meanwhile; ends with the remedy.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self._is_there():
+                raise
+            raise UserError(f"The run folder {self.path} was removed while the run was at work. {remedy}") from error
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._locks[-1].fileno()), os.stat(self.path / ".lock"))
+        except OSError:
+            return False
 
     @property
     def checkpoints(self) -> Path:

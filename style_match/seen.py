@@ -10,10 +10,11 @@ from style_match.run import RunFolder
 from style_match.score import Scorer
 
 FILE = "seen.txt"
+PIXELS = "pixels "  # begins the line of a photo's pixels; files of older versions have none
 
 
 def write_seen(folder: RunFolder, scorer: Scorer) -> None:
-    """Write seen.txt: a line a photo of the train and val splits, its SHA-256.
+    """Write seen.txt: a line a photo of the train and val splits, its SHA-256, and one for that of its decoded pixels.
 
     Of a photo that was not read (prompt=metadata) it is that of profile id and metadata: ids alone say nothing about
     other data.
@@ -36,8 +37,12 @@ def refuse_other_split(folder: RunFolder, scorer: Scorer) -> None:
 
 def is_other_split(run: Path, scorer: Scorer) -> bool:
     """Whether the train and val splits are others than the run's seen.txt tells; False where it has none."""
-    file = run / FILE
-    return file.is_file() and file.read_text(encoding="utf-8") != _lines(scorer)
+    if not (run / FILE).is_file():
+        return False
+    was, now = (run / FILE).read_text(encoding="utf-8"), _lines(scorer)
+    if PIXELS not in was:
+        now = "".join(line for line in now.splitlines(keepends=True) if not line.startswith(PIXELS))
+    return was != now
 
 
 def refuse_seen(run: Path, scorer: Scorer) -> None:
@@ -50,7 +55,8 @@ def refuse_seen(run: Path, scorer: Scorer) -> None:
         progress.say(f"{run / FILE} is missing: whether the run was trained on this test split cannot be told")
         return
     test = _names(scorer, "test")
-    if both := test & set((run / FILE).read_text(encoding="utf-8").split("\n")):
+    seen = {*(run / FILE).read_text(encoding="utf-8").split("\n")} - {""}
+    if both := [name for name, pixels in test.items() if name in seen or pixels in seen]:
         raise UserError(
             f"run={run} was trained or selected on {len(both)} of the {len(test)} photos of this test split. Score it "
             "on the split it was made with (leave split out), or on other data."
@@ -58,12 +64,19 @@ def refuse_seen(run: Path, scorer: Scorer) -> None:
 
 
 def _lines(scorer: Scorer) -> str:
-    return "".join(f"{name}\n" for name in sorted(_names(scorer, "train") | _names(scorer, "val")))
+    names = _names(scorer, "train") | _names(scorer, "val")
+    return "".join(f"{name}\n" for name in sorted({*names, *filter(None, names.values())}))
 
 
-def _names(scorer: Scorer, split: str) -> set[str]:
-    photos = [scorer.folder.photos[row] for row in scorer.data.gallery(split).photos.tolist()]
-    return {scorer.folder.photo_sha256.get(photo.image) or _of_metadata(scorer, photo) for photo in photos}
+def _names(scorer: Scorer, split: str) -> dict[str, str]:
+    """What names each photo of a split -> the line of its pixels, "" where it was not read."""
+    folder, found = scorer.folder, {}
+    for row in scorer.data.gallery(split).photos.tolist():
+        photo = folder.photos[row]
+        facts = folder.photo_facts.get(photo.image)
+        name = folder.photo_sha256.get(photo.image) or _of_metadata(scorer, photo)
+        found[name] = PIXELS + facts.pixels if facts and facts.pixels else ""
+    return found
 
 
 def _of_metadata(scorer: Scorer, photo: Photo) -> str:

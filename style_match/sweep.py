@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Override
 from style_match.files import write_whole
 from style_match.options import has_place
 from style_match.run import FAILED, FolderInUse
+from style_match.secret import hide
 
 FAILURES = ".failures"  # folder of what failed in a sweep that is running: a folder a command, a file a cell
 REPLACED = "replaced"  # folder of what was moved away when a cell ran anew with other code or data
@@ -81,12 +82,12 @@ def record_failure(command: str, folder: Path, overrides: Sequence[str], error: 
     Args:
         command: the name of the sweep's own process, whichever process or machine runs the cell.
     """
-    what = str(error) if mistake else f"{type(error).__name__}: {error}"
+    what = hide(str(error) if mistake else f"{type(error).__name__}: {error}")
     fact = json.dumps({"overrides": list(overrides), "mistake": mistake, "error": what}, ensure_ascii=False)
     own = folder.parent / FAILURES / command
     own.mkdir(parents=True, exist_ok=True)
     write_whole(own / f"{folder.name}.json", fact)
-    if not isinstance(error, FolderInUse) and not (folder / "metrics.json").exists():
+    if folder.is_dir() and not isinstance(error, FolderInUse) and not (folder / "metrics.json").exists():
         write_whole(folder / FAILED, fact)
 
 

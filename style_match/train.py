@@ -1,10 +1,14 @@
 """`python -m style_match.train`: a head on frozen features, then retrieval on the test split."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from style_match import cli, progress
+
+if TYPE_CHECKING:
+    from style_match.run import RunFolder
 
 
 def run(cfg: DictConfig) -> float:
@@ -14,13 +18,20 @@ def run(cfg: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from style_match.kept import inputs_of
     from style_match.run import RunFolder
 
     is_cell = sweep_group() is not None and cfg.run is None
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=is_cell or cfg.run is not None)
     if cfg.run is not None:
         folder.take_choices(Path(cfg.run).expanduser())
+    goes_on = cfg.run is not None and cfg.ckpt_path == "last"
+    with folder.watched("Begin it anew, without run and ckpt_path." if goes_on else "Run the command again."):
+        return _run(cfg, folder, is_cell=is_cell)
+
+
+def _run(cfg: DictConfig, folder: "RunFolder", *, is_cell: bool) -> float:
+    from style_match.kept import inputs_of
+
     inputs = inputs_of(cfg)
     inputs.check()
 

@@ -121,7 +121,7 @@ class WholeFiles(TorchCheckpointIO):
         self.waiting[path] = content.getvalue()
         if path.name != LAST:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # not the run folder: one that was removed stays so
         remedy = how_to_go_on(path.parents[1], "Free some space, then go on")
         for each, written in self.waiting.items():
             write_whole(each, written, remedy=remedy)

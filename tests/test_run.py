@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,20 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path):
         other.kill()
         other.wait()
     RunFolder(tmp_path, resume=True)  # a killed process holds nothing
+
+
+def test_a_folder_that_is_removed_while_it_is_written_is_one_message(tmp_path: Path):
+    path = tmp_path / "run"
+    folder = RunFolder(path, resume=False)
+    with pytest.raises(ZeroDivisionError), folder.watched("Run the command again."):
+        raise ZeroDivisionError
+    with (
+        pytest.raises(UserError, match=r"run was removed while the run was at work\. Run the command again\."),
+        folder.watched("Run the command again."),
+    ):
+        shutil.rmtree(path)
+        path.mkdir()  # by whatever writes there next
+        folder.write_text("sub/seen.txt", "")
 
 
 def test_provenance_says_where_a_result_came_from(tmp_path: Path):

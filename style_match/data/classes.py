@@ -19,7 +19,7 @@ def read_classes(root: Path, profiles: Profiles | None, label_column: str, fault
     A label that is none of them is a fault, named with its line.
     """
     path = root / FILE_NAME
-    if not path.is_file():
+    if not path.exists():
         return ()
     text = read_text(path, faults)
     if text is None:

@@ -17,9 +17,17 @@ class Faults:
     def __init__(self, folder: Path, max_shown: int) -> None:
         self.folder, self.max_shown = folder, max_shown
         self._found: list[str] = []
+        self._before = ""  # stands before each file
+
+    def inside(self, name: str) -> "Faults":
+        """The same collection, for files of a folder in the folder."""
+        inner = Faults(self.folder, self.max_shown)
+        inner._found, inner._before = self._found, f"{name}/"
+        return inner
 
     def add(self, what: str, *, file: str = "", place: str = "", column: str = "") -> None:
         """`file` is the name inside the folder, `place` is "line 4" or "row 3", `what` ends with the remedy."""
+        file = f"{self._before}{file}" if file else ""
         where = ", ".join(part for part in (file, place, f"column {column}" if column else "") if part)
         self._found.append(f"{where}: {what}" if where else what)
 

@@ -54,6 +54,8 @@ def read_lines(
 
 def names_photos(path: Path, keys: Sequence[str]) -> bool:
     """Whether a CSV file is there whose header has one of the keys: a metadata.csv may be about something else."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with open(path, encoding="utf-8-sig", errors="replace") as file:
             head = file.readline() + file.readline()

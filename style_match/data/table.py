@@ -46,7 +46,7 @@ def read_table(folder: Path, stem: str, required: tuple[tuple[str, ...], ...], f
 
     `required` lists sets of columns, one of which must be there.
     """
-    found = [folder / f"{stem}{suffix}" for suffix in (".csv", ".parquet") if (folder / f"{stem}{suffix}").is_file()]
+    found = [folder / f"{stem}{suffix}" for suffix in (".csv", ".parquet") if (folder / f"{stem}{suffix}").exists()]
     if not found:
         others = (path.name for path in folder.iterdir() if path.stem not in STEMS)
         hint = nearest(f"{stem}.csv", others)
@@ -54,6 +54,8 @@ def read_table(folder: Path, stem: str, required: tuple[tuple[str, ...], ...], f
         return None
     if len(found) == 2:
         faults.add(f"{stem}.csv and {stem}.parquet are both there; remove one, it is not clear which one counts")
+        return None
+    if _is_no_file(found[0], faults):
         return None
     if found[0].suffix == ".parquet":
         table = _read_parquet(found[0], faults)
@@ -179,8 +181,7 @@ def _filled(cells: Sequence[str]) -> int:
 
 def read_text(path: Path, faults: Faults) -> str | None:
     """The text of a UTF-8 file, with or without a byte order mark; None and a fault for any other encoding."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        faults.add("is not a file but a folder or a pipe; replace it, or remove it", file=path.name)
+    if _is_no_file(path, faults):
         return None
     try:
         data = path.read_bytes()
@@ -202,6 +203,14 @@ def read_text(path: Path, faults: Faults) -> str | None:
         faults.add(f"holds a NUL byte, so it is not UTF-8 text; {remedy}", file=path.name, place=f"line {line}")
         return None
     return text
+
+
+def _is_no_file(path: Path, faults: Faults) -> bool:
+    """Adds a fault for what is there and is no file; a pipe would be waited for."""
+    if not path.exists() or path.is_file():
+        return False
+    faults.add("is not a file but a folder or a pipe; replace it, or remove it", file=path.name)
+    return True
 
 
 def _read_parquet(path: Path, faults: Faults) -> Table | None:

@@ -72,7 +72,7 @@ def find_couples(base: Path, given: Path | None) -> Path | None:
             reason = f"is not called {' or '.join(names)}; rename it" if given.is_file() else "there is no such file"
             raise UserError(f"couples={given}: {reason}")
         return given
-    return next((base / name for name in names if (base / name).is_file()), None)
+    return next((base / name for name in names if (base / name).exists()), None)
 
 
 def couples_csv(folder: Path, source: Source, faults: Faults) -> tuple[str, int]:

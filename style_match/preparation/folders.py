@@ -4,12 +4,12 @@ from collections import Counter
 from pathlib import Path
 
 from style_match.data.faults import Faults
-from style_match.data.metadata import TABLE_NAME, names_photos
+from style_match.data.metadata import FILE_NAME, TABLE_NAME, names_photos
 from style_match.labeler.audit import FOLDER as AUDIT
 from style_match.labeler.ledger import FILE_NAME as LEDGER
 from style_match.labeler.photos import find_photos, said_system
 from style_match.labeler.written import DRY_RUN, OWN_FILES, is_dry_run
-from style_match.preparation.labels import image_keys
+from style_match.preparation.labels import image_keys, split_folders
 from style_match.preparation.source import SPLIT_WORDS, Columns, Source, SourcePhoto, check_ids, to_split
 
 REMEDY_OF_LINKS = "copy what it leads to, or name a folder that holds that with image_root=FOLDER"
@@ -20,11 +20,24 @@ TABLES = ("couples.csv", "couples.parquet", "metadata.jsonl")  # are read as wha
 def read_photos(root: Path, columns: Columns, ids: str, image_root: Path | None, faults: Faults) -> Source:
     """Every photo below `root`; its id is its file's stem, or with `ids="path"` its path.
 
-    A path is written without its ending, but where it would name two photos.
+    A path is written without its ending, but where it would name two photos. Where folders of splits have metadata of
+    their own, each photo has its folder's split.
     """
     photos, notes = _find(root, columns, ids, image_root, faults)
+    header: tuple[str, ...] = ()
+    if splits := split_folders(root, image_keys(columns)):
+        header = ("split",)
+        for photo in photos:
+            top, *below = photo.image.split("/")
+            photo.columns["split"] = to_split(top)
+            if not below or top.lower() not in SPLIT_WORDS:
+                what = f"lies in no folder of a split, as {', '.join(splits)} are; move it into one"
+                faults.add(what, file=photo.image)
+        for split in sorted({*SPLIT_WORDS.values()} - {photo.columns["split"] for photo in photos}):
+            faults.add(f"no photo is in a folder {split}; move a part of another split, with its metadata, into one")
+        notes.append(f"split: as the folders {', '.join(splits)} say")
     check_ids(photos, faults, remedy=REMEDY)
-    return Source(root, "tables", tuple(photos), (), tuple(notes))
+    return Source(root, "tables", tuple(photos), header, tuple(notes))
 
 
 def read_classes(root: Path, columns: Columns, ids: str, image_root: Path | None, faults: Faults) -> Source:
@@ -53,7 +66,10 @@ def _find(
 ) -> tuple[list[SourcePhoto], list[str]]:
     """Photos below `root` by their paths, and what is said about the other files."""
     own = [root / name for name in TABLES]
-    own += [root / TABLE_NAME] if names_photos(root / TABLE_NAME, image_keys(columns)) else []
+    keys = image_keys(columns)
+    own += [root / split / FILE_NAME for split in split_folders(root, keys)]
+    tables = [root / split / TABLE_NAME for split in ("", *split_folders(root, keys))]
+    own += [table for table in tables if names_photos(table, keys)]
     if (root / LEDGER).is_file():
         own += [root / name for name in (*OWN_FILES, AUDIT)]
     if is_dry_run(root / DRY_RUN):

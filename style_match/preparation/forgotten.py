@@ -42,7 +42,8 @@ def without_forgotten(out: Path, labelled: Labelled, couples: str, faults: Fault
     source = replace(labelled.source, photos=tuple(photos[place] for place in stays))
     metadata = tuple(labelled.metadata[place] for place in stays)
     places = tuple(labelled.places[place] for place in stays)
-    return Labelled(source, metadata, places, labelled.file), _couples(couples, gone), len(gone)
+    files = tuple(labelled.files[place] for place in stays)
+    return Labelled(source, metadata, places, files), _couples(couples, gone), len(gone)
 
 
 def _couples(text: str, gone: Collection[str]) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from style_match.data.faults import Faults
-from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_photos
+from style_match.data.metadata import IMAGE_KEYS
 from style_match.errors import UserError
 from style_match.labeler.photos import SUFFIXES, is_photo, is_system
+from style_match.preparation.labels import has_metadata, split_folders
 from style_match.preparation.source import Columns, Source
 
 KINDS = ("tables", "classes", "parquet", "huggingface")
@@ -78,7 +79,7 @@ def detect(root: Path) -> str:
 
 
 def has_table(root: Path) -> bool:
-    return any((root / f"profiles{suffix}").is_file() for suffix in (".csv", ".parquet"))
+    return any((root / f"profiles{suffix}").exists() for suffix in (".csv", ".parquet"))
 
 
 def parquet_files(root: Path) -> list[Path]:
@@ -99,9 +100,9 @@ def _has_photos(root: Path) -> bool:
 
 def _are_classes(root: Path) -> bool:
     """Photos in two folders or more, none beside them, and no metadata that would name them by their paths."""
-    if any(is_photo(path.name) for path in root.iterdir()) or (root / FILE_NAME).exists():
+    if any(is_photo(path.name) for path in root.iterdir()) or has_metadata(root, IMAGE_KEYS):
         return False
-    if names_photos(root / TABLE_NAME, IMAGE_KEYS):
+    if split_folders(root, IMAGE_KEYS):
         return False
     folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     folders = [path for path in folders if not is_system(path.name)]

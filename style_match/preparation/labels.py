@@ -10,7 +10,7 @@ from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_p
 from style_match.data.profiles import Profiles
 from style_match.data.table import Table
 from style_match.errors import UserError
-from style_match.preparation.source import Columns, Source, SourcePhoto
+from style_match.preparation.source import SPLIT_WORDS, Columns, Source, SourcePhoto
 from style_match.spelling import folded, plain, shown
 
 
@@ -20,13 +20,13 @@ class Labelled:
 
     Attributes:
         places: of each photo, attribute -> the line that says it; what its table says is not among them.
-        file: the name of the file of these lines.
+        files: of each photo, the name of the file of these lines.
     """
 
     source: Source
     metadata: tuple[dict[str, Any] | None, ...]
     places: tuple[dict[str, str], ...]
-    file: str = FILE_NAME
+    files: tuple[str, ...]
 
 
 def join(source: Source, file: Path | None, attributes: Sequence[str], columns: Columns, faults: Faults) -> Labelled:
@@ -38,12 +38,12 @@ def join(source: Source, file: Path | None, attributes: Sequence[str], columns: 
     Raises:
         UserError: `file` is not there, or is called otherwise.
     """
-    name_of_file, lines, said = _read(source, file, columns, faults)
+    files, lines, said = _read(source, file, columns, faults)
     found = {name for each in said if each for name in each}
     header = tuple(dict.fromkeys([*source.header, *(name for name in attributes if name in found)]))
     photos = []
     places: list[dict[str, str]] = []
-    for photo, line, metadata in zip(source.photos, lines, said, strict=True):
+    for photo, name_of_file, line, metadata in zip(source.photos, files, lines, said, strict=True):
         cells = dict(photo.columns)
         places.append({})
         for name in attributes:
@@ -61,35 +61,63 @@ def join(source: Source, file: Path | None, attributes: Sequence[str], columns: 
                 cells[name] = value
                 places[-1][name] = f"line {line}"
         photos.append(replace(photo, columns=cells))
-    return Labelled(replace(source, photos=tuple(photos), header=header), tuple(said), tuple(places), name_of_file)
+    return Labelled(replace(source, photos=tuple(photos), header=header), tuple(said), tuple(places), tuple(files))
 
 
 def _read(
     source: Source, file: Path | None, columns: Columns, faults: Faults
-) -> tuple[str, list[int], list[dict[str, Any] | None]]:
-    """(name of the file, line of each photo's metadata, its object)."""
+) -> tuple[list[str], list[int], list[dict[str, Any] | None]]:
+    """(file of each photo's metadata, its line there, its object)."""
     if file is not None and (not file.is_file() or file.name not in (FILE_NAME, TABLE_NAME)):
         reason = f"is not called {FILE_NAME} or {TABLE_NAME}; rename it" if file.is_file() else "there is no such file"
         raise UserError(f"metadata={file}: {reason}")
     base = source.root if source.root.is_dir() else source.root.parent
-    folder = file.parent if file is not None else base
     keys = image_keys(columns)
-    has_table = file is None and names_photos(folder / TABLE_NAME, keys)
-    if has_table and (folder / FILE_NAME).is_file():
-        faults.add(f"{FILE_NAME} and {TABLE_NAME} are both there; remove one, or say which counts with metadata=FILE")
-    name = TABLE_NAME if has_table else file.name if file is not None else FILE_NAME
-    # both spellings of an image are known: as the source has it, and relative to the metadata's own folder
-    spellings = [_spellings(photo, folder) for photo in source.photos]
-    rows = [(row, (name,)) for row, names in enumerate(spellings, start=1) for name in names]
-    table = Table(Path(_said(source)), "row", ("image",), tuple(rows))
-    nobody = Profiles(table, (), {}, {}, None, (), frozenset())
-    found = read_lines(folder, nobody, faults, keys=keys, name=name)
-    each = [next((found[name] for name in names if name in found), (0, None)) for names in spellings]
-    if columns.label != columns.to_label:
-        for _, about in found.values():
-            if columns.label in about and columns.to_label not in about:
-                about[columns.to_label] = about.pop(columns.label)
-    return name, [line for line, _ in each], [said for _, said in each]
+    has_rows = any(photo.row for photo in source.photos)
+    splits = split_folders(base, keys) if file is None and source.kind == "tables" and not has_rows else []
+    if splits and has_metadata(base, keys):
+        faults.add(
+            f"metadata is here and in {', '.join(splits)}; keep one of the two, or say which counts with metadata=FILE"
+        )
+        splits = []
+    read: list[tuple[str, int, dict[str, Any] | None]] = [("", 0, None)] * len(source.photos)
+    for split in splits or [""]:
+        folder = file.parent if file is not None else base / split
+        inner = faults.inside(split) if split else faults
+        has_table = file is None and names_photos(folder / TABLE_NAME, keys)
+        if has_table and (folder / FILE_NAME).is_file():
+            remedy = "remove one, or say which counts with metadata=FILE"
+            inner.add(f"{split and f'{split}: '}{FILE_NAME} and {TABLE_NAME} are both there; {remedy}")
+        name = TABLE_NAME if has_table else file.name if file is not None else FILE_NAME
+        # both spellings of an image are known: as the source has it, and relative to the metadata's own folder
+        spellings = {
+            place: _spellings(photo, folder)
+            for place, photo in enumerate(source.photos)
+            if not split or photo.image.startswith(f"{split}/")
+        }
+        rows = [(place + 1, (each,)) for place, names in spellings.items() for each in names]
+        table = Table(Path(_said(source)), "row", ("image",), tuple(rows))
+        nobody = Profiles(table, (), {}, {}, None, (), frozenset())
+        found = read_lines(folder, nobody, inner, keys=keys, name=name)
+        for place, names in spellings.items():
+            line, about = next((found[each] for each in names if each in found), (0, None))
+            read[place] = (f"{split}/{name}" if split else name, line, about)
+        if columns.label != columns.to_label:
+            for _, about in found.values():
+                if columns.label in about and columns.to_label not in about:
+                    about[columns.to_label] = about.pop(columns.label)
+    return [name for name, _, _ in read], [line for _, line, _ in read], [about for _, _, about in read]
+
+
+def split_folders(root: Path, keys: Sequence[str]) -> list[str]:
+    """Folders called train, val (or validation), test with metadata of their own, as Hugging Face has them."""
+    names = sorted(path.name for path in root.iterdir() if path.name.lower() in SPLIT_WORDS and path.is_dir())
+    return [name for name in names if has_metadata(root / name, keys)]
+
+
+def has_metadata(folder: Path, keys: Sequence[str]) -> bool:
+    """Whether a folder has metadata that names photos by one of the keys."""
+    return (folder / FILE_NAME).exists() or names_photos(folder / TABLE_NAME, keys)
 
 
 def image_keys(columns: Columns) -> tuple[str, ...]:
@@ -111,13 +139,13 @@ def _said(source: Source) -> str:
 
 def check_classes(labelled: Labelled, allowed: Mapping[str, Sequence[str]], faults: Faults) -> None:
     """A fault for each line or row with a value outside the classes of its attribute."""
-    for photo, lines in zip(labelled.source.photos, labelled.places, strict=True):
+    for photo, lines, file in zip(labelled.source.photos, labelled.places, labelled.files, strict=True):
         for attribute, classes in allowed.items():
             value = photo.columns.get(attribute, "")
             if value and value not in classes:
                 what = f"{shown(value)} is none of {', '.join(classes)}{nearest(value, classes)}"
                 if attribute in lines:
-                    faults.add(f"{attribute} of {photo.image}: {what}", file=labelled.file, place=lines[attribute])
+                    faults.add(f"{attribute} of {photo.image}: {what}", file=file, place=lines[attribute])
                 else:
                     faults.add(what, file=photo.place, column=attribute)
 

@@ -81,6 +81,11 @@ def test_an_override_that_hydra_cannot_parse_is_one_message(step):
     assert "Traceback" not in step.err
 
 
+def test_a_stray_word_is_one_message(step):
+    assert step("foo") == 2
+    assert step.err.startswith("foo is no OPTION=VALUE and no GROUP=CHOICE") and len(step.err.splitlines()) == 1
+
+
 def test_commas_without_m_are_told_to_add_it(step):
     assert step("loss=triplet,infonce") == 2
     assert "-m" in step.err and "loss=triplet,infonce" in step.err

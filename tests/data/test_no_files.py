@@ -1,21 +1,49 @@
 """What is in the place of a table and is no file."""
 
+import contextlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from style_match.data.folder import read_folder
+from style_match.data.stored_split import read_stored
 from style_match.errors import UserError
 from style_match.matcher.writing import refuse_other_content
 
 
 def folder(root: Path) -> Path:
     (root / "images").mkdir()
-    (root / "profiles.csv").write_text("profile_id,image\na,images/a.jpg\nb,images/b.jpg\n")
+    (root / "profiles.csv").write_text("profile_id,image,fashion_style\na,images/a.jpg,x\nb,images/b.jpg,y\n")
     for name in "ab":
         (root / "images" / f"{name}.jpg").write_bytes(b"x")
     return root
+
+
+def make_socket(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:  # its path may be 107 characters long
+        made.bind(path.name)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, make_socket])
+@pytest.mark.parametrize("name", ["profiles.csv", "profiles.parquet", "couples.csv", "couples.parquet", "classes.json"])
+def test_tables_that_are_no_files(tmp_path, name, make):
+    folder(tmp_path)
+    task = "style" if name == "classes.json" else "couple"
+    if name.startswith("profiles"):
+        (tmp_path / "profiles.csv").unlink()
+    make(tmp_path / name)
+    with pytest.raises(UserError, match=rf"{name}.*is not a file but a folder or a pipe"):
+        read_folder(tmp_path, task=task)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, make_socket])
+def test_a_stored_split_that_is_no_file(tmp_path, make):
+    read = read_folder(folder(tmp_path), task="style")
+    make(tmp_path / "split.csv")
+    with pytest.raises(UserError, match=r"split\.csv.*is not a file but a folder or a pipe"):
+        read_stored(read, tmp_path / "split.csv", ["split"])
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])

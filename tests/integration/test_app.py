@@ -11,7 +11,7 @@ pytest.importorskip("uvicorn", reason="the extra app is not installed")
 
 from starlette.testclient import TestClient
 
-from style_match.web import opening
+from style_match.web import opening, serving
 from tests.app.people import CAPTION, CITIES, EVIL, data_folder, evil_folder
 from tests.commands import HEAVY, unimportable
 
@@ -79,13 +79,13 @@ def test_a_damaged_matcher(refuses, tmp_path):
 
 
 class Served:
-    """The server and the options that the step passes to uvicorn, which does not run."""
+    """The server, its line and its options, which the step passes on; it does not run."""
 
     def __init__(self, people: Path | None = None):
-        self.people, self.server, self.options = people, None, {}
+        self.people, self.server, self.line, self.options = people, None, "", {}
 
-    def run(self, server, **options) -> None:
-        self.server, self.options = server, options
+    def serve(self, server, line, **options) -> None:
+        self.server, self.line, self.options = server, line, options
 
     def client(self, host: str = "127.0.0.1") -> TestClient:
         return TestClient(self.server, base_url=f"http://{host}:{self.options['port']}")
@@ -97,10 +97,10 @@ def served(couples_run, matcher_folder, run_step, tmp_path_factory) -> Served:
     people = evil_folder(data_folder(couples_run), tmp_path_factory.mktemp("app") / "people")
     found = Served(people)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("uvicorn.run", found.run)
+        patch.setattr(serving, "serve", found.serve)
         words = (f"model={matcher_folder}", f"data.root={people}", f"app.port={free_port()}")
-        done = run_step("app", *words, "app.max_upload_mb=1")
-    assert f"http://127.0.0.1:{found.options['port']}; Ctrl-C ends it" in done.stderr
+        run_step("app", *words, "app.max_upload_mb=1")
+    assert found.line == f"http://127.0.0.1:{found.options['port']}; Ctrl-C ends it"
     return found
 
 
@@ -117,11 +117,11 @@ def test_only_this_machine_is_served(served):
 
 def test_other_machines_are_served_with_the_password(run_step, matcher_folder, monkeypatch):
     found = Served()
-    monkeypatch.setattr("uvicorn.run", found.run)
+    monkeypatch.setattr(serving, "serve", found.serve)
     monkeypatch.setattr(opening, "open_catalogue", lambda *_: SimpleNamespace(close=lambda: None))
     words = (f"model={matcher_folder}", "app.host=0.0.0.0", f"app.port={free_port()}")
     done = run_step("app", *words, **{PASSWORD: "open sesame"})
-    assert "(password needed)" in done.stderr and "sesame" not in done.stdout + done.stderr
+    assert "(password needed)" in found.line and "sesame" not in done.stdout + done.stderr + found.line
     assert found.options["host"] == "0.0.0.0"
     page = found.client("style.example")
     assert page.get("/").status_code == 401 and page.get("/", auth=("anybody", "open")).status_code == 401

@@ -9,6 +9,7 @@ in tests/smoke and, at random moments, in tests/thorough/test_kills.py.
 import gc
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def differences(one: Path, other: Path) -> list[str]:
 def test_the_same_command_leaves_the_same_bytes(couples_run: Path, run_fresh, tmp_path: Path):
     run_fresh("train", *SMALL_COUPLES, f"hydra.run.dir={tmp_path}")
     assert differences(couples_run, tmp_path) == []
+
+
+def test_a_run_whose_folder_is_removed_is_one_message(run_fresh, tmp_path: Path, monkeypatch):
+    folder = tmp_path / "run"
+    monkeypatch.setattr(CSV, "log_metrics", lambda self, *_, **__: shutil.rmtree(folder, ignore_errors=True))
+    done = run_fresh("train", *SMALL_COUPLES, f"hydra.run.dir={folder}", code=2)
+    said = f"The run folder {folder} was removed while the run was at work. Run the command again.\n"
+    assert done.stderr.endswith(said) and "Traceback" not in done.stderr
+    assert not folder.exists()
 
 
 @pytest.mark.slow

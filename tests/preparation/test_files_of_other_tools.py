@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow
@@ -15,6 +16,9 @@ from style_match.errors import UserError
 from style_match.preparation.kinds import read_source
 from style_match.preparation.labels import join
 from style_match.preparation.source import Columns, Source
+
+from .sources import jpeg, write
+from .sources import photo as drawn
 
 COLUMNS = Columns("profile_id", "image", "fashion_style", "fashion_style")
 
@@ -150,6 +154,71 @@ def test_two_files_of_metadata_and_one_about_something_else(image_folder: Path) 
     (image_folder / "metadata.csv").write_text("file_name,fashion_style\na.jpg,A\n")
     with pytest.raises(UserError, match=r"metadata.jsonl and metadata.csv are both there; remove one"):
         labels(image_folder)
+
+
+@pytest.fixture
+def split_folders(tmp_path: Path) -> Path:
+    """train/train1.jpg and so on, each folder with its own metadata: two of jsonl, one of csv."""
+    root = tmp_path / "hub"
+    for number, split in enumerate(("train", "validation", "test")):
+        rows = [{"file_name": f"{split}{n}.jpg", "fashion_style": "AB"[n]} for n in range(2)]
+        for n, row in enumerate(rows):
+            write(root / split / row["file_name"], jpeg(drawn(2 * number + n)))
+        if split == "test":
+            lines = "".join(f"{row['file_name']},{row['fashion_style']}\n" for row in rows)
+            (root / split / "metadata.csv").write_text(f"file_name,fashion_style\n{lines}")
+        else:
+            (root / split / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return root
+
+
+def test_metadata_in_folders_of_splits(split_folders: Path) -> None:
+    source = read(split_folders)
+    assert source.kind == "tables" and "split: as the folders test, train, validation say" in source.notes
+    assert not any("no photo" in note for note in source.notes)
+    splits = {each.profile_id: each.columns["split"] for each in source.photos}
+    assert splits == {
+        f"{name}{n}": "val" if name == "validation" else name
+        for name in ("test", "train", "validation")
+        for n in range(2)
+    }
+    assert labels(split_folders) == ["A", "B"] * 3
+
+
+def test_faults_of_folders_of_splits_name_their_file(split_folders: Path) -> None:
+    with open(split_folders / "train/metadata.jsonl", "a") as file:
+        file.write('\n{"file_name": "gone.png"}\n{')
+    with open(split_folders / "test/metadata.csv", "a") as file:
+        file.write("gone.png,A\n")
+    with pytest.raises(UserError) as caught:
+        labels(split_folders)
+    said = str(caught.value)
+    assert "train/metadata.jsonl, line 3: no photo 'gone.png' in the source" in said
+    assert "train/metadata.jsonl, line 4: is broken JSON" in said
+    assert "test/metadata.csv, line 4: no photo 'gone.png' in the source" in said
+
+
+def test_metadata_in_folders_of_splits_and_above_them(split_folders: Path) -> None:
+    photo(split_folders / "more.png")
+    with pytest.raises(UserError, match=r"more\.png: lies in no folder of a split, as test, train, validation are"):
+        read(split_folders)
+    (split_folders / "more.png").unlink()
+    (split_folders / "metadata.jsonl").write_text('{"file_name": "train/train0.jpg", "fashion_style": "A"}')
+    with pytest.raises(UserError, match=r"metadata is here and in test, train, validation; .*metadata=FILE"):
+        labels(split_folders)
+
+
+def test_a_split_without_a_folder_is_told_before_photos_are_read(split_folders: Path) -> None:
+    shutil.rmtree(split_folders / "validation")
+    with pytest.raises(UserError, match=r"no photo is in a folder val; move a part of another split"):
+        read(split_folders)
+
+
+def test_folders_of_splits_are_prepared_with_them(split_folders: Path, run) -> None:
+    out = run(split_folders).folder.root
+    with open(out / "profiles.csv", newline="") as file:
+        rows = {row["profile_id"]: (row["fashion_style"], row["split"]) for row in csv.DictReader(file)}
+    assert rows["train1"] == ("B", "train") and rows["validation0"] == ("A", "val") and len(rows) == 6
 
 
 def snapshot(root: Path) -> Path:

@@ -45,10 +45,7 @@ def serving(matcher: Path, folder: Path, *words: str) -> Iterator[tuple[str, sub
             said.append(line)
             if "Ctrl-C ends it" in line:
                 break
-        ends = time.monotonic() + 60
-        while not answers(port):  # the step prints its address shortly before it listens
-            assert process.poll() is None and time.monotonic() < ends, "".join(said)
-            time.sleep(0.05)
+        assert answers(port), "".join(said)
         yield f"http://127.0.0.1:{port}", process
     finally:
         process.kill()
