@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from style_match import progress
 from style_match.errors import UserError
 from style_match.inputs import Inputs
-from style_match.run import PACE, RunFolder, is_below, leaves, read_config
+from style_match.run import RunFolder
+from style_match.run_config import PACE, is_below, leaves, read_config
 from style_match.sweep import REPLACED
 
 

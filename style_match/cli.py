@@ -29,7 +29,7 @@ from style_match.errors import UserError
 from style_match.launched import refuse_several
 from style_match.options import Vocabulary
 from style_match.plan import Plan, merge_run_config
-from style_match.run import read_config
+from style_match.run_config import read_config
 from style_match.secret import hide
 from style_match.spelling import cut
 from style_match.targets import conf_dir, refuse_unknown_targets

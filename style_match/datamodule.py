@@ -19,14 +19,13 @@ from style_match.batches import OneBatch, TrainBatches
 from style_match.data.people import people_of
 from style_match.data_arguments import check_lengths, check_photos, pairs, positions
 from style_match.errors import UserError
-from style_match.gallery import Gallery, Photos, couple_gallery, style_gallery
-from style_match.head.closed_form import TrainSet
+from style_match.gallery import Gallery, Photos, TrainSet, couple_gallery, style_gallery
 from style_match.text.batch import Texts
 
 if TYPE_CHECKING:
     from style_match.data.folder import DatasetFolder
     from style_match.data.split import Split
-    from style_match.features.extract import Row
+    from style_match.features.batching import Row
 
 Batch = dict[str, Any]
 

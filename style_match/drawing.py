@@ -2,21 +2,16 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from style_match import progress
 from style_match.errors import UserError
+from style_match.files import cache_root
 
 # Options of demo data that change nothing in the folder that is drawn.
 NOT_DRAWN = ("root", "image_root", "num_workers", "on_bad_image", "max_source_pixels")
-
-
-def cache_root() -> Path:
-    """`$STYLE_MATCH_CACHE`, or `~/.cache/style_match`."""
-    return Path(os.environ.get("STYLE_MATCH_CACHE") or "~/.cache/style_match").expanduser()
 
 
 def draw_demo(data: DictConfig, *, show: bool) -> Path:

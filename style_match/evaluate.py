@@ -30,7 +30,7 @@ def _run(cfg: DictConfig, folder: "RunFolder") -> None:
     from hydra.utils import instantiate
 
     from style_match.inputs import Inputs
-    from style_match.run import read_config
+    from style_match.run_config import read_config
 
     inputs = Inputs(cfg)
     inputs.check()

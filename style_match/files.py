@@ -69,3 +69,8 @@ def replace_whole(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def cache_root() -> Path:
+    """`$STYLE_MATCH_CACHE`, or `~/.cache/style_match`."""
+    return Path(os.environ.get("STYLE_MATCH_CACHE") or "~/.cache/style_match").expanduser()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from style_match.data.people import not_strangers
+from style_match.data.connection import not_strangers
 from style_match.errors import UserError
 from style_match.sampler.pair import Matching
 
@@ -154,3 +154,29 @@ def style_gallery(
         known=torch.tensor([numbers.setdefault(people[number], len(numbers)) for number in items.tolist()]),
         loss_batches=loss_batches,
     )
+
+
+@dataclass(frozen=True)
+class TrainSet:
+    """Features of the training split, and of nothing else.
+
+    Attributes:
+        photos: (P, D), one row a photo.
+        left, right: for couples (C, D), row i of both is couple i; a profile with several photos is their mean.
+        labels: for styles (P,) the class of each photo's profile.
+    """
+
+    photos: Tensor
+    left: Tensor | None = None
+    right: Tensor | None = None
+    labels: Tensor | None = None
+
+    def couples(self) -> tuple[Tensor, Tensor]:
+        """`left` and `right` in float64.
+
+        Raises:
+            UserError: the data has no couples.
+        """
+        if self.left is None or self.right is None:
+            raise UserError("This head is fitted on couples, and the data has none: use head=mlp, linear or whitened.")
+        return self.left.double(), self.right.double()

@@ -18,7 +18,7 @@ from style_match.data.folds import make_fold
 from style_match.data.image import DECODE_POLICY
 from style_match.data.split import Split, make_split
 from style_match.data.synthetic import is_synthetic
-from style_match.drawing import cache_root, draw_demo
+from style_match.drawing import draw_demo
 from style_match.errors import UserError
 from style_match.features.identity import (
     Checkpoint,
@@ -29,6 +29,7 @@ from style_match.features.identity import (
     row_address,
     source_of,
 )
+from style_match.files import cache_root
 from style_match.prompt import render_all
 from style_match.text.captions import captions
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import torch
 
     from style_match.backbone.qwen3_vl import Qwen3VL
-    from style_match.features.extract import Row
+    from style_match.features.batching import Row
     from style_match.features.store import FeatureStore
 
 OF_PIXELS = ("image_backend", "min_pixels", "max_pixels")
@@ -163,7 +164,7 @@ class Inputs:
         return tuple(self._row(photo, prompt) for photo, prompt in zip(self.folder.photos, self.prompts, strict=True))
 
     def _row(self, photo: Photo, prompt: str) -> "Row":
-        from style_match.features.extract import Row
+        from style_match.features.batching import Row
 
         if not self.cfg.prompt.image:
             return Row(row_address(None, DECODE_POLICY, prompt), None, prompt, 0, 0, owner=owner_of(photo.profile_id))

@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match.data.fingerprint import stamp
 from style_match.data.folder import DatasetFolder
-from style_match.drawing import cache_root
+from style_match.files import cache_root
 from style_match.inputs import Inputs
 
 # Parts of `Inputs`, and the nodes of the config that decide them.

@@ -99,7 +99,7 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
     """The photos, those left out that nobody may be asked about or that cannot be read."""
     from style_match.data.colour import said_faults
     from style_match.data.fingerprint import Fingerprints
-    from style_match.drawing import cache_root
+    from style_match.files import cache_root
     from style_match.labeler.audit import FOLDER, PAGE
     from style_match.labeler.consent import said_of, without_consent
     from style_match.labeler.photos import check_photos, find_photos, said_system

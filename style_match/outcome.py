@@ -18,7 +18,8 @@ from style_match.evaluation.table import print_results
 from style_match.fit import Selected
 from style_match.inputs import Inputs
 from style_match.logged import logged_rows
-from style_match.run import RunFolder, read_config
+from style_match.run import RunFolder
+from style_match.run_config import read_config
 from style_match.score import Scorer, Scores, write_embeddings
 from style_match.text.table import print_text
 

@@ -17,7 +17,7 @@ from style_match.errors import UserError
 from style_match.files import on_disk
 from style_match.options import Vocabulary, as_tree, has_place, whole_node_fault
 from style_match.rules import RULES
-from style_match.run import read_config
+from style_match.run_config import read_config
 from style_match.spelling import plain
 from style_match.targets import refuse_unknown_targets
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match.errors import UserError
 from style_match.fit import checkpoint_path
-from style_match.run import PACE, is_below, leaves, read_config
+from style_match.run_config import PACE, is_below, leaves, read_config
 
 DECIDES_TRAINING = (
     "seed",

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 
 from style_match.files import write_whole
 from style_match.options import has_place
-from style_match.run import FAILED, FolderInUse
+from style_match.run_config import FAILED, FolderInUse
 from style_match.secret import hide
 
 FAILURES = ".failures"  # folder of what failed in a sweep that is running: a folder a command, a file a cell

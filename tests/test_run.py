@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 
 from style_match.errors import UserError
 from style_match.files import write_whole
-from style_match.run import RunFolder, read_config
+from style_match.run import RunFolder
+from style_match.run_config import read_config
 
 HOLD = "import sys, time; from pathlib import Path; from style_match.run import RunFolder; "
 HOLD += "folder = RunFolder(Path(sys.argv[1]), resume=False); print('held', flush=True); time.sleep(60)"

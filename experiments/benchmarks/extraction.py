@@ -24,8 +24,8 @@ from omegaconf import OmegaConf
 
 from style_match import pooling
 from style_match.backbone.qwen3_vl import Qwen3VL
-from style_match.features.batching import batch_slices
-from style_match.features.extract import Row, decode_rows, extract
+from style_match.features.batching import Row, batch_slices
+from style_match.features.extract import decode_rows, extract
 from style_match.features.store import FeatureStore
 
 POOLINGS = {name: getattr(pooling, name) for name in ("eos", "mean", "mean_text", "mean_image")}

@@ -13,7 +13,7 @@ from style_match.data.image import DECODE_POLICY
 from style_match.demo.dataset import style_profiles
 from style_match.demo.render import render
 from style_match.demo.world import WorldParams
-from style_match.features.extract import Row
+from style_match.features.batching import Row
 from style_match.features.identity import row_address
 from style_match.prompt import render_all
 

@@ -22,7 +22,7 @@ from style_match.evaluation.metrics import chance
 from style_match.features.identity import owner_of
 from style_match.fit import build_head, build_matcher, load_head
 from style_match.inputs import Inputs
-from style_match.run import read_config
+from style_match.run_config import read_config
 from style_match.score import Scorer
 from style_match.text.fitting import fitted
 from style_match.text.inputs import TextInputs

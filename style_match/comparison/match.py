@@ -9,7 +9,7 @@ from typing import Any
 
 from style_match.comparison.runs import Queries, Run, TestSet
 from style_match.errors import UserError
-from style_match.run import PACE
+from style_match.run_config import PACE
 
 # what may differ between runs that are reported together: seeds, where the data is, pace
 VARIES: tuple[str, ...] = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from style_match.errors import UserError
-from style_match.run import leaves, read_config
+from style_match.run_config import leaves, read_config
 from style_match.spelling import plain
 from style_match.sweep import FAILED, REPLACED
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from style_match.data.connection import say_item
 from style_match.data.faults import Faults
 from style_match.data.given_split import read_given_splits
+from style_match.data.people import say_item
 from style_match.data.profiles import Profiles
 from style_match.data.records import Couple, Rejected
 from style_match.data.table import Table, read_table

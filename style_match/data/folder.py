@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from style_match.data.classes import read_classes
-from style_match.data.connection import across_splits, item_keys, say, say_item
+from style_match.data.connection import across_splits
 from style_match.data.couples import couple_without, read_couples
 from style_match.data.faults import MAX_SHOWN, Faults, nearest
 from style_match.data.fingerprint import Fingerprints, PhotoFacts
 from style_match.data.image_path import ImagePaths
 from style_match.data.metadata import read_metadata
+from style_match.data.people import item_keys, say, say_item
 from style_match.data.photos import check_photos
 from style_match.data.profiles import read_profiles
 from style_match.data.records import Couple, Photo, Rejected

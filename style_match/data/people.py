@@ -1,9 +1,12 @@
 """Who is one person, and whom nobody may hold against a model as a wrong answer."""
 
-from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from style_match.data.connection import groups, profile_keys
+from style_match.data.connection import groups
+from style_match.data.profiles import DUPLICATES
+
+if TYPE_CHECKING:
+    from style_match.data.folder import DatasetFolder
 
 if TYPE_CHECKING:
     from style_match.data.folder import DatasetFolder
@@ -19,22 +22,58 @@ def people_of(folder: "DatasetFolder") -> dict[str, int]:
     return {profile_id: number for number, profile_ids in persons for profile_id in profile_ids}
 
 
-def not_strangers(
-    left: Sequence[Hashable], right: Sequence[Hashable], couples: Iterable[tuple[Hashable, Hashable]]
-) -> list[tuple[int, int]]:
-    """(position in left, position in right) of all pairs who are one person or a couple; nobody is wrong for the other.
+# (kind, name): ("profile", "f1"), ("user_id", "u7"), ("duplicate_group", "d3"), ("photo", hash of its pixels)
+Key = tuple[str, str]
 
-    Args:
-        left: the person behind each profile of one gallery; `right` of the other.
-        couples: of people, in either order.
+
+def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
+    """Item id -> what connects it with other items: its profiles, their people, their photos' pixels.
+
+    Items are couples, or profiles for styles, in the order of their table.
     """
-    known: dict[Hashable, set[Hashable]] = {person: {person} for person in left}
-    for couple in couples:
-        for one, other in (couple, couple[::-1]):
-            if one in known:
-                known[one].add(other)
-    places: dict[Hashable, list[int]] = {}
-    for place, person in enumerate(right):
-        places.setdefault(person, []).append(place)
-    pairs = ((i, j) for i, person in enumerate(left) for other in known[person] for j in places.get(other, ()))
-    return sorted(pairs)
+    of_profile = profile_keys(folder)
+    if folder.task != "couple":
+        return of_profile
+    return {
+        couple.item_id: tuple(dict.fromkeys(of_profile[couple.left_id] + of_profile[couple.right_id]))
+        for couple in folder.couples
+    }
+
+
+def profile_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
+    """Profile id -> what tells who it is: itself, its `user_id`, its `duplicate_group`, its photos' pixels.
+
+    Photos count once `check_photos` has decoded them: two files are one photo if their decoded pixels are equal.
+    """
+    keys_of: dict[str, tuple[Key, ...]] = {}
+    for profile_id in folder.profile_ids:
+        keys: list[Key] = [("profile", profile_id)]
+        for column in ("user_id", DUPLICATES):
+            if name := folder.columns[profile_id].get(column):
+                keys.append((column, name))
+        hashes = (photo_identity(folder, photo.image) for photo in folder.photos_of(profile_id))
+        keys += [("photo", each) for each in hashes if each]
+        keys_of[profile_id] = tuple(dict.fromkeys(keys))
+    return keys_of
+
+
+def photo_identity(folder: "DatasetFolder", image: str) -> str | None:
+    """Hash of a photo's pixels, or of its bytes where it was not decoded; None before `check_photos`."""
+    facts = folder.photo_facts.get(image)
+    return facts.pixels if facts and facts.pixels else folder.photo_sha256.get(image)
+
+
+def say(key: Key, folder: "DatasetFolder") -> str:
+    """The connection in words."""
+    kind, name = key
+    if kind == "photo":
+        images = sorted(photo.image for photo in folder.photos if photo_identity(folder, photo.image) == name)
+        return f"the same photo ({', '.join(images[:3])})"
+    if kind == DUPLICATES:
+        return f"a copy or near copy of one photo ({DUPLICATES} {name})"
+    return f"{kind} {name}"
+
+
+def say_item(item: str) -> str:
+    """An item id for a message: a couple's two ids joined by a plus sign."""
+    return item.replace("\t", " + ")

@@ -40,3 +40,6 @@ class Rejected:
     file: str
     row: int
     reason: str
+
+
+JOURNAL, FORGOTTEN = ".forget.json", "forgotten.json"

@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from style_match.data.allocation import draw, split_counts
-from style_match.data.connection import item_keys
 from style_match.data.folder import DatasetFolder
+from style_match.data.people import item_keys
 from style_match.data.records import SPLITS, Rejected
 from style_match.data.settling import refuse_conflicts, settle, things
 from style_match.data.stored_split import split_file

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from style_match.data.connection import connected
-from style_match.data.people import not_strangers
+from style_match.data.connection import connected, not_strangers
 from style_match.errors import UserError
 from style_match.evaluation.csls import neighbourhood
 from style_match.evaluation.metrics import chance, choose_ks, scores

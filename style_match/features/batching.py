@@ -3,7 +3,12 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
+
+from style_match.augmentation import View
+from style_match.features.identity import view_address
 
 Batch = TypeVar("Batch")
 Item = TypeVar("Item")
@@ -66,3 +71,24 @@ def prepared_ahead(
             future.cancel()
             for each in reversed(loaded):
                 each.cancel()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one feature row is computed from; `width` and `height` in pixels, upright; no path for a prompt alone.
+
+    `view` is of the photo; None for the photo as it is. `owner` is the sha256 (hex) of the photo or, of a prompt alone,
+    `owner_of` its profile: what `style_match.forget` finds the row by.
+    """
+
+    address: str
+    path: Path | None
+    prompt: str
+    width: int
+    height: int
+    view: View | None = None
+    owner: str | None = None
+
+    def of_view(self, view: View) -> "Row":
+        """The row of a view of this row's photo."""
+        return replace(self, address=view_address(self.address, view.policy), view=view)

@@ -7,17 +7,15 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from style_match.augmentation import View
 from style_match.data.image import COLOUR_POLICY, DECODE_POLICY, decode_stream
 from style_match.errors import UserError
-from style_match.features.batching import batch_slices, prepared_ahead
+from style_match.features.batching import Row, batch_slices, prepared_ahead
 from style_match.features.identity import row_address, view_address
 from style_match.features.store import FeatureStore
 from style_match.features.writer import ShardWriter
@@ -29,27 +27,6 @@ if TYPE_CHECKING:
     from style_match.backbone.qwen3_vl import Qwen3VL
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one feature row is computed from; `width` and `height` in pixels, upright; no path for a prompt alone.
-
-    `view` is of the photo; None for the photo as it is. `owner` is the sha256 (hex) of the photo or, of a prompt alone,
-    `owner_of` its profile: what `style_match.forget` finds the row by.
-    """
-
-    address: str
-    path: Path | None
-    prompt: str
-    width: int
-    height: int
-    view: View | None = None
-    owner: str | None = None
-
-    def of_view(self, view: View) -> "Row":
-        """The row of a view of this row's photo."""
-        return replace(self, address=view_address(self.address, view.policy), view=view)
 
 
 @dataclass(frozen=True)

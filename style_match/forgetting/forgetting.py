@@ -8,10 +8,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from style_match.data.fingerprint import Fingerprints
-from style_match.drawing import cache_root
 from style_match.errors import UserError
 from style_match.features.identity import owner_of
 from style_match.features.removal import find_rows
+from style_match.files import cache_root
 from style_match.forgetting import person as persons
 from style_match.forgetting.copies import mentions
 from style_match.forgetting.journal import Journal, write_forgotten

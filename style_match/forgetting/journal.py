@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from style_match.data.records import FORGOTTEN, JOURNAL
 from style_match.errors import UserError
 from style_match.files import write_whole
 from style_match.forgetting.person import Person
 from style_match.spelling import stored_forms
 
-JOURNAL, FORGOTTEN = ".forget.json", "forgotten.json"
 HASH = "hmac_sha256"
 Line = tuple[str, str, int]  # where, what, how many
 

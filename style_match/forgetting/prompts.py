@@ -13,7 +13,7 @@ from style_match.errors import UserError
 from style_match.features.identity import row_address
 from style_match.forgetting.person import Row, Table
 from style_match.prompt import render
-from style_match.run import NODES
+from style_match.run_config import NODES
 from style_match.targets import conf_dir
 
 _OPTIONS = ("image", "system", "instruction", "template")

@@ -12,11 +12,10 @@ from style_match.data.fingerprint import Fingerprints
 from style_match.data.memo import Memo
 from style_match.data.metadata import FILE_NAME as METADATA
 from style_match.data.stored_split import alone
-from style_match.drawing import cache_root
 from style_match.errors import UserError
 from style_match.features.identity import owner_of
 from style_match.features.removal import find_rows, remove_rows
-from style_match.files import remove_unfinished
+from style_match.files import cache_root, remove_unfinished
 from style_match.forgetting.copies import copies, has_pictures
 from style_match.forgetting.person import Person
 from style_match.forgetting.places import places

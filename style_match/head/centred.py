@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from style_match.head.closed_form import ClosedForm, TrainSet
+from style_match.gallery import TrainSet
+from style_match.head.closed_form import ClosedForm
 
 
 class Centred(ClosedForm):

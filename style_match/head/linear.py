@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from style_match.head.closed_form import TrainSet, check_width
+from style_match.gallery import TrainSet
+from style_match.head.closed_form import check_width
 from style_match.head.pair_lda import PairLDA
 
 

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from style_match.errors import UserError
-from style_match.head.closed_form import TrainSet, check_width
+from style_match.gallery import TrainSet
+from style_match.head.closed_form import check_width
 
 
 class MLP(nn.Module):

@@ -5,7 +5,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from style_match.errors import UserError
-from style_match.head.closed_form import ClosedForm, TrainSet
+from style_match.gallery import TrainSet
+from style_match.head.closed_form import ClosedForm
 
 DIRECTIONS = ("both", "left_to_right", "right_to_left")
 

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from style_match.gallery import TrainSet
 from style_match.head.algebra import covariance, leading, shrunk
-from style_match.head.closed_form import ClosedForm, TrainSet, at_most
+from style_match.head.closed_form import ClosedForm, at_most
 
 
 class Whitened(ClosedForm):

@@ -12,8 +12,9 @@ from style_match.demo.captions import Description, caption, groomed_parts, look_
 from style_match.demo.dataset import couple_profiles, sources_sha256, style_profiles
 from style_match.demo.look import Look
 from style_match.demo.world import WorldParams
-from style_match.drawing import cache_root, draw_demo
+from style_match.drawing import draw_demo
 from style_match.errors import UserError
+from style_match.files import cache_root
 from style_match.labeler.answer import Answer, Estimate, Progress, Record, Status, Task
 from style_match.labeler.replay import recorded, tell_all
 from style_match.labeler.request import Request

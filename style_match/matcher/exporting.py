@@ -13,9 +13,10 @@ from style_match import __version__, progress
 from style_match.backbone.checkpoint import resolve_dtype
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.folder import DatasetFolder
-from style_match.drawing import cache_root, draw_demo
+from style_match.drawing import draw_demo
 from style_match.errors import UserError
 from style_match.features.identity import HUB_ID, PACKAGE, Checkpoint, resolve_checkpoint
+from style_match.files import cache_root
 from style_match.inputs import Inputs
 from style_match.matcher.checkpoint import hashes_of
 from style_match.matcher.folder import FORMAT, HEAD, SEEN, TEXT, digest

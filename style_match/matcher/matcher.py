@@ -58,7 +58,7 @@ class StyleMatcher:
             UserError: the folder is damaged or of a newer format, or the backbone is not to be had or another.
         """
         from style_match.data.fingerprint import Fingerprints
-        from style_match.drawing import cache_root
+        from style_match.files import cache_root
         from style_match.matcher.checkpoint import find_backbone
 
         found = read_matcher(folder, config_dirs)

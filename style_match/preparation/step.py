@@ -18,8 +18,8 @@ from style_match.data.profiles import LEFT_OUT
 from style_match.data.records import SPLITS
 from style_match.data.split import Split, make_split
 from style_match.data.synthetic import is_synthetic
-from style_match.drawing import cache_root
 from style_match.errors import UserError
+from style_match.files import cache_root
 from style_match.preparation import dataset, labels
 from style_match.preparation.filters import attributes_of, check_filters
 from style_match.preparation.forgotten import without_forgotten

@@ -54,7 +54,7 @@ class TextInputs(Inputs):
 
     def of(self, texts: Sequence[str], owners: Sequence[str], what: str) -> "Tensor":
         """(N, D) float32 features of texts, from the store; `owners` (N,) are `owner_of` the profile of each."""
-        from style_match.features.extract import Row
+        from style_match.features.batching import Row
 
         prompts = map(self.prompt, texts)
         rows = [

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from style_match.errors import UserError
 from style_match.features.identity import owner_of
 from style_match.for_couples import TELL_SIDES, targets_of
-from style_match.head.closed_form import TrainSet
+from style_match.gallery import TrainSet
 from style_match.inputs import Inputs
 from style_match.text.batch import Texts
 from style_match.text.captions import drawn_parts

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from style_match.data.fingerprint import stamp
+from style_match.data.records import FORGOTTEN, JOURNAL
 from style_match.errors import UserError
-from style_match.forgetting.journal import FORGOTTEN, JOURNAL
 from style_match.progress import say
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from style_match.drawing import cache_root
+from style_match.files import cache_root
 from style_match.lock import hold
 from style_match.progress import say
 

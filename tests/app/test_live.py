@@ -16,8 +16,8 @@ pytest.importorskip("starlette", reason="the extra app is not installed")
 
 from starlette.testclient import TestClient
 
+from style_match.data.records import JOURNAL
 from style_match.errors import UserError
-from style_match.forgetting.journal import JOURNAL
 from style_match.thumbnail import thumbnail
 from style_match.web import catalogue as catalogues
 from style_match.web.live import Live

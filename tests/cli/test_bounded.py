@@ -3,7 +3,7 @@
 import pytest
 
 from style_match.bounded import read_json, read_yaml
-from style_match.run import NODES, read_config
+from style_match.run_config import NODES, read_config
 
 from .run_folder import write_run
 

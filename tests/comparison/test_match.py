@@ -8,7 +8,7 @@ from style_match import cli
 from style_match.comparison.match import OF_RECIPE, keep_common, match, refuse_unlike
 from style_match.comparison.runs import read_runs
 from style_match.errors import UserError
-from style_match.run import leaves
+from style_match.run_config import leaves
 from tests.comparison.run_folders import rewrite_json, spec, table3, write_run
 
 

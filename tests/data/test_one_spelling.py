@@ -10,10 +10,11 @@ import pytest
 from style_match.data.faults import Faults
 from style_match.data.folder import read_folder
 from style_match.data.metadata import parse_line
+from style_match.data.records import FORGOTTEN
 from style_match.data.split import make_split
 from style_match.data.stored_split import split_file
 from style_match.errors import UserError
-from style_match.forgetting.journal import FORGOTTEN, forgotten_among, hashed
+from style_match.forgetting.journal import forgotten_among, hashed
 from style_match.forgetting.rows import Lines, drop_lines, drop_rows
 from style_match.labeler.audit import read_human_labels
 from style_match.labeler.photos import find_photos

@@ -17,7 +17,8 @@ from PIL import Image
 
 from style_match.data.image import DECODE_POLICY
 from style_match.errors import UserError
-from style_match.features.extract import Row, extract
+from style_match.features.batching import Row
+from style_match.features.extract import extract
 from style_match.features.identity import row_address
 
 spec = importlib.util.spec_from_file_location("fake_backbone", Path(__file__).with_name("fake_backbone.py"))

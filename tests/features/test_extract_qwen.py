@@ -12,7 +12,8 @@ from style_match import pooling
 from style_match.backbone.qwen3_vl import Qwen3VL
 from style_match.data.fingerprint import Fingerprints
 from style_match.data.image import DECODE_POLICY, decode
-from style_match.features.extract import Row, extract
+from style_match.features.batching import Row
+from style_match.features.extract import extract
 from style_match.features.identity import identity, resolve_checkpoint, row_address, source_of
 from style_match.features.store import FeatureStore
 from style_match.prompt import render

@@ -13,9 +13,9 @@ from sklearn.linear_model import Ridge as ReferenceRidge
 from torch.nn.functional import normalize
 
 from style_match.errors import UserError
+from style_match.gallery import TrainSet
 from style_match.head.cca import CCA
 from style_match.head.centred import Centred
-from style_match.head.closed_form import TrainSet
 from style_match.head.pair_lda import PairLDA
 from style_match.head.ridge import Ridge
 from style_match.head.whitened import Whitened

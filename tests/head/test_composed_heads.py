@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from style_match.errors import UserError
-from style_match.head.closed_form import TrainSet
+from style_match.gallery import TrainSet
 from style_match.head.ensemble import Ensemble
 from style_match.head.linear import Linear
 from style_match.head.mlp import MLP

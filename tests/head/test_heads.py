@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from style_match.errors import UserError
-from style_match.head.closed_form import TrainSet
+from style_match.gallery import TrainSet
 from style_match.head.identity import Identity
 from style_match.head.mlp import MLP
 

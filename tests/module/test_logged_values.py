@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from style_match.head.closed_form import TrainSet
+from style_match.gallery import TrainSet
 from style_match.head.ensemble import Ensemble
 from style_match.head.mlp import MLP
 from tests.module.conftest import DIM

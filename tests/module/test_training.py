@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import style_match.module
 from style_match.errors import UserError
-from style_match.head.closed_form import TrainSet
+from style_match.gallery import TrainSet
 from style_match.head.identity import Identity
 from style_match.head.mlp import MLP
 from style_match.loss.infonce import InfoNCE
