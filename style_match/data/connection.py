@@ -3,8 +3,6 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from style_match.data.people import Key
-
 if TYPE_CHECKING:
     pass
 
@@ -82,3 +80,7 @@ def not_strangers(
         places.setdefault(person, []).append(place)
     pairs = ((i, j) for i, person in enumerate(left) for other in known[person] for j in places.get(other, ()))
     return sorted(pairs)
+
+
+# (kind, name): ("profile", "f1"), ("user_id", "u7"), ("duplicate_group", "d3"), ("photo", hash of its pixels)
+Key = tuple[str, str]

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Mapping
 
-from style_match.data.people import Key
+from style_match.data.connection import Key
 
 Touched = dict[str, tuple[Key, str]]  # split -> the key that leads there and an item of that split
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from style_match.data.connection import groups
+from style_match.data.connection import Key, groups
 from style_match.data.profiles import DUPLICATES
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ def people_of(folder: "DatasetFolder") -> dict[str, int]:
     """
     persons = enumerate(groups(profile_keys(folder)))
     return {profile_id: number for number, profile_ids in persons for profile_id in profile_ids}
-
-
-# (kind, name): ("profile", "f1"), ("user_id", "u7"), ("duplicate_group", "d3"), ("photo", hash of its pixels)
-Key = tuple[str, str]
 
 
 def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:

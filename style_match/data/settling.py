@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from style_match.data.connection import across_splits, groups
+from style_match.data.connection import Key, across_splits, groups
 from style_match.data.folder import PROFILES, DatasetFolder
 from style_match.data.joining import Touched, join
-from style_match.data.people import Key, item_keys, say, say_item
+from style_match.data.people import item_keys, say, say_item
 from style_match.data.records import Rejected
 from style_match.data.stored_split import alone, read_stored, write_stored
 from style_match.errors import UserError
