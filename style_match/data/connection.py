@@ -1,10 +1,9 @@
 """Who is connected with whom, so that no person stands in two splits."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+# (kind, name): ("profile", "f1"), ("user_id", "u7"), ("duplicate_group", "d3"), ("photo", hash of its pixels)
+Key = tuple[str, str]
 
 
 class Components:

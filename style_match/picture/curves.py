@@ -26,8 +26,8 @@ def draw_curves(rows: Iterable[Mapping[str, Any]], *, dpi: int) -> bytes | None:
     """
     curves = _by_name(rows)
     panels = {
-        title: names
-        for title, ends in _PANELS.items()
+        panel: names
+        for panel, ends in _PANELS.items()
         if (names := [name for name in curves if name.removesuffix("_epoch").endswith(ends)])
     }
     if not panels:
@@ -36,14 +36,14 @@ def draw_curves(rows: Iterable[Mapping[str, Any]], *, dpi: int) -> bytes | None:
     down = math.ceil(len(panels) / across)
     drawing = figure(width=4.6 * across, height=2.9 * down)
     axes = drawing.subplots(down, across, squeeze=False).ravel()
-    for axis, (title, names) in zip(axes, panels.items(), strict=False):
+    for axis, (panel, names) in zip(axes, panels.items(), strict=False):
         for colour, name in zip(COLOURS, sorted(names), strict=False):
             epochs, values = zip(*sorted(curves[name].items()), strict=True)
             axis.plot(epochs, values, color=colour, label=name, linewidth=1.6, marker="o", markersize=2.5)
             if name == "val/mrr":
                 best = max(range(len(values)), key=values.__getitem__)
                 axis.plot(epochs[best], values[best], "o", color=COLOURS[5], label=f"best, epoch {epochs[best]}")
-        axis.set_title(title, fontsize=10, color=INK)
+        axis.set_title(panel, fontsize=10, color=INK)
         axis.set_xlabel("epoch", fontsize=9)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.25)
