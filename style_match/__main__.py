@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from style_match import __version__
-from style_match.options import nearest
+from style_match.cli.words import nearest
 
 # in the order in which the data passes through them
 STEPS = (

@@ -5,8 +5,8 @@ import socket
 
 from omegaconf import DictConfig
 
-from style_match import cli
-from style_match.errors import UserError
+from style_match.cli import main
+from style_match.utils.errors import UserError
 
 PASSWORD = "STYLE_MATCH_APP_PASSWORD"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
         )
     from hydra.core.hydra_config import HydraConfig
 
-    from style_match.matcher.folder import read_matcher
+    from style_match.serving.matcher_folder import read_matcher
 
     try:
         import starlette  # noqa: F401
@@ -40,10 +40,8 @@ def run(cfg: DictConfig) -> None:
     read_matcher(cfg.model, own)
 
     # what imports torch, several seconds
-    from style_match.web.opening import open_live
-    from style_match.web.running import registered
-    from style_match.web.server import make_server
-    from style_match.web.serving import serve
+    from style_match.serving.web.catalogue import open_live
+    from style_match.serving.web.server import make_server, registered, serve
 
     live = open_live(cfg, own)
     hosts = None if password else LOOPBACK
@@ -70,4 +68,4 @@ def _refuse_taken_port(host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("app", run)
+    main.main("app", run)

@@ -2,13 +2,14 @@
 
 from omegaconf import DictConfig
 
-from style_match import cli, progress
+from style_match.cli import main
+from style_match.utils import progress
 
 
 def run(cfg: DictConfig) -> None:
     """Compute what the store lacks, or of that the share of this process."""
-    from style_match.features.share import share_of_process
-    from style_match.inputs import Inputs
+    from style_match.backbone.inputs import Inputs
+    from style_match.utils.distributed import share_of_process
 
     share = share_of_process(cfg.share)
     inputs = Inputs(cfg)
@@ -33,4 +34,4 @@ def run(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("embed", run)
+    main.main("embed", run)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match.cli import main
 
 if TYPE_CHECKING:
-    from style_match.run import RunFolder
+    from style_match.training.run_folder import RunFolder
 
 
 def run(cfg: DictConfig) -> None:
@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from style_match.run import RunFolder
+    from style_match.training.run_folder import RunFolder
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=False)
     with folder.watched("Run the command again."):
@@ -29,19 +29,19 @@ def run(cfg: DictConfig) -> None:
 def _run(cfg: DictConfig, folder: "RunFolder") -> None:
     from hydra.utils import instantiate
 
-    from style_match.inputs import Inputs
-    from style_match.run_config import read_config
+    from style_match.backbone.inputs import Inputs
+    from style_match.cli.run_config import read_config
 
     inputs = Inputs(cfg)
     inputs.check()
 
     # what imports torch and Lightning, several seconds
-    from style_match.fit import build_head, checkpoint_path, load_head
-    from style_match.head.identity import Identity
-    from style_match.outcome import finish, write_outcome
-    from style_match.score import Scorer, score
-    from style_match.seen import refuse_seen
-    from style_match.threads import pinned
+    from style_match.models.head.identity import Identity
+    from style_match.training.loop import build_head, checkpoint_path, load_head
+    from style_match.training.outputs import finish, write_outcome
+    from style_match.training.resuming import refuse_seen
+    from style_match.training.scoring import Scorer, score
+    from style_match.utils.threads import pinned
 
     is_trained = instantiate(cfg.head).func is not Identity
     weights = checkpoint_path(cfg.ckpt_path or "best", Path(cfg.run).expanduser()) if is_trained else None
@@ -64,7 +64,7 @@ def _run(cfg: DictConfig, folder: "RunFolder") -> None:
 
 def hypothesis(mrr: dict, chance: float, *, seed: int | None = None) -> str:
     """Whether a head that was trained for another task says something about this one: its MRR against exact chance."""
-    from style_match.evaluation.table import one_training
+    from style_match.evaluation.tables import one_training
 
     low, high = next(bounds for name, bounds in mrr.items() if name.startswith("ci"))
     verdict = "better than chance" if low > chance else "worse than chance" if high < chance else "not told from chance"
@@ -76,4 +76,4 @@ def hypothesis(mrr: dict, chance: float, *, seed: int | None = None) -> str:
 
 
 if __name__ == "__main__":
-    cli.main("evaluate", run)
+    main.main("evaluate", run)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match.cli import main
 
 
 def run(cfg: DictConfig) -> None:
@@ -13,8 +13,8 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: the run is not finished or not whole, its data was changed, or `out` holds something else.
     """
-    from style_match.matcher.exporting import finished_run
-    from style_match.matcher.writing import refuse_other_content, write_matcher
+    from style_match.serving.export import finished_run
+    from style_match.serving.matcher_folder import refuse_other_content, write_matcher
 
     found = finished_run(cfg)
     out = Path(cfg.out).expanduser() if cfg.out else found.folder / "matcher"
@@ -23,9 +23,9 @@ def run(cfg: DictConfig) -> None:
     # what imports torch and Lightning, several seconds
     import json
 
-    from style_match.matcher.card import by_group, card
-    from style_match.matcher.exporting import content
-    from style_match.matcher.folder import ABOUT, CARD
+    from style_match.serving.export import content
+    from style_match.serving.matcher_folder import ABOUT, CARD
+    from style_match.serving.model_card import by_group, card
 
     figures = by_group(found, cfg.card)  # before the text head is fitted: mistakes in card.by and card.bands
     about, files = content(found)
@@ -37,4 +37,4 @@ def run(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("export", run)
+    main.main("export", run)

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match.cli import main
 
 
 def run(cfg: DictConfig) -> None:
@@ -11,7 +11,7 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: no such profile or folder, a table that cannot be read, a file that cannot be removed.
     """
-    from style_match.forgetting.forgetting import Forgetting
+    from style_match.curation.forget import Forgetting
 
     forgetting = Forgetting(cfg)
     if cfg.dry_run:
@@ -21,4 +21,4 @@ def run(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("forget", run)
+    main.main("forget", run)

@@ -16,19 +16,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from style_match import cli
-from style_match.data.synthetic import NOTE as SYNTHETIC
-from style_match.data.synthetic import is_synthetic
-from style_match.errors import UserError
-from style_match.progress import bar, say
+from style_match.cli import main
+from style_match.synthetic.dataset import NOTE as SYNTHETIC
+from style_match.synthetic.dataset import is_synthetic
+from style_match.utils.errors import UserError
+from style_match.utils.progress import bar, say
 
 if TYPE_CHECKING:
-    from style_match.labeler.answer import Labeler
-    from style_match.labeler.audit import HumanLabels
-    from style_match.labeler.ledger import Ledger
-    from style_match.labeler.request import Request
-    from style_match.labeler.written import Failure
-    from style_match.schema import Schema
+    from style_match.data.schema import Schema
+    from style_match.labeling.answers import Labeler, Request
+    from style_match.labeling.audit import HumanLabels
+    from style_match.labeling.ledger import Ledger
+    from style_match.labeling.outputs import Failure
 
 # options of `labeler` that are the step's, whoever labels; the others are the constructor's
 COMMON = ("language", "max_side_px", "jpeg_quality", "concurrency", "max_cost_usd", "dry_run", "audit")
@@ -55,10 +54,10 @@ def run(cfg: DictConfig) -> None:
         UserError: bad photos, schema, profiles or audit; another's metadata.jsonl; too much money; the labeler says
             stop; at the end, more than `max_failed_share` of the photos without an answer. What was answered is kept.
     """
-    from style_match.labeler.audit import read_human_labels
-    from style_match.labeler.ledger import Ledger
-    from style_match.labeler.written import refuse_foreign
-    from style_match.schema import Schema
+    from style_match.data.schema import Schema
+    from style_match.labeling.audit import read_human_labels
+    from style_match.labeling.ledger import Ledger
+    from style_match.labeling.outputs import refuse_foreign
 
     choices = HydraConfig.get().runtime.choices
     schema = Schema.from_config(cfg.schema, file=f"schema/{choices['schema']}.yaml")
@@ -97,14 +96,12 @@ def run(cfg: DictConfig) -> None:
 
 def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
     """The photos, those left out that nobody may be asked about or that cannot be read."""
-    from style_match.data.colour import said_faults
-    from style_match.data.fingerprint import Fingerprints
-    from style_match.files import cache_root
-    from style_match.labeler.audit import FOLDER, PAGE
-    from style_match.labeler.consent import said_of, without_consent
-    from style_match.labeler.photos import check_photos, find_photos, said_system
-    from style_match.labeler.summary import said_failures
-    from style_match.labeler.written import DRY_RUN, OWN_FILES, Failure, is_dry_run
+    from style_match.data.fingerprints import Fingerprints
+    from style_match.data.images import said_faults
+    from style_match.labeling.audit import FOLDER, PAGE
+    from style_match.labeling.outputs import DRY_RUN, OWN_FILES, Failure, is_dry_run, said_failures
+    from style_match.labeling.photos import check_photos, find_photos, said_of, said_system, without_consent
+    from style_match.utils.files import cache_root
 
     profiles = Path(cfg.profiles).expanduser() if cfg.profiles else None
     own = [folder / name for folder in (images, out) for name in OWN_FILES]
@@ -146,7 +143,7 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> Photos:
 
 
 def _make_labeler(cfg: DictConfig, schema: "Schema", out: Path) -> "Labeler":
-    from style_match.labeler.answer import Task
+    from style_match.labeling.answers import Task
 
     options = OmegaConf.to_container(cfg.labeler, resolve=True)
     assert isinstance(options, dict)
@@ -165,8 +162,8 @@ def _make_labeler(cfg: DictConfig, schema: "Schema", out: Path) -> "Labeler":
 
 def _make_requests(cfg: DictConfig, schema: "Schema", photos: Photos, labeler: "Labeler") -> "list[Request]":
     """One for all photos of the same bytes, in the order of the photos."""
-    from style_match.labeler.encode import Encoding
-    from style_match.labeler.request import Request
+    from style_match.labeling.answers import Request
+    from style_match.labeling.photos import Encoding
 
     common = cfg.labeler
     encoding = Encoding(common.max_side_px, common.jpeg_quality, cfg.max_source_pixels)
@@ -192,7 +189,7 @@ def _make_requests(cfg: DictConfig, schema: "Schema", photos: Photos, labeler: "
 
 
 def _show_one(labeler: "Labeler", request: "Request", ledger: "Ledger", out: Path) -> None:
-    from style_match.labeler.written import write_dry_run
+    from style_match.labeling.outputs import write_dry_run
 
     path = write_dry_run(out, ledger, request.jpeg())
     print(json.dumps(labeler.preview(request), indent=2, ensure_ascii=False))
@@ -208,9 +205,9 @@ def _label(
     out: Path,
 ) -> "tuple[dict[str, dict[str, Any]], list[Failure]]":
     """Ask for what is not stored, and write the files, whatever ends it: the lines and the photos without an answer."""
-    from style_match.labeler.answer import Status
-    from style_match.labeler.record import LedgerRecord
-    from style_match.labeler.summary import said_after, said_before
+    from style_match.labeling.answers import Status
+    from style_match.labeling.ledger import LedgerRecord
+    from style_match.labeling.outputs import said_after, said_before
 
     stored = ledger.stored(request.key for request in requests)
     answered = {key for key, one in stored.items() if one.answer.status is Status.ANSWERED}
@@ -239,8 +236,8 @@ def _label(
 def _write(
     requests: "Sequence[Request]", ledger: "Ledger", photos: Photos, out: Path
 ) -> "tuple[dict[str, dict[str, Any]], list[Failure]]":
-    from style_match.labeler.answer import Status
-    from style_match.labeler.written import Failure, write_failed, write_metadata
+    from style_match.labeling.answers import Status
+    from style_match.labeling.outputs import Failure, write_failed, write_metadata
 
     stored = ledger.stored(request.key for request in requests)
     failed = []
@@ -264,8 +261,8 @@ def _conclude(
     title: str,
 ) -> None:
     """Counts by class to stdout, what failed to stderr."""
-    from style_match.labeler.summary import MAX_NAMED, counts, said_failures, telling
-    from style_match.schema import shortened
+    from style_match.data.schema import shortened
+    from style_match.labeling.outputs import MAX_NAMED, counts, said_failures, telling
 
     print(counts(schema, lines, num_photos, title))
     for line in said_failures(failed):
@@ -287,7 +284,7 @@ def _audit(
     out: Path,
     title: str,
 ) -> None:
-    from style_match.labeler.audit import compare, markdown, write_audit
+    from style_match.labeling.audit import compare, markdown, write_audit
 
     options = cfg.audit
     intervals = dict(confidence=options.confidence, num_resamples=options.num_resamples, seed=options.seed)
@@ -300,4 +297,4 @@ def _audit(
 
 
 if __name__ == "__main__":
-    cli.main("label", run)
+    main.main("label", run)

@@ -2,15 +2,14 @@
 
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match.cli import main
 
 
 def run(cfg: DictConfig) -> None:
     """Prepare the folder `out`, write its page, print what was counted and the command that comes next."""
-    from style_match.files import write_whole
-    from style_match.preparation.page import page
-    from style_match.preparation.step import prepare
-    from style_match.preparation.summary import summary
+    from style_match.curation.page import page
+    from style_match.curation.prepare import prepare, summary
+    from style_match.utils.files import write_whole
 
     prepared = prepare(cfg)
     write_whole(prepared.folder.root / "prepared.html", page(prepared, cfg.page))
@@ -18,4 +17,4 @@ def run(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("prepare", run)
+    main.main("prepare", run)

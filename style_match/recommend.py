@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match.cli import main
 
 
 def run(cfg: DictConfig) -> None:
@@ -13,18 +13,18 @@ def run(cfg: DictConfig) -> None:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from style_match.matcher.folder import read_matcher
-    from style_match.where import parse
+    from style_match.serving.matcher_folder import read_matcher
+    from style_match.serving.where import parse
 
     own = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
     read_matcher(cfg.model, own)  # mistakes in the folder and the filter, before torch is imported
     if cfg.where is not None:
         parse(cfg.where)
 
-    from style_match.recommendation.step import recommend
+    from style_match.serving.recommend import recommend
 
     recommend(cfg, own)
 
 
 if __name__ == "__main__":
-    cli.main("recommend", run)
+    main.main("recommend", run)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from style_match import cli
-from style_match.errors import UserError
+from style_match.cli import main
+from style_match.utils.errors import UserError
 
 
 def run(cfg: DictConfig) -> None:
@@ -17,13 +17,12 @@ def run(cfg: DictConfig) -> None:
     """
     from rich.console import Console
 
-    from style_match.comparison import render
-    from style_match.comparison.options import Options
-    from style_match.comparison.page import page
-    from style_match.comparison.runs import read_runs, refuse_left_out
-    from style_match.comparison.table import foreign_runs, make_tables
-    from style_match.files import write_whole
-    from style_match.progress import say
+    from style_match.reporting import tables as render
+    from style_match.reporting.pages import page
+    from style_match.reporting.runs import Options, read_runs, refuse_left_out
+    from style_match.reporting.tables import foreign_runs, make_tables
+    from style_match.utils.files import write_whole
+    from style_match.utils.progress import say
 
     sweep = Path(cfg.sweep).expanduser()
     out = Path(cfg.out).expanduser() if cfg.out else sweep / "report"
@@ -51,4 +50,4 @@ def run(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("report", run)
+    main.main("report", run)

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match.cli import main
 
 
 def run(cfg: DictConfig) -> None:
@@ -13,9 +13,9 @@ def run(cfg: DictConfig) -> None:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from style_match.errors import UserError
-    from style_match.matcher.folder import read_matcher
-    from style_match.where import parse
+    from style_match.serving.matcher_folder import read_matcher
+    from style_match.serving.where import parse
+    from style_match.utils.errors import UserError
 
     own = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
     read_matcher(cfg.model, own)  # mistakes in the folder and the filter, before torch is imported
@@ -24,10 +24,10 @@ def run(cfg: DictConfig) -> None:
     if not str(cfg.query).strip():
         raise UserError('query is empty: write some words, such as query="a neat dandy look".')
 
-    from style_match.recommendation.by_text import search
+    from style_match.serving.text import search
 
     search(cfg, own)
 
 
 if __name__ == "__main__":
-    cli.main("search", run)
+    main.main("search", run)

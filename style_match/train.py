@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from style_match import cli, progress
+from style_match.cli import main
+from style_match.utils import progress
 
 if TYPE_CHECKING:
-    from style_match.run import RunFolder
+    from style_match.training.run_folder import RunFolder
 
 
 def run(cfg: DictConfig) -> float:
@@ -18,7 +19,7 @@ def run(cfg: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from style_match.run import RunFolder
+    from style_match.training.run_folder import RunFolder
 
     is_cell = sweep_group() is not None and cfg.run is None
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=is_cell or cfg.run is not None)
@@ -30,26 +31,29 @@ def run(cfg: DictConfig) -> float:
 
 
 def _run(cfg: DictConfig, folder: "RunFolder", *, is_cell: bool) -> float:
-    from style_match.kept import inputs_of
+    from style_match.training.kept import inputs_of
 
     inputs = inputs_of(cfg)
     inputs.check()
 
     # what imports torch and Lightning, several seconds
-    from style_match.cell import Earlier, facts_of, refuse_other_data, settle
-    from style_match.devices import num_processes
-    from style_match.fit import build_data, build_matcher, fit
-    from style_match.head.identity import Identity
-    from style_match.logger import loggers
-    from style_match.logger.neighbours import photos
-    from style_match.logger.outcome import Outcome
-    from style_match.outcome import finish, write_outcome
-    from style_match.resume import resume_from
-    from style_match.score import Scorer, score
-    from style_match.seen import refuse_other_split, write_seen
-    from style_match.text.space import TextSpace
-    from style_match.text.training import is_on, training_texts
-    from style_match.threads import pinned
+    from style_match.models.head.identity import Identity
+    from style_match.training.devices import num_processes
+    from style_match.training.loggers import Outcome, loggers, photos
+    from style_match.training.loop import build_data, build_matcher, fit
+    from style_match.training.outputs import finish, write_outcome
+    from style_match.training.resuming import (
+        Earlier,
+        facts_of,
+        refuse_other_data,
+        refuse_other_split,
+        resume_from,
+        settle,
+        write_seen,
+    )
+    from style_match.training.scoring import Scorer, score
+    from style_match.training.text import TextSpace, is_on, training_texts
+    from style_match.utils.threads import pinned
 
     earlier = Earlier() if is_cell else Earlier(checkpoint=resume_from(cfg, folder.path))
     if is_cell:
@@ -109,4 +113,4 @@ def sweep_group() -> str | None:
 
 
 if __name__ == "__main__":
-    cli.main("train", run)
+    main.main("train", run)

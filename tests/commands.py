@@ -41,7 +41,7 @@ def run_in_process(name: str, words: Sequence[str], *, cwd: Path, environment: d
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 module = importlib.import_module(f"style_match.{name}")
-                importlib.import_module("style_match.cli").main(name, module.run)
+                importlib.import_module("style_match.cli.main").main(name, module.run)
             except SystemExit as stop:
                 code = stop.code
     finally:

@@ -11,17 +11,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, open_dict
 
-from style_match import cli
+from style_match.cli import main
 
 
 @cache
 def _base(step: str, choices: tuple[str, ...]) -> DictConfig:
-    with initialize_config_dir(str(cli.conf_dir()), version_base=cli.VERSION_BASE):
+    with initialize_config_dir(str(main.conf_dir()), version_base=main.VERSION_BASE):
         return compose(step, list(choices), return_hydra_config=True)
 
 
 def _is_choice(word: str) -> bool:
-    return (cli.conf_dir() / word.partition("=")[0]).is_dir()
+    return (main.conf_dir() / word.partition("=")[0]).is_dir()
 
 
 def _compose(step: str, words: tuple[str, ...]) -> DictConfig:

@@ -12,8 +12,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from style_match import cli
-from style_match.drawing import draw_demo
+from style_match.cli import main
+from style_match.synthetic.dataset import draw_demo
 
 SHARES = {"Casual_Basic": 420, "Street_Hip": 60, "Sporty_Athleisure": 60, "Chic_Modern": 30, "Classy_Elegant": 30}
 HELD_OUT = {"val": 75, "test": 100}
@@ -29,7 +29,7 @@ def split_of(label: str, number: int) -> str | None:
 
 
 def write(root: Path) -> None:
-    with initialize_config_dir(str(cli.conf_dir()), version_base=cli.VERSION_BASE):
+    with initialize_config_dir(str(main.conf_dir()), version_base=main.VERSION_BASE):
         data = compose("train", ["data=demo_styles", "data.num_photos=3000"]).data
     drawn = draw_demo(data, show=True)
     (root / "images").mkdir(parents=True)

@@ -19,8 +19,7 @@ import torch
 from evaluation_memory import planted
 from torch import Tensor
 
-from style_match.evaluation.ranks import couple_ranks, style_ranks
-from style_match.evaluation.rivals import COLUMNS, TIE
+from style_match.evaluation.ranks import COLUMNS, TIE, couple_ranks, style_ranks
 
 
 def evaluation(results: measure.Results, options: dict[str, Any]) -> None:

@@ -22,11 +22,10 @@ from extraction_world import photo_size, write_checkpoint, write_photos
 from measure import ROOT
 from omegaconf import OmegaConf
 
-from style_match import pooling
+from style_match.backbone import pooling
+from style_match.backbone.extractor import Row, batch_slices, decode_rows, extract
+from style_match.backbone.feature_store import FeatureStore
 from style_match.backbone.qwen3_vl import Qwen3VL
-from style_match.features.batching import Row, batch_slices
-from style_match.features.extract import decode_rows, extract
-from style_match.features.store import FeatureStore
 
 POOLINGS = {name: getattr(pooling, name) for name in ("eos", "mean", "mean_text", "mean_image")}
 TITLE = "photos through the frozen backbone, from files to stored features"

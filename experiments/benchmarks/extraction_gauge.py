@@ -9,8 +9,8 @@ from typing import Any
 import memory
 import torch
 
-from style_match.features import extract as extraction
-from style_match.features.batching import batch_slices
+from style_match.backbone import extractor as extraction
+from style_match.backbone.extractor import batch_slices
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from measure import ROOT
 from omegaconf import OmegaConf
 from PIL import Image
 
-from style_match.features.batching import Row
+from style_match.backbone.extractor import Row
 
 
 class Loop:

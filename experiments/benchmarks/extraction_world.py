@@ -9,13 +9,13 @@ import numpy as np
 from measure import RANDOM_CHECKPOINT, ROOT
 from omegaconf import OmegaConf
 
-from style_match.data.image import DECODE_POLICY
-from style_match.demo.dataset import style_profiles
-from style_match.demo.render import render
-from style_match.demo.world import WorldParams
-from style_match.features.batching import Row
-from style_match.features.identity import row_address
-from style_match.prompt import render_all
+from style_match.backbone.extractor import Row
+from style_match.backbone.feature_key import row_address
+from style_match.data.images import DECODE_POLICY
+from style_match.data.prompt import render_all
+from style_match.synthetic.dataset import style_profiles
+from style_match.synthetic.figures import render
+from style_match.synthetic.world import WorldParams
 
 
 def write_checkpoint(folder: Path, sizes: dict[str, Any], dtype: str) -> None:

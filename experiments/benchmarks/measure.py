@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from style_match import progress
-from style_match.files import write_whole
-from style_match.run import environment, versions
+from style_match.training.run_folder import environment, versions
+from style_match.utils import progress
+from style_match.utils.files import write_whole
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -15,8 +15,8 @@ import measure
 from measure import HERE, RANDOM_CHECKPOINT, ROOT
 from table import write_tables
 
-from style_match import progress
-from style_match.run import CORE_PACKAGES, code_hash, versions
+from style_match.training.run_folder import CORE_PACKAGES, code_hash, versions
+from style_match.utils import progress
 
 
 def main() -> int:

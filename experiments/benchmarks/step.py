@@ -18,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from style_match.cli import conf_dir
-from style_match.datamodule import MatchData
-from style_match.module import Matcher
-from style_match.threads import pinned
-from style_match.trainer import make_trainer
+from style_match.cli.targets import conf_dir
+from style_match.data.datamodule import MatchData
+from style_match.models.module import Matcher
+from style_match.training.callbacks import make_trainer
+from style_match.utils.threads import pinned
 
 WIDTH = 2048
 TRAINER, SAME, USUAL = "training step", "bare PyTorch loop, same optimizer", "bare PyTorch loop, AdamW by default"

@@ -23,9 +23,8 @@ import torch
 from measure import HERE, Results, alternate, main
 from store_plain import TORCH, PlainRows, write_plain
 
-from style_match import progress
-from style_match.features.shard import pack
-from style_match.features.store import FeatureStore
+from style_match.backbone.feature_store import FeatureStore, pack
+from style_match.utils import progress
 
 POOLINGS = ("eos", "mean")
 IDENTITY = {"benchmark": "store"}

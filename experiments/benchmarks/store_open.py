@@ -16,7 +16,7 @@ def main() -> None:
     import torch  # noqa: F401
     from store_plain import PlainRows
 
-    from style_match.features.store import FeatureStore
+    from style_match.backbone.feature_store import FeatureStore
 
     imported, imports_mb = time.perf_counter(), memory.resident() / 1e6
     way, folder, asked = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).read_text().split()

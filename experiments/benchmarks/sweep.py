@@ -23,10 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from world import run, write_wide_checkpoint
 
-from style_match import progress
-from style_match.fit import build_data
-from style_match.inputs import Inputs
-from style_match.threads import pinned
+from style_match.backbone.inputs import Inputs
+from style_match.training.loop import build_data
+from style_match.utils import progress
+from style_match.utils.threads import pinned
 
 HERE = Path(__file__).parent
 TABLE_ROWS = ("dim256_tau0.1", "dim512_tau0.1", "dim512_tau0.2")

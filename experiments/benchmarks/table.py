@@ -7,7 +7,7 @@ from typing import Any
 
 from measure import ROOT
 
-from style_match.files import write_whole
+from style_match.utils.files import write_whole
 
 MARKED = re.compile(r"(<!-- table benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 

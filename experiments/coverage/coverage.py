@@ -1,4 +1,4 @@
-"""How often the intervals of style_match.evaluation.intervals cover the truth, by simulation.
+"""How often the intervals of style_match.evaluation.bootstrap cover the truth, by simulation.
 
     python experiments/coverage/coverage.py
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from style_match.evaluation.intervals import ClusterBootstrap, Interval
+from style_match.evaluation.bootstrap import ClusterBootstrap, Interval
 from style_match.evaluation.metrics import scores
 from style_match.evaluation.ranks import couple_ranks
 

@@ -1,4 +1,4 @@
-"""How often the tests of style_match.comparison.significance call two equal models different at alpha 0.05.
+"""How often the tests of style_match.reporting.statistics call two equal models different at alpha 0.05.
 
     python experiments/coverage/false_alarms.py
 
@@ -9,8 +9,14 @@ import numpy as np
 from coverage import COUPLES
 from seeds import BOTH, INTERVAL, NORMAL, latents
 
-from style_match.comparison.seeds import seed_differences
-from style_match.comparison.significance import NOT_DISTINGUISHABLE, corrected_t, paired_t, sign_flip, verdict
+from style_match.reporting.statistics import (
+    NOT_DISTINGUISHABLE,
+    corrected_t,
+    paired_t,
+    seed_differences,
+    sign_flip,
+    verdict,
+)
 
 ALPHA = 0.05
 

@@ -1,4 +1,4 @@
-"""How often the intervals over several seeds (style_match.comparison.seeds) cover the truth, by simulation.
+"""How often the intervals over several seeds (style_match.reporting.statistics) cover the truth, by simulation.
 
     python experiments/coverage/seeds.py
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from coverage import COUPLES, covered
 
-from style_match.comparison.seeds import seed_differences, seed_means
+from style_match.reporting.statistics import seed_differences, seed_means
 
 INTERVAL: dict[str, Any] = {"confidence": 0.95, "num_resamples": 1000, "seed": 0}
 BOTH = np.tile(np.arange(COUPLES), 2)

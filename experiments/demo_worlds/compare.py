@@ -19,7 +19,7 @@ import yaml
 from hydra.utils import instantiate
 from scipy import stats
 
-from style_match.run_config import read_config
+from style_match.cli.run_config import read_config
 
 HERE = Path(__file__).parent
 

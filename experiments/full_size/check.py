@@ -57,9 +57,9 @@ def check(folder: Path, scale: str, batch_size: int) -> None:
     from omegaconf import OmegaConf
     from PIL import Image
 
-    from style_match import pooling
+    from style_match.backbone import pooling
     from style_match.backbone.qwen3_vl import Qwen3VL
-    from style_match.prompt import render_all
+    from style_match.data.prompt import render_all
 
     poolings = {name: getattr(pooling, name) for name in ("eos", "mean", "mean_image", "mean_text")}
     cfg = OmegaConf.load(ROOT / "conf" / "backbone" / "qwen3_vl_2b.yaml")

@@ -76,7 +76,7 @@ def serve(pipe: Connection, words: str, kind: str, num: int, num_batched: int, f
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from style_match.where import parse
+    from style_match.serving.where import parse
 
     name, *others = words.split()
     config = OmegaConf.load(ROOT / "conf" / "index" / f"{name}.yaml")

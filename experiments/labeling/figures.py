@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from style_match.demo.dataset import couple_profiles, style_profiles
-from style_match.demo.look import Look
-from style_match.demo.world import WorldParams
-from style_match.labeler.demo import describe
+from style_match.labeling.offline import describe
+from style_match.synthetic.dataset import couple_profiles, style_profiles
+from style_match.synthetic.world import Look, WorldParams
 
 SIDE = 32
 # Mean absolute difference of two thumbnails (0..255). JPEG again and a new size: about 1; another figure: 20.
@@ -23,7 +22,8 @@ class Figures:
     """The figures of drawn dataset folders, found again by how they look.
 
     Args:
-        folders: as `style_match.demo` drew them, with their `demo.json`; `images` may have been removed from tables.
+        folders: as `style_match.synthetic` drew them, with their `demo.json`; `images` may have been
+            removed from tables.
     """
 
     def __init__(self, folders: list[Path]) -> None:

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.labeling.faults import Faults
 from experiments.labeling.figures import Figures
 from experiments.labeling.server import Server
-from style_match.labeler.ledger import read_values
+from style_match.labeling.ledger import read_values
 
 ANSWER_S = 0.3  # of a request, as long as the server takes
 CONCURRENCY = 8
@@ -82,8 +82,9 @@ class Labelling:
 def draw(folder: Path, num_photos: int) -> None:
     from hydra import compose, initialize_config_dir
 
-    from style_match.cli import VERSION_BASE, conf_dir
-    from style_match.drawing import draw_demo
+    from style_match.cli.main import VERSION_BASE
+    from style_match.cli.targets import conf_dir
+    from style_match.synthetic.dataset import draw_demo
 
     with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
         options = ["data=demo_styles", f"data.num_photos={num_photos}", "data.num_workers=1", f"data.root={folder}"]

@@ -204,8 +204,9 @@ def drawn_folders() -> list[Path]:
     """The demo folders of the cache; those of the configs are drawn where there are none."""
     from hydra import compose, initialize_config_dir
 
-    from style_match.cli import VERSION_BASE, conf_dir
-    from style_match.drawing import draw_demo
+    from style_match.cli.main import VERSION_BASE
+    from style_match.cli.targets import conf_dir
+    from style_match.synthetic.dataset import draw_demo
 
     with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
         names = ("demo_styles", "demo_couples")

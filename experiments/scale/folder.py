@@ -35,9 +35,10 @@ def draw(root: Path, num: int) -> None:
 
 def read(root: Path, cache: Path) -> None:
     """Print seconds of each part and the peak memory, as JSON."""
-    from style_match.data.fingerprint import Fingerprints
-    from style_match.data.folder import check_photos, read_folder
-    from style_match.data.split import make_split
+    from style_match.data.dataset import read_folder
+    from style_match.data.fingerprints import Fingerprints
+    from style_match.data.photos import check_photos
+    from style_match.data.splits import make_split
 
     seconds = {}
     began = time.perf_counter()

@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 from safetensors.numpy import load_file
 
-from style_match.features.share import Share
+from style_match.utils.distributed import Share
 
 PLAN = yaml.safe_load(Path(__file__).with_name("shares.yaml").read_text())
 POLL_S = 0.02

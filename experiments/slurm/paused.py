@@ -5,8 +5,8 @@ import time
 
 from torch import Tensor
 
-from style_match.loss.comparison import LossOutput
-from style_match.loss.infonce import InfoNCE
+from style_match.models.loss.infonce import InfoNCE
+from style_match.models.loss.pairs import LossOutput
 
 
 class PausedInfoNCE(InfoNCE):

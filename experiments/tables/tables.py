@@ -14,9 +14,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from style_match.cli import conf_dir
-from style_match.comparison.match import match
-from style_match.comparison.runs import Run, read_runs
+from style_match.cli.targets import conf_dir
+from style_match.reporting.runs import Run, match, read_runs
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent.parent / "README.md"

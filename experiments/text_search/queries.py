@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from style_match.demo import queries
-from style_match.demo.captions import Description
-from style_match.demo.look import Look
+from style_match.synthetic import captions
+from style_match.synthetic.captions import Description
+from style_match.synthetic.world import Look
 
 ASKERS = ("_look", "_clothes", "_clothes_and_accessory", "_scene", "_accessory", "_look_and_clothes", "_hair")
 
@@ -24,9 +24,9 @@ class Choices:
 
 
 def all_requests(look: Look, language: str) -> set[str]:
-    """Every request, without its opening, that `style_match.demo.queries` can make about a look."""
+    """Every request, without its opening, that `style_match.synthetic.captions` can make about a look."""
     found, say = set(), Description(look, language)
-    for asker in (getattr(queries, name) for name in ASKERS):
+    for asker in (getattr(captions, name) for name in ASKERS):
         path: list[int] | None = []
         while path is not None:
             choices = Choices(path)
@@ -42,13 +42,13 @@ def requests(looks: Sequence[Look], language: str, seed: int) -> tuple[list[str]
     """A request about each look, and for each request whether it is true of each look."""
     rng = np.random.default_rng((seed, language == "ko"))
     possible = [all_requests(look, language) for look in looks]
-    asked = [queries.query(look, rng, language) for look in looks]
+    asked = [captions.query(look, rng, language) for look in looks]
     return asked, [[_bare(text, language) in true for true in possible] for text in asked]
 
 
 def _bare(text: str, language: str) -> str:
     """A request without "find me" or "찾아줘"."""
-    for polite in queries.ENGLISH_OPENINGS if language == "en" else queries.KOREAN_ENDINGS:
+    for polite in captions.ENGLISH_OPENINGS if language == "en" else captions.KOREAN_ENDINGS:
         if polite and (text.startswith(polite) if language == "en" else text.endswith(polite)):
             return text.removeprefix(polite) if language == "en" else text.removesuffix(polite)
     return text

@@ -14,20 +14,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.text_search.queries import requests
-from style_match.demo.captions import caption
-from style_match.demo.dataset import couple_profiles
-from style_match.demo.look import Look
-from style_match.demo.world import WorldParams
+from style_match.backbone.feature_key import owner_of
+from style_match.backbone.inputs import Inputs, TextInputs
+from style_match.cli.run_config import read_config
 from style_match.evaluation.metrics import chance
-from style_match.features.identity import owner_of
-from style_match.fit import build_head, build_matcher, load_head
-from style_match.inputs import Inputs
-from style_match.run_config import read_config
-from style_match.score import Scorer
-from style_match.text.fitting import fitted
-from style_match.text.inputs import TextInputs
-from style_match.text.measure import _ranks, first_ranks
-from style_match.text.space import TextSpace
+from style_match.evaluation.text_search import _ranks, first_ranks
+from style_match.synthetic.captions import caption
+from style_match.synthetic.dataset import couple_profiles
+from style_match.synthetic.world import Look, WorldParams
+from style_match.training.loop import build_head, build_matcher, load_head
+from style_match.training.scoring import Scorer
+from style_match.training.text import TextSpace, fitted
 
 HERE = Path(__file__).parent
 KS = (1, 5, 10, 50)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer, Qwen3VLForConditionalGeneration
 
-from style_match.demo.captions import caption
+from style_match.synthetic.captions import caption
 
 from .pictures import patches
 from .samples import chat_prompt, image_placeholder

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from style_match.demo.look import Look
-from style_match.demo.render import encode_jpeg, render
-from style_match.demo.world import TASTE_DIM, Domain, WorldParams, draw_look, stream
+from style_match.synthetic.figures import encode_jpeg, render
+from style_match.synthetic.world import TASTE_DIM, Domain, Look, WorldParams, draw_look, stream
 
 CHUNK = 500
 

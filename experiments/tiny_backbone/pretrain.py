@@ -19,8 +19,7 @@ import yaml
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from style_match.demo.captions import caption, couple_metadata, style_metadata
-from style_match.demo.queries import query
+from style_match.synthetic.captions import caption, couple_metadata, query, style_metadata
 
 from .finish import OUTPUT, finish
 from .hub_format import build_model, export, image_processor, train_tokenizer

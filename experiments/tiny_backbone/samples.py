@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from style_match.demo.captions import COUPLE_KEYS, STYLE_KEYS, caption, couple_metadata, style_metadata
-from style_match.demo.look import Look
-from style_match.demo.queries import query
+from style_match.synthetic.captions import COUPLE_KEYS, STYLE_KEYS, caption, couple_metadata, query, style_metadata
+from style_match.synthetic.world import Look
 
 IMAGE_PAD = "<|image_pad|>"
 IGNORED = -100

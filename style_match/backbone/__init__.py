@@ -1,1 +1,1 @@
-"""Frozen vision-language models that turn photos and prompts into features."""
+"""backbone"""

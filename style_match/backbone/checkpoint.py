@@ -1,23 +1,33 @@
-"""What a checkpoint folder must hold, told from its JSON files and weight headers; no torch is imported here.
-
-A folder in the format of the hub: `config.json`, safetensors weights (one file, or shards with an index), a tokenizer,
-an image processor and a chat template.
-"""
+"""A checkpoint folder: its files, its config and what it lacks."""
 
 import json
 import struct
 from pathlib import Path
 from typing import Any
 
-from style_match.errors import UserError
+from style_match.utils.errors import UserError
 
 MODEL_TYPE = "qwen3_vl"
+
+
 WEIGHTS = "model.safetensors"
+
+
 WEIGHTS_INDEX = "model.safetensors.index.json"
+
+
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")
+
+
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "processor_config.json", "tokenizer_config.json")
+
+
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
+
+
 DTYPES = ("auto", "fp32", "bf16", "fp16")
 
 

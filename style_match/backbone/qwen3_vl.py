@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModel
 from transformers.utils import logging as transformers_logging
 
 from style_match.backbone.checkpoint import check_checkpoint, resolve_dtype
-from style_match.backbone.preprocess import Patches, Preprocessor
-from style_match.errors import UserError
-from style_match.launched import launched
+from style_match.backbone.processor import Patches, Preprocessor
+from style_match.utils.distributed import launched
+from style_match.utils.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

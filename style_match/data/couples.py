@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from style_match.data.faults import Faults
-from style_match.data.given_split import read_given_splits
 from style_match.data.people import say_item
 from style_match.data.profiles import Profiles
-from style_match.data.records import Couple, Rejected
-from style_match.data.table import Table, read_table
-from style_match.spelling import cut, folded, shown
+from style_match.data.records import Couple, Faults, Rejected
+from style_match.data.tables import Table, read_given_splits, read_table
+from style_match.utils.text import cut, folded, shown
 
 SIDES = (("female_id", "male_id"), ("left_id", "right_id"))
 GENDERS = {

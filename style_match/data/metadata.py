@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from style_match.data.faults import Faults, nearest
 from style_match.data.profiles import Profiles
-from style_match.data.table import csv_layout, read_table, read_text
-from style_match.spelling import cut, plain, plain_keys_and_values, shown
+from style_match.data.records import Faults, nearest
+from style_match.data.tables import csv_layout, read_table, read_text
+from style_match.utils.text import cut, plain, plain_keys_and_values, shown
 
 FILE_NAME, TABLE_NAME = "metadata.jsonl", "metadata.csv"
 IMAGE_KEYS = ("image", "file_name")  # that name the photo; the second is of image folders of Hugging Face

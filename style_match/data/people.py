@@ -2,14 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from style_match.data.connection import Key, groups
-from style_match.data.profiles import DUPLICATES
+from style_match.data.records import DUPLICATES
+from style_match.utils.graph import Key, groups
 
 if TYPE_CHECKING:
-    from style_match.data.folder import DatasetFolder
-
-if TYPE_CHECKING:
-    from style_match.data.folder import DatasetFolder
+    from style_match.data.dataset import DatasetFolder
 
 
 def people_of(folder: "DatasetFolder") -> dict[str, int]:

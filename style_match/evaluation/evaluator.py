@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from style_match.data.connection import connected, not_strangers
-from style_match.errors import UserError
-from style_match.evaluation.csls import neighbourhood
 from style_match.evaluation.metrics import chance, choose_ks, scores
-from style_match.evaluation.ranks import Ranks, couple_ranks, style_ranks
+from style_match.evaluation.ranks import Ranks, couple_ranks, neighbourhood, style_ranks
+from style_match.utils.errors import UserError
+from style_match.utils.graph import connected, not_strangers
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class Evaluator:
         return choose_ks(None, self._ks or self._default_ks, gallery)
 
     def _intervals(self, clusters: Tensor) -> Any:
-        from style_match.evaluation.intervals import ClusterBootstrap
+        from style_match.evaluation.bootstrap import ClusterBootstrap
 
         return ClusterBootstrap(
             clusters.numpy(), confidence=self._confidence, num_resamples=self._num_resamples, seed=self._seed

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from style_match.errors import UserError
 from style_match.evaluation.ranks import Ranks, StyleRanks
+from style_match.utils.errors import UserError
 
 
 def scores(ranks: Ranks, ks: Sequence[int]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from style_match.backbone.checkpoint import check_checkpoint, processing_files, resolve_dtype, weight_files
-from style_match.errors import UserError
+from style_match.utils.errors import UserError
 
 
 def test_a_whole_checkpoint_passes(checkpoint):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from style_match.errors import UserError
-from style_match.prompt import render
+from style_match.data.prompt import render
+from style_match.utils.errors import UserError
 
 INSTRUCTION = "Describe this person."
 OPTIONS = {"metadata": None, "template": "{instruction}", "leave_out": ()}

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from style_match import pooling
+from style_match.backbone import pooling
 from style_match.backbone.qwen3_vl import resolve_device
-from style_match.errors import UserError
-from style_match.prompt import render
+from style_match.data.prompt import render
+from style_match.utils.errors import UserError
 
 POOLINGS = {name: getattr(pooling, name) for name in ("eos", "mean", "mean_image", "mean_text")}
 TEXT_POOLINGS = {name: POOLINGS[name] for name in ("eos", "mean", "mean_text")}

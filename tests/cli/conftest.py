@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match.cli import main
 
 # a step of few groups: Hydra composes it in a third of the time that style_match.train takes
 SMALL_CONF = """
@@ -19,7 +19,7 @@ defaults:
   - override hydra/job_logging: plain
   - override hydra/hydra_logging: plain
 seed: 0
-head: {{_target_: style_match.head.mlp.MLP, dim: 8}}
+head: {{_target_: style_match.models.head.mlp.MLP, dim: 8}}
 split: {{folds: null, fold: null}}
 run: null
 ckpt_path: null
@@ -56,7 +56,7 @@ class Step:
             return work(cfg) if work else None
 
         try:
-            cli.main(step, run)
+            main.main(step, run)
             self.code = 0
         except SystemExit as stop:
             self.code = int(stop.code or 0)
@@ -76,7 +76,7 @@ def small_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Configs of `train` and `evaluate` with few groups; how runs and sweeps go is configured as it is for users."""
     folder = tmp_path_factory.mktemp("small_conf")
     for group in ("hydra", "pooling", "loss"):
-        (folder / group).symlink_to(cli.conf_dir() / group, target_is_directory=True)
+        (folder / group).symlink_to(main.conf_dir() / group, target_is_directory=True)
     for step in ("train", "evaluate"):
         (folder / f"{step}.yaml").write_text(SMALL_CONF.format(step=step), encoding="utf-8")
     return folder

@@ -15,9 +15,9 @@ def write_run(path: Path, **changes) -> Path:
         "debug": False,
         "progress": True,
         "data": {"name": "demo_styles", "task": "style", "root": "/styles"},
-        "head": {"_target_": "style_match.head.mlp.MLP", "dim": 64},
-        "loss": {"_target_": "style_match.loss.triplet.Triplet", "margin": 0.3},
-        "sampler": {"_target_": "style_match.sampler.pk.PKSampler", "num_classes": 5},
+        "head": {"_target_": "style_match.models.head.mlp.MLP", "dim": 64},
+        "loss": {"_target_": "style_match.models.loss.triplet.Triplet", "margin": 0.3},
+        "sampler": {"_target_": "style_match.data.sampler.pk.PKSampler", "num_classes": 5},
     }
     OmegaConf.save(OmegaConf.create(config | changes), path / "config.yaml")
     return path

@@ -2,8 +2,8 @@
 
 import pytest
 
-from style_match.bounded import read_json, read_yaml
-from style_match.run_config import NODES, read_config
+from style_match.cli.run_config import NODES, read_config
+from style_match.utils.files import read_json, read_yaml
 
 from .run_folder import write_run
 
@@ -65,22 +65,39 @@ def test_nested_json_is_refused(tmp_path):
 
 
 IN_OTHER_PLACES = [
-    ({"head": {"_target_": "style_match.loss.infonce.InfoNCE"}}, "head._target_=style_match.loss.infonce.InfoNCE"),
-    ({"loss": {"_target_": "style_match.head.mlp.MLP"}}, "loss._target_=style_match.head.mlp.MLP"),
-    ({"optimizer": {"_target_": "style_match.picture.report.write_report"}}, "optimizer._target_="),
-    ({"evaluation": {"_target_": "style_match.logger.csv.CSV", "folder": "/x"}}, "evaluation._target_="),
-    ({"head": {"_target_": "style_match.head.mlp.MLP", "dim": {"_target_": "style_match.head.mlp.MLP"}}}, "head.dim."),
-    ({"data": {"name": "x", "root": {"_target_": "style_match.head.mlp.MLP"}}}, "data.root._target_="),
-    ({"seed": [{"_target_": "style_match.index.exact.Exact"}]}, "seed.0._target_=style_match.index.exact.Exact"),
-    ({"head": {"_target_": "hydra.utils.get_method", "path": "style_match.pooling.eos"}}, "head._target_=hydra"),
-    ({"pooling": {"function": {"_target_": "style_match.head.mlp.MLP"}}}, "pooling.function._target_="),
     (
-        {"pooling": {"function": {"_target_": "hydra.utils.get_method", "path": "style_match.head.mlp.MLP"}}},
-        "pooling.function.path=style_match.head.mlp.MLP",
+        {"head": {"_target_": "style_match.models.loss.infonce.InfoNCE"}},
+        "head._target_=style_match.models.loss.infonce.InfoNCE",
     ),
-    ({"text": {"own": {"_target_": "style_match.loss.infonce.InfoNCE"}}}, "text.own._target_="),
-    ({"logger": {"csv": {"_target_": "style_match.picture.tsne.draw_tsne"}}}, "logger.csv._target_="),
-    ({"head": {"_target_": ["style_match.head.mlp.MLP"]}}, "head._target_=["),
+    ({"loss": {"_target_": "style_match.models.head.mlp.MLP"}}, "loss._target_=style_match.models.head.mlp.MLP"),
+    ({"optimizer": {"_target_": "style_match.training.page.write_report"}}, "optimizer._target_="),
+    ({"evaluation": {"_target_": "style_match.training.loggers.CSV", "folder": "/x"}}, "evaluation._target_="),
+    (
+        {
+            "head": {
+                "_target_": "style_match.models.head.mlp.MLP",
+                "dim": {"_target_": "style_match.models.head.mlp.MLP"},
+            }
+        },
+        "head.dim.",
+    ),
+    ({"data": {"name": "x", "root": {"_target_": "style_match.models.head.mlp.MLP"}}}, "data.root._target_="),
+    (
+        {"seed": [{"_target_": "style_match.serving.index.exact.Exact"}]},
+        "seed.0._target_=style_match.serving.index.exact.Exact",
+    ),
+    (
+        {"head": {"_target_": "hydra.utils.get_method", "path": "style_match.backbone.pooling.eos"}},
+        "head._target_=hydra",
+    ),
+    ({"pooling": {"function": {"_target_": "style_match.models.head.mlp.MLP"}}}, "pooling.function._target_="),
+    (
+        {"pooling": {"function": {"_target_": "hydra.utils.get_method", "path": "style_match.models.head.mlp.MLP"}}},
+        "pooling.function.path=style_match.models.head.mlp.MLP",
+    ),
+    ({"text": {"own": {"_target_": "style_match.models.loss.infonce.InfoNCE"}}}, "text.own._target_="),
+    ({"logger": {"csv": {"_target_": "style_match.evaluation.tsne.draw_tsne"}}}, "logger.csv._target_="),
+    ({"head": {"_target_": ["style_match.models.head.mlp.MLP"]}}, "head._target_=["),
 ]
 
 
@@ -97,14 +114,14 @@ def test_known_code_in_another_place_is_refused(step, tmp_path, changes, named):
     [
         {
             "head": {
-                "_target_": "style_match.head.ensemble.Ensemble",
-                "each": {"_target_": "style_match.head.whitened.Whitened"},
+                "_target_": "style_match.models.head.ensemble.Ensemble",
+                "each": {"_target_": "style_match.models.head.linear_models.Whitened"},
             }
         },
-        {"text": {"own": {"_target_": "style_match.head.linear.Linear", "_partial_": True}}},
-        {"picture": {"tsne": {"_target_": "style_match.picture.tsne.draw_tsne"}}},
-        {"logger": {"wandb": {"_target_": "style_match.logger.wandb.Wandb"}}},
-        {"pooling": {"function": {"_target_": "hydra.utils.get_method", "path": "style_match.pooling.eos"}}},
+        {"text": {"own": {"_target_": "style_match.models.head.linear.Linear", "_partial_": True}}},
+        {"picture": {"tsne": {"_target_": "style_match.evaluation.tsne.draw_tsne"}}},
+        {"logger": {"wandb": {"_target_": "style_match.training.loggers.Wandb"}}},
+        {"pooling": {"function": {"_target_": "hydra.utils.get_method", "path": "style_match.backbone.pooling.eos"}}},
     ],
 )
 def test_code_where_it_belongs_is_run(step, tmp_path, changes):
@@ -115,7 +132,7 @@ def test_a_yaml_of_ones_own_names_code_for_its_place_alone(step, tmp_path):
     (tmp_path / "extra" / "recipe").mkdir(parents=True)
     text = "# @package _global_\nhead:\n  parts:\n    - {_target_: mine.Part}\n"
     (tmp_path / "extra" / "recipe" / "mine.yaml").write_text(text)
-    head = {"_target_": "style_match.head.mlp.MLP", "parts": [{"_target_": "mine.Part"}] * 2}
+    head = {"_target_": "style_match.models.head.mlp.MLP", "parts": [{"_target_": "mine.Part"}] * 2}
     run = write_run(tmp_path / "old", head=head)
     assert step("--config-dir", "extra", f"run={run}", step="evaluate") == 0, step.err
     run = write_run(tmp_path / "other", loss={"_target_": "mine.Part"})

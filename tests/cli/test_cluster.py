@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from style_match import cluster
+from style_match.cli import main
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="extra style_match[launchers]")
 
@@ -43,9 +43,9 @@ def test_jobs_that_slurm_refuses_are_answered_in_its_words(run_step, slurm, tmp_
 
 def test_a_job_out_of_time_is_told_the_options_that_give_it_more():
     core = pytest.importorskip("submitit.core.utils", reason="extra style_match[launchers]")
-    mistake = cluster.mistake(core.UncompletedJobError("Job not requeued because: timed-out too many times."))
+    mistake = main.mistake(core.UncompletedJobError("Job not requeued because: timed-out too many times."))
     assert "hydra.launcher.timeout_min" in str(mistake) and "hydra.launcher.max_num_timeout" in str(mistake)
-    assert cluster.mistake(RuntimeError("timed-out")) is None and cluster.lost_job(RuntimeError("Job 1")) is None
+    assert main.mistake(RuntimeError("timed-out")) is None and main.lost_job(RuntimeError("Job 1")) is None
 
 
 def test_a_job_of_several_tasks_is_refused_in_it(quick):

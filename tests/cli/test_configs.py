@@ -9,10 +9,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from style_match import cli
+from style_match.cli import main
 from tests import composed as parts
 
-CONF = cli.conf_dir()
+CONF = main.conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 STEPS = sorted(path.stem for path in CONF.glob("*.yaml"))
 OVER_OTHERS = ("experiment", "recipe", "row")
@@ -70,7 +70,7 @@ def test_a_number_of_a_yaml_is_not_said_again_in_the_code(node):
 @pytest.fixture(scope="module")
 def composed() -> dict[str, DictConfig]:
     """Each step's config as it is without a word."""
-    with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
+    with initialize_config_dir(str(CONF), version_base=main.VERSION_BASE):
         return {step: compose(step, return_hydra_config=True) for step in STEPS}
 
 
@@ -104,7 +104,7 @@ def test_every_choice_composes_and_is_called_by_its_name(choices_of):
         alone = {group: choices for group, choices in groups.items() if group not in OVER_OTHERS}
         for number in range(max(map(len, alone.values()))):
             words = {group: choices[number % len(choices)] for group, choices in alone.items()}
-            with initialize_config_dir(str(CONF), version_base=cli.VERSION_BASE):
+            with initialize_config_dir(str(CONF), version_base=main.VERSION_BASE):
                 config = compose(step, [f"{group}={choice}" for group, choice in words.items()])
             for group, choice in words.items():
                 assert config.get(group, {}).get("name") in (None, choice)

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from style_match.data.folder import read_folder
-from style_match.options import find
-from style_match.rules import RULES
+from style_match.cli.schema import RULES
+from style_match.cli.words import find
+from style_match.data.dataset import read_folder
 
 pytestmark = pytest.mark.integration
 

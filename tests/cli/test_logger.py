@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from style_match import check, logger
-from style_match.errors import UserError
+from style_match.cli import schema
+from style_match.training import loggers
+from style_match.utils.errors import UserError
 from tests.composed import composed
 
 KEY = "0123456789abcdef" * 3
@@ -28,18 +29,18 @@ def config(*words: str):
 
 
 def faults(*words: str) -> list[str]:
-    return check.faults(config(*words), config(*words[:1]), step="train")
+    return schema.faults(config(*words), config(*words[:1]), step="train")
 
 
 def choose_mode(mode: str = "auto", connect_timeout_s: float = 5.0) -> str:
-    from style_match.logger import wandb
+    from style_match.training import loggers
 
-    return wandb.choose_mode(mode, connect_timeout_s=connect_timeout_s)
+    return loggers.choose_mode(mode, connect_timeout_s=connect_timeout_s)
 
 
 def test_csv_keeps_the_curves_of_a_run_that_goes_on(tmp_path):
     for value in (1.0, 2.0):
-        with logger.loggers(config(), tmp_path, synthetic=True) as (log,):
+        with loggers.loggers(config(), tmp_path, synthetic=True) as (log,):
             log.log_metrics({"val/mrr": value}, step=0)
     files = sorted((tmp_path / "csv").glob("*/metrics.csv"))
     assert [float(next(csv.DictReader(file.open()))["val/mrr"]) for file in files] == [1.0, 2.0]
@@ -47,7 +48,7 @@ def test_csv_keeps_the_curves_of_a_run_that_goes_on(tmp_path):
 
 def test_several_at_once(tmp_path):
     pytest.importorskip("tensorboard")
-    with logger.loggers(config("logger=[csv,tensorboard]"), tmp_path, synthetic=True) as logs:
+    with loggers.loggers(config("logger=[csv,tensorboard]"), tmp_path, synthetic=True) as logs:
         for log in logs:
             log.log_metrics({"val/mrr": 0.5}, step=0)
     assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard"}
@@ -61,7 +62,7 @@ def test_tensorboard_that_is_missing_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(tensorboard, "_TENSORBOARDX_AVAILABLE", False)
     with (
         pytest.raises(Exception, match=r"style_match\[tensorboard\]"),
-        logger.loggers(config("logger=tensorboard"), tmp_path, synthetic=True),
+        loggers.loggers(config("logger=tensorboard"), tmp_path, synthetic=True),
     ):
         pass
 

@@ -6,14 +6,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from style_match import cli
-from style_match.plan import path_as_value
+from style_match.cli import main
+from style_match.cli.plan import path_as_value
 
 pytestmark = pytest.mark.integration
 
 
 def read_back(step: str, line: str, option: str, needed: tuple[str, ...] = ()):
-    with initialize_config_dir(str(cli.conf_dir()), version_base=cli.VERSION_BASE):
+    with initialize_config_dir(str(main.conf_dir()), version_base=main.VERSION_BASE):
         return OmegaConf.select(compose(step, [*needed, path_as_value(line)]), option)
 
 

@@ -7,12 +7,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from style_match import check, cli
-from style_match.errors import UserError
-from style_match.plan import merge_run_config
+from style_match.cli import main, schema
+from style_match.cli.plan import merge_run_config
+from style_match.utils.errors import UserError
 from tests.composed import composed
 
-CONF = cli.conf_dir()
+CONF = main.conf_dir()
 RECIPES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
 
 
@@ -21,13 +21,13 @@ SWEPT = OmegaConf.load(CONF / "experiment" / "recipes.yaml").hydra.sweeper.param
 
 def faults(*words: str) -> list[str]:
     made = composed("train", *words)
-    return check.faults(made, made, step="train")
+    return schema.faults(made, made, step="train")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_is_sound_and_its_head_can_be_made(recipe):
     made = composed("train", f"recipe={recipe}")
-    assert check.faults(made, made) == []
+    assert schema.faults(made, made) == []
     assert isinstance(instantiate(made.head)(in_dim=320), nn.Module)
     assert (recipe in SWEPT) is not made.prompt.metadata, "experiment=recipes compares all recipes of photos alone"
 
@@ -43,7 +43,7 @@ def test_the_experiment_names_each_recipe_once():
 def with_head(head: str):
     made = composed("train", "data=demo_styles")
     made.head = OmegaConf.load(CONF / "head" / f"{head}.yaml")
-    return check.faults(made, made, step="train")
+    return schema.faults(made, made, step="train")
 
 
 @pytest.mark.parametrize("head", ["cca", "ridge", "two_heads", "pair_lda", "lda_linear", "lda_mlp"])
@@ -58,8 +58,10 @@ def test_other_heads_serve_styles_too(head):
 
 
 def test_a_part_deep_in_a_head_is_found():
-    (found,) = faults("data=demo_styles", "head=ensemble", "head.each._target_=style_match.head.two_heads.TwoHeads")
-    assert "style_match.head.two_heads.TwoHeads needs couples" in found
+    (found,) = faults(
+        "data=demo_styles", "head=ensemble", "head.each._target_=style_match.models.head.two_heads.TwoHeads"
+    )
+    assert "style_match.models.head.two_heads.TwoHeads needs couples" in found
 
 
 def test_csls_is_for_couples():

@@ -2,9 +2,10 @@
 
 import pytest
 
-from style_match import check, report
-from tests.comparison.run_folders import table3, write_run
+from style_match import report
+from style_match.cli import schema
 from tests.composed import composed
+from tests.reporting.run_folders import table3, write_run
 
 pytestmark = pytest.mark.integration
 
@@ -74,7 +75,7 @@ def test_mistakes_are_answered_in_a_line_and_leave_nothing_behind(step, tmp_path
 )
 def test_a_value_that_cannot_be_meant(words, answer):
     base = composed("report", "sweep=folder")
-    (fault,) = check.faults(composed("report", "sweep=folder", *words.split()), base, step="report")
+    (fault,) = schema.faults(composed("report", "sweep=folder", *words.split()), base, step="report")
     assert answer in fault
 
 

@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from style_match import cli
-from style_match.errors import UserError
+from style_match.cli import main
+from style_match.utils.errors import UserError
 from tests.composed import composed
 
 from .run_folder import write_run
@@ -40,7 +40,7 @@ def test_a_mistake_in_the_work_is_one_line(quick):
 
 
 def test_a_mistake_that_a_constructor_raises_is_one_line_too(quick):
-    head = {"_target_": "style_match.head.mlp.MLP", "in_dim": 4, "hidden_dim": 4, "dim": 0, "bias": False}
+    head = {"_target_": "style_match.models.head.mlp.MLP", "in_dim": 4, "hidden_dim": 4, "dim": 0, "bias": False}
     assert quick(work=lambda cfg: instantiate(head, standardize=False)) == 2
     assert quick.err == "head.dim=0 must be at least 1.\n"
     assert quick("-m", "seed=0", work=lambda cfg: instantiate(head, standardize=False)) == 2
@@ -131,7 +131,7 @@ def test_a_bug_in_a_cell_ends_in_another_code(quick):
 
 
 def test_table2_sweeps_over_poolings_unless_one_is_named(step):
-    params = OmegaConf.load(cli.conf_dir() / "experiment" / "table2.yaml").hydra.sweeper.params
+    params = OmegaConf.load(main.conf_dir() / "experiment" / "table2.yaml").hydra.sweeper.params
     assert params == {"pooling": "eos,mean"}
     assert step("experiment=table2", "pooling=mean_text") == 0, step.err
     (cfg,) = step.configs
@@ -147,7 +147,7 @@ def test_table3_sweeps_over_its_rows(step):
 
 
 def test_style_sweeps_over_losses_and_samplers():
-    params = OmegaConf.load(cli.conf_dir() / "experiment" / "style.yaml").hydra.sweeper.params
+    params = OmegaConf.load(main.conf_dir() / "experiment" / "style.yaml").hydra.sweeper.params
     assert list(params) == ["row"]
     cells = [composed("train", "experiment=style", f"row={row}") for row in params.row.split(",")]
     kinds = [tuple(cfg[part]._target_.rpartition(".")[2] for part in ("loss", "sampler")) for cfg in cells]
@@ -251,9 +251,9 @@ def test_an_experiment_cannot_be_laid_over_a_run(step, tmp_path):
 def test_merging_leaves_its_arguments_alone():
     run = OmegaConf.create({"head": {"dim": 64, "bias": True}, "seed": 7})
     composed = OmegaConf.create({"head": {"dim": 512}, "seed": 0, "run": "x", "new": 1})
-    merged = cli.merge_run_config(run, composed, ["seed=3"])
+    merged = main.merge_run_config(run, composed, ["seed=3"])
     assert merged == {"head": {"dim": 64, "bias": True}, "seed": 3, "run": "x", "new": 1}
-    assert cli.merge_run_config(run, composed, ["head=mlp"]).head == {"dim": 512}
+    assert main.merge_run_config(run, composed, ["head=mlp"]).head == {"dim": 512}
     assert run == {"head": {"dim": 64, "bias": True}, "seed": 7}
     assert composed == {"head": {"dim": 512}, "seed": 0, "run": "x", "new": 1}
 
@@ -284,7 +284,7 @@ def test_a_recipe_over_a_run_is_answered_with_the_runs_name(step, tmp_path):
 
 
 def test_csls_of_a_run_is_taken_back_by_a_word_that_can_be_written(step, tmp_path):
-    evaluation = OmegaConf.load(cli.conf_dir() / "evaluation" / "default.yaml")
+    evaluation = OmegaConf.load(main.conf_dir() / "evaluation" / "default.yaml")
     evaluation.csls_k = 10
     run = write_run(tmp_path / "old", evaluation=evaluation)
     words = (f"run={run}", "data=demo_styles")

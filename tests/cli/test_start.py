@@ -53,7 +53,7 @@ def test_a_step_is_run_by_its_name(monkeypatch, capsys, tmp_path):
 
 def test_nothing_heavy_is_imported_before_the_words_are_read():
     code = (
-        "import sys, style_match.check, style_match.train, style_match.embed, style_match.evaluate\n"
+        "import sys, style_match.cli.schema, style_match.train, style_match.embed, style_match.evaluate\n"
         "heavy = {'torch', 'lightning', 'transformers', 'sklearn', 'matplotlib', 'pyarrow', 'wandb', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

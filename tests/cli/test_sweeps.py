@@ -13,10 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from style_match.errors import UserError
-from style_match.plan import folds_without_fold
-from style_match.run import RunFolder
-from style_match.sweep import MAX_NAME, cell_name
+from style_match.cli.plan import folds_without_fold
+from style_match.cli.sweep import MAX_NAME, cell_name
+from style_match.training.run_folder import RunFolder
+from style_match.utils.errors import UserError
 
 pytestmark = pytest.mark.integration
 
@@ -161,7 +161,7 @@ def test_another_command_in_the_same_folder_takes_no_failure_away(quick, small_c
     def work(cfg):
         if cfg.seed == 0:
             raise UserError("seed 0 is unlucky")
-        second = "from style_match import cli; cli.main('train', lambda cfg: None)"
+        second = "from style_match.cli.main import main; main('train', lambda cfg: None)"
         words = [sys.executable, "-c", second, "--config-path", str(small_conf), "-m", "seed=2,3"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run([*words, "hydra.sweep.dir=here"], check=True, capture_output=True, env=environment)

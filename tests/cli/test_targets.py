@@ -3,9 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
-from style_match import cli
-from style_match.errors import UserError
-from style_match.targets import refuse_unnamed
+from style_match.cli import main
+from style_match.cli.targets import refuse_unnamed
+from style_match.utils.errors import UserError
 
 from .run_folder import write_run
 
@@ -16,7 +16,7 @@ def refused(run) -> str:
     """The answer to the config of a run folder."""
     tree = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
     with pytest.raises(UserError) as caught:
-        refuse_unnamed(tree, run / "config.yaml", [cli.conf_dir()])
+        refuse_unnamed(tree, run / "config.yaml", [main.conf_dir()])
     return str(caught.value)
 
 
@@ -45,13 +45,13 @@ def test_a_run_folder_names_no_code_that_the_configs_do_not(tmp_path, changes, n
     "hidden", ['${oc.create:{_target_: os.system, _args_: ["true"]}}', "${oc.env:HOME}", "${loss}"]
 )
 def test_a_run_folder_hides_no_code_in_what_is_to_be_resolved(tmp_path, hidden):
-    run = write_run(tmp_path / "sent", head={"_target_": "style_match.head.ensemble.Ensemble", "each": hidden})
+    run = write_run(tmp_path / "sent", head={"_target_": "style_match.models.head.ensemble.Ensemble", "each": hidden})
     assert f"{run / 'config.yaml'}: head.each={hidden} is to be resolved" in refused(run)
 
 
 @pytest.mark.parametrize("each", ["${loss}", {"_target_": "os.system"}])
 def test_a_command_refuses_such_a_run(step, tmp_path, each):
-    run = write_run(tmp_path / "sent", head={"_target_": "style_match.head.ensemble.Ensemble", "each": each})
+    run = write_run(tmp_path / "sent", head={"_target_": "style_match.models.head.ensemble.Ensemble", "each": each})
     assert step(f"run={run}", step="evaluate") == 2
     assert step.configs == [] and f"{run / 'config.yaml'}: head.each" in step.err
 

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from style_match.plan import path_as_value
+from style_match.cli.plan import path_as_value
 from tests.composed import composed
 
 TYPED = ["a ${b} look", "${oc.env:HOME}", r"a \${b}", r"\\${x} \\", "x ${", "$ {b}", 'say "${b}"', "댄디룩, ${k}=1"]

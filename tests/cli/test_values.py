@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from style_match import check, cli
-from style_match.errors import UserError
+from style_match.cli import main, schema
+from style_match.utils.errors import UserError
 
 GROUPS = ("data=", "loss=", "sampler=", "head=", "backbone=", "logger=", "pooling=", "prompt=")
 
@@ -23,13 +23,13 @@ def faults():
     def of(words: list[str], step: str = "train") -> list[str]:
         choices = tuple(word for word in words if "." not in word.partition("=")[0] and word.startswith(GROUPS))
         if (step, choices) not in composed:
-            with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+            with initialize_config_dir(str(main.conf_dir()), version_base="1.3"):
                 composed[step, choices] = compose(step, list(choices), return_hydra_config=True)
         base = composed[step, choices]
         config = deepcopy(base)
         for override in OverridesParser.create().parse_overrides([word for word in words if word not in choices]):
             OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
-        return check.faults(config, base, step=step)
+        return schema.faults(config, base, step=step)
 
     return of
 
@@ -147,20 +147,20 @@ def test_an_option_without_a_rule_keeps_the_kind_of_its_yaml():
     base = OmegaConf.create({"loss": {"_target_": "mine.Loss", "power": 2, "scale": 0.5, "hard": True, "parts": [1]}})
     for wrong in ({"power": "x"}, {"power": True}, {"scale": "x"}, {"hard": 1}, {"parts": 3}, {"scale": None}):
         with pytest.raises(UserError, match=f"loss.{next(iter(wrong))}"):
-            check.check(OmegaConf.merge(base, {"loss": wrong}), base)
-    check.check(OmegaConf.merge(base, {"loss": {"power": 3, "scale": 1, "hard": False, "parts": []}}), base)
+            schema.check(OmegaConf.merge(base, {"loss": wrong}), base)
+    schema.check(OmegaConf.merge(base, {"loss": {"power": 3, "scale": 1, "hard": False, "parts": []}}), base)
 
 
 @given(st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3))
 def test_fractions_hold_when_they_sum_to_one(parts):
     whole = sum(parts)
     config = {"split": {"fractions": [part / whole for part in parts]}}
-    assert check.faults(OmegaConf.create(config)) == []
+    assert schema.faults(OmegaConf.create(config)) == []
     config["split"]["fractions"][0] += 0.01
-    assert len(check.faults(OmegaConf.create(config))) == 1
+    assert len(schema.faults(OmegaConf.create(config))) == 1
 
 
 @given(st.one_of(st.integers(), st.floats(), st.text("abc", max_size=3), st.booleans(), st.none()))
 def test_a_width_is_a_whole_number_of_at_least_one(value):
     good = type(value) is int and 1 <= value <= 2**16
-    assert (check.faults(OmegaConf.create({"head": {"dim": value}})) == []) is good
+    assert (schema.faults(OmegaConf.create({"head": {"dim": value}})) == []) is good

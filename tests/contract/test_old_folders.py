@@ -21,7 +21,7 @@ small:
   title: Small
   task: couple
   metrics: [recall@5, mrr]
-  where: {head._target_: style_match.head.mlp.MLP, head.dim: 4, loss.temperature: 0.2, pooling.name: mean}
+  where: {head._target_: style_match.models.head.mlp.MLP, head.dim: 4, loss.temperature: 0.2, pooling.name: mean}
   rows:
     random: {label: Random, model: chance}
     frozen: {label: Frozen, model: frozen, against: random}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from style_match.data.folder import read_folder
-from style_match.errors import UserError
+from style_match.data.dataset import read_folder
+from style_match.utils.errors import UserError
 
 
 def message(root: Path, task: str = "couple", **options: object) -> str:

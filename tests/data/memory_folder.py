@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from style_match.data.folder import Couple, DatasetFolder, Photo
+from style_match.data.dataset import DatasetFolder
 from style_match.data.folds import make_fold
-from style_match.data.split import Split, make_split
+from style_match.data.records import Couple, Photo
+from style_match.data.splits import Split, make_split
 
 FRACTIONS = (0.7, 0.15, 0.15)
 NAMES = ("train", "val", "test")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from style_match.data.image import BadImage, decode
-from style_match.errors import UserError
+from style_match.data.images import BadImage, decode
+from style_match.utils.errors import UserError
 
 from .pictures import BOUND, picture, png, saved
 
@@ -119,14 +119,14 @@ HEIC_START = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1"
 
 
 def test_heic_without_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    from style_match.data import image
+    from style_match.data import images
 
-    image._heic_is_registered.cache_clear()
+    images._heic_is_registered.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     with pytest.raises(UserError, match=r"pip install 'style_match\[heic\]'") as caught:
         decode(HEIC_START, max_source_pixels=BOUND)
     assert not isinstance(caught.value, BadImage), "installing the reader mends it, leaving the profile out does not"
-    image._heic_is_registered.cache_clear()
+    images._heic_is_registered.cache_clear()
 
 
 def test_damaged_heic() -> None:

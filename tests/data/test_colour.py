@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from style_match.data.colour import colour_of
-from style_match.data.fingerprint import Fingerprints
-from style_match.data.image import COLOUR_POLICY, DECODE_POLICY, decode, decode_opened
-from style_match.labeler.encode import Encoding, encode
+from style_match.data.fingerprints import Fingerprints
+from style_match.data.images import COLOUR_POLICY, DECODE_POLICY, colour_of, decode, decode_opened
+from style_match.labeling.photos import Encoding, encode
 
 
 def _number(value: float) -> bytes:

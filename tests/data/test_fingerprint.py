@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from style_match.data import fingerprint
-from style_match.data.fingerprint import Fingerprints
-from style_match.errors import UserError
+from style_match.data import fingerprints as fingerprint
+from style_match.data.fingerprints import Fingerprints
+from style_match.utils.errors import UserError
 
 FORK = multiprocessing.get_context("fork")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from style_match.data.folds import make_fold
-from style_match.data.split import Split
+from style_match.data.splits import Split
 
 from .memory_folder import FRACTIONS, folder_of, folds_of, places, singles
 

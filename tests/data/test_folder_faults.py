@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from style_match.data.folder import read_folder
+from style_match.data.dataset import read_folder
 
 from .conftest import MakeFolder
 from .found_faults import faults, message

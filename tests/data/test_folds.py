@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from style_match.data.folds import make_fold
-from style_match.errors import UserError
+from style_match.utils.errors import UserError
 
 from .memory_folder import FRACTIONS, counts, folder_of, folds_of, places, singles, split_of
 from .test_split import brute_force_groups, couple_graphs

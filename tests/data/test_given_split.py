@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from style_match.data.fingerprint import Fingerprints
-from style_match.data.folder import DatasetFolder, check_photos, read_folder
-from style_match.data.split import make_split
-from style_match.errors import UserError
+from style_match.data.dataset import DatasetFolder, read_folder
+from style_match.data.fingerprints import Fingerprints
+from style_match.data.photos import check_photos
+from style_match.data.splits import make_split
+from style_match.utils.errors import UserError
 
 from .conftest import MakeFolder, write_csv
 from .found_faults import faults

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from style_match.data.image import decode
+from style_match.data.images import decode
 
 from .pictures import BOUND, largest_difference, picture, png, quarters, saved
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from style_match.data.image_path import ImagePaths
-from style_match.spelling import shown
+from style_match.data.photos import ImagePaths
+from style_match.utils.text import shown
 
 from .conftest import MakeFolder, write_photo
 from .found_faults import faults

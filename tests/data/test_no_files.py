@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from style_match.data.folder import read_folder
-from style_match.data.stored_split import read_stored
-from style_match.errors import UserError
-from style_match.matcher.writing import refuse_other_content
+from style_match.data.dataset import read_folder
+from style_match.data.splits import read_stored
+from style_match.serving.matcher_folder import refuse_other_content
+from style_match.utils.errors import UserError
 
 
 def folder(root: Path) -> Path:

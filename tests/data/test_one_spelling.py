@@ -7,19 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from style_match.data.faults import Faults
-from style_match.data.folder import read_folder
+from style_match.curation.forget import Lines, drop_lines, drop_rows
+from style_match.curation.forgotten import forgotten_among, hashed
+from style_match.data.dataset import read_folder
 from style_match.data.metadata import parse_line
-from style_match.data.records import FORGOTTEN
-from style_match.data.split import make_split
-from style_match.data.stored_split import split_file
-from style_match.errors import UserError
-from style_match.forgetting.journal import forgotten_among, hashed
-from style_match.forgetting.rows import Lines, drop_lines, drop_rows
-from style_match.labeler.audit import read_human_labels
-from style_match.labeler.photos import find_photos
-from style_match.schema import Schema
-from style_match.where import mask, parse
+from style_match.data.records import FORGOTTEN, Faults
+from style_match.data.schema import Schema
+from style_match.data.splits import make_split, split_file
+from style_match.labeling.audit import read_human_labels
+from style_match.labeling.photos import find_photos
+from style_match.serving.where import mask, parse
+from style_match.utils.errors import UserError
 
 from .conftest import write_csv, write_photo
 from .found_faults import faults

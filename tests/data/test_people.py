@@ -4,8 +4,8 @@ import networkx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from style_match.data.connection import connected, not_strangers
 from style_match.data.people import people_of
+from style_match.utils.graph import connected, not_strangers
 
 from .memory_folder import folder_of, singles
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from style_match.data.fingerprint import Fingerprints
-from style_match.data.folder import DatasetFolder, check_photos, read_folder
-from style_match.errors import UserError
+from style_match.data.dataset import DatasetFolder, read_folder
+from style_match.data.fingerprints import Fingerprints
+from style_match.data.photos import check_photos
+from style_match.utils.errors import UserError
 
 from .conftest import MakeFolder
 
@@ -107,14 +108,14 @@ def test_a_photo_that_goes_missing_stops_the_run_whatever_is_asked(couple_folder
 def test_heic_without_its_reader_stops_the_run_whatever_is_asked(
     couple_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from style_match.data import image
+    from style_match.data import images
 
-    image._heic_is_registered.cache_clear()
+    images._heic_is_registered.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     (couple_folder / "images" / "f1.png").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1")
     with pytest.raises(UserError, match=r"pip install 'style_match\[heic\]'"):
         check(couple_folder, "exclude")
-    image._heic_is_registered.cache_clear()
+    images._heic_is_registered.cache_clear()
 
 
 def test_on_bad_image_is_one_of_two_words(couple_folder: Path) -> None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from style_match.data.fingerprint import Fingerprints
-from style_match.data.folder import check_photos, read_folder
-from style_match.errors import UserError
+from style_match.data.dataset import read_folder
+from style_match.data.fingerprints import Fingerprints
+from style_match.data.photos import check_photos
+from style_match.utils.errors import UserError
 
 from .conftest import MakeFolder
 from .memory_folder import FRACTIONS, NAMES, counts, folder_of, singles, split_of

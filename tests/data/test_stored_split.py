@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from style_match.data.split import Split
-from style_match.errors import UserError
+from style_match.data.splits import Split
+from style_match.utils.errors import UserError
 
 from .memory_folder import NAMES, counts, folder_of, singles, split_of
 
@@ -29,7 +29,7 @@ def test_what_is_stored(tmp_path: Path) -> None:
 
 
 def test_the_default_place_is_inside_the_folder(tmp_path: Path) -> None:
-    from style_match.data.split import make_split
+    from style_match.data.splits import make_split
 
     split = make_split(folder_of(singles(20), root=tmp_path), seed=7, fractions=(0.6, 0.2, 0.2))
     assert split.path == tmp_path / "splits" / "couple-seed7-0.6-0.2-0.2.csv"

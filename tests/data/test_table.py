@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from style_match.data.faults import Faults
-from style_match.data.table import Table, read_table
-from style_match.errors import UserError
-from style_match.spelling import plain
+from style_match.data.records import Faults
+from style_match.data.tables import Table, read_table
+from style_match.utils.errors import UserError
+from style_match.utils.text import plain
 
 from .conftest import write_csv
 

@@ -6,7 +6,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from style_match.data.folder import DatasetFolder, read_folder
+from style_match.data.dataset import DatasetFolder, read_folder
 
 from .conftest import write_csv, write_photo
 from .found_faults import faults

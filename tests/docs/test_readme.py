@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from style_match import check
-from style_match.plan import path_as_value
+from style_match.cli import schema
+from style_match.cli.plan import path_as_value
 from tests.composed import composed
 from tests.docs.documents import COMMANDS, DOCUMENTS, OTHERS, ROOT
 
@@ -26,7 +26,7 @@ def test_the_words_of_a_command_are_known_and_its_values_hold(line):
     words = [re.sub(r"=([^\[,]+),.*", r"=\1", word) if is_swept(word) else word for word in words]
     words = [path_as_value(word) for word in words if not word.startswith("hydra")]
     config = composed(step, *words)
-    assert check.faults(config, config, step=step) == []
+    assert schema.faults(config, config, step=step) == []
 
 
 def test_the_documents_have_commands_and_what_is_handled_apart_stands_in_them():

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from style_match.errors import UserError
-from style_match.evaluation.csls import neighbourhood
-from style_match.evaluation.ranks import couple_ranks
+from style_match.evaluation.ranks import couple_ranks, neighbourhood
+from style_match.utils.errors import UserError
 
 COUPLES = [(f"f{i}", f"m{i}") for i in range(12)]
 IDS = [f"f{i}" for i in range(12)] + [f"m{i}" for i in range(12)]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from style_match.errors import UserError
-from style_match.evaluation.files import answers_table, metrics_sections, ranks_table, write_table
+from style_match.evaluation.outputs import answers_table, metrics_sections, ranks_table, write_table
+from style_match.utils.errors import UserError
 
 COUPLES = [(f"f{i}", f"m{i}") for i in range(30)]
 IDS = [profile for couple in COUPLES for profile in couple]  # sides mixed, as in a profiles table

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from style_match.evaluation.intervals import ClusterBootstrap
+from style_match.evaluation.bootstrap import ClusterBootstrap
 from tests.evaluation import by_loops
 
 PAIRED = np.tile(np.arange(75), 2)

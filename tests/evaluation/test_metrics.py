@@ -16,9 +16,9 @@ from torchmetrics.functional.retrieval import (
     retrieval_reciprocal_rank,
 )
 
-from style_match.errors import UserError
 from style_match.evaluation.metrics import chance, choose_ks, means, scores
 from style_match.evaluation.ranks import couple_ranks, style_ranks
+from style_match.utils.errors import UserError
 
 ABOVE_ZERO = 2  # torchmetrics takes a document whose score is not above zero for not retrieved
 

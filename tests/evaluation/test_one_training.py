@@ -3,7 +3,7 @@
 import pytest
 
 from style_match.evaluate import hypothesis
-from style_match.evaluation.table import one_training
+from style_match.evaluation.tables import one_training
 from tests.commands import SMALL_COUPLES
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

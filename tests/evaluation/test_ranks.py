@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from style_match.errors import UserError
 from style_match.evaluation.ranks import DIRECTIONS, couple_ranks, style_ranks
+from style_match.utils.errors import UserError
 from tests.commands import unimportable
 
 CLOSE = 1e-9  # coarse rows tie exactly or differ by far more; Gaussian ones do not come this near

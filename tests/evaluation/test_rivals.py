@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from style_match.evaluation import ranks, rivals
+from style_match.evaluation import ranks
+from style_match.evaluation import ranks as rivals
 from style_match.evaluation.ranks import couple_ranks
 
 APART = 1e-9  # likenesses that differ by more have one order only

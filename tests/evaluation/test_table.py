@@ -5,8 +5,8 @@ import torch
 from rich.console import Console
 from torch.nn.functional import normalize
 
-from style_match.evaluation.files import metrics_sections
-from style_match.evaluation.table import print_results
+from style_match.evaluation.outputs import metrics_sections
+from style_match.evaluation.tables import print_results
 
 
 @pytest.fixture(scope="module")

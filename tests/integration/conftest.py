@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from style_match import kept
+from style_match.training import kept
 
 
 @pytest.fixture

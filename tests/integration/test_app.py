@@ -11,9 +11,10 @@ pytest.importorskip("uvicorn", reason="the extra app is not installed")
 
 from starlette.testclient import TestClient
 
-from style_match.web import opening, serving
-from tests.app.people import CAPTION, CITIES, EVIL, data_folder, evil_folder
+from style_match.serving.web import catalogue
+from style_match.serving.web import server as serving
 from tests.commands import HEAVY, unimportable
+from tests.serving.web.people import CAPTION, CITIES, EVIL, data_folder, evil_folder
 
 PASSWORD = "STYLE_MATCH_APP_PASSWORD"
 
@@ -118,7 +119,7 @@ def test_only_this_machine_is_served(served):
 def test_other_machines_are_served_with_the_password(run_step, matcher_folder, monkeypatch):
     found = Served()
     monkeypatch.setattr(serving, "serve", found.serve)
-    monkeypatch.setattr(opening, "open_catalogue", lambda *_: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(catalogue, "open_catalogue", lambda *_: SimpleNamespace(close=lambda: None))
     words = (f"model={matcher_folder}", "app.host=0.0.0.0", f"app.port={free_port()}")
     done = run_step("app", *words, **{PASSWORD: "open sesame"})
     assert "(password needed)" in found.line and "sesame" not in done.stdout + done.stderr + found.line

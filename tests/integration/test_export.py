@@ -13,8 +13,8 @@ import yaml
 from safetensors import safe_open
 
 from style_match import StyleMatcher
-from tests.app.people import data_folder
 from tests.commands import HEAVY, QUICK, unimportable
+from tests.serving.web.people import data_folder
 
 COUPLES = ("data.num_couples=40", *QUICK)
 TRAINED = ("sampler.batch_size=8", "trainer.max_epochs=1", *COUPLES)

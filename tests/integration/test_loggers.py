@@ -16,7 +16,7 @@ import wandb
 from PIL import Image, ImageOps
 
 from tests.commands import SMALL_COUPLES
-from tests.wandb_files import records
+from tests.training.wandb_files import records
 
 KEY = "0123456789abcdef" * 3
 MARK = "Schoenhauser Allee 7"  # what a camera may leave in a photo

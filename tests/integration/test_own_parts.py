@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from style_match import cli
+from style_match.cli import main
 from tests.integration.mistakes.world import draw_good
 from tests.thorough.docs.test_contributing import LOSS, POOLING
 
@@ -26,9 +26,9 @@ def test_parts_of_ones_own_are_trained_with(run_step, tmp_path: Path, monkeypatc
     (package / "poolings.py").write_text(POOLING, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     draw_good(tmp_path / "FOLDER")
-    shutil.copytree(Path(cli.__file__).parent / "backbone" / "tiny", tmp_path / "checkpoint")
+    shutil.copytree(Path(main.__file__).parents[1] / "backbone" / "tiny", tmp_path / "checkpoint")
     function = {"_target_": "hydra.utils.get_method", "path": "parts_of_mine.poolings.first"}
-    backbone = yaml.safe_load((cli.conf_dir() / "backbone" / "qwen3_vl_2b.yaml").read_text(encoding="utf-8"))
+    backbone = yaml.safe_load((main.conf_dir() / "backbone" / "qwen3_vl_2b.yaml").read_text(encoding="utf-8"))
     backbone |= {"name": "mine", "path": str(tmp_path / "checkpoint"), "max_pixels": 16384}
     write(own / "loss" / "cosine_margin.yaml", _target_="parts_of_mine.losses.CosineMargin", margin=0.3)
     write(own / "pooling" / "first.yaml", name="first", function=function)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from style_match import files
+from style_match.utils import files
 from tests.commands import HEAVY, unimportable
-from tests.preparation.sources import files_of, write_source
+from tests.curation.prepare.sources import files_of, write_source
 
 
 class Killed(BaseException):
@@ -46,7 +46,7 @@ def test_a_mistake_is_one_message_and_no_traceback(words, said, run_step):
 
 @pytest.mark.parametrize("name", ["profiles.csv", "prepared.json", "prepared.html"])
 def test_killed_before_a_file_is_written_the_same_command_ends_with_the_same_bytes(name, source, run_step, tmp_path):
-    """The page is the command's own; tests/preparation/test_again.py stops `prepare` at every other write."""
+    """The page is the command's own; tests/curation/prepare/test_again.py stops `prepare` at every other write."""
     replace, seen = files.replace_whole, []
 
     def killed(path: Path, content: bytes) -> None:

@@ -6,8 +6,8 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from tests.app.people import data_folder
 from tests.commands import HEAVY, unimportable
+from tests.serving.web.people import data_folder
 
 
 def test_recommend_prints_and_writes_a_page(matcher_folder, run_step, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from style_match import module
+from style_match.models import module
 from tests.commands import QUICK, run_in_process
 
 SMALL = ("data.num_couples=40", "sampler.batch_size=8", "trainer.max_epochs=2", "head.hidden_dim=32", *QUICK)

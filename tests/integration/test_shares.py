@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from style_match.features.share import Share
+from style_match.utils.distributed import Share
 
 shares = pytest.importorskip("experiments.shares.run", reason="experiments are not on the path")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from style_match.logged import logged_rows
-from style_match.logger.csv import CSV
+from style_match.training.loggers import CSV
+from style_match.training.outputs import logged_rows
 from tests.commands import SMALL_COUPLES
 
 COMPARED = ("metrics.json", "ranks.parquet", "answers.parquet", "embeddings.safetensors", "rejected.csv", "tsne.png")

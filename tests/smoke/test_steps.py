@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from style_match.__main__ import STEPS
-from style_match.targets import conf_dir
+from style_match.cli.targets import conf_dir
 from tests.commands import QUICK, SMALL_COUPLES
 
 PHOTOS = "data.num_couples=40"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from style_match.errors import UserError
-from style_match.followers import followers
+from style_match.training.devices import followers
+from style_match.utils.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WORK = """
 import os, signal, sys, time
 
@@ -34,7 +34,7 @@ def meet_then(what, folder, rank=0):
         meet(rank)
 
 def mistake():
-    from style_match.errors import UserError
+    from style_match.utils.errors import UserError
     raise UserError("sampler: give another one.")
 
 def bug():
@@ -145,7 +145,7 @@ def apart(work, folder, what, *, blind):
     waits = "time.sleep(600)" if blind else "work()"
     script = (
         "import time\nfrom functools import partial\nfrom pathlib import Path\nimport shared_work as w\n"
-        "from style_match import followers\n"
+        "from style_match.training import devices as followers\n"
         "followers.GRACE_S = 1.0\n"
         "if __name__ == '__main__':\n"
         f"    work = partial(w.meet_then, w.{what}, Path({str(folder)!r}))\n"

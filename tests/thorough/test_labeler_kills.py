@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from style_match.labeler.ledger import Ledger
-from tests.labeler.makers import picture
-from tests.labeler.test_kills import write_labeler
+from style_match.labeling.ledger import Ledger
+from tests.labeling.makers import picture
+from tests.labeling.test_kills import write_labeler
 
 ROOT = Path(__file__).parents[2]
 NUM_PHOTOS = 40
@@ -22,9 +22,9 @@ NUM_PHOTOS = 40
 WORKER = """
 import sys
 from pathlib import Path
-from style_match.labeler.answer import Answer, Status
-from style_match.labeler.ledger import Ledger
-from tests.labeler.makers import make_request, make_schema
+from style_match.labeling.answers import Answer, Status
+from style_match.labeling.ledger import Ledger
+from tests.labeling.makers import make_request, make_schema
 ledger, schema = Ledger(Path(sys.argv[1])), make_schema()
 for number in range(100000):
     request = make_request(str(number), schema)

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.preparation.sources import HEADER, files_of, jpeg, photo, read_rows, write, write_source, write_table
+from tests.curation.prepare.sources import HEADER, files_of, jpeg, photo, read_rows, write, write_source, write_table
 
 
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(run_command, cache: Path, tmp_path: Path):

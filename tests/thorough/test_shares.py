@@ -2,7 +2,7 @@
 
 import pytest
 
-from style_match.features.share import Share
+from style_match.utils.distributed import Share
 
 shares = pytest.importorskip("experiments.shares.run", reason="experiments are not on the path")
 

@@ -85,7 +85,8 @@ def test_it_trains_outside_the_checkout(installed, tmp_path, door):
 
 
 def test_what_runs_is_the_wheels(installed, tmp_path):
-    say = "import style_match; from style_match.cli import conf_dir; print(style_match.__file__, conf_dir(), sep='\\n')"
+    where = "from style_match.cli.targets import conf_dir"
+    say = f"import style_match; {where}; print(style_match.__file__, conf_dir(), sep='\\n')"
     package = installed.site / "style_match"
     said = installed("python", "-c", say, cwd=tmp_path).stdout.split("\n")
     assert said[:2] == [str(package / "__init__.py"), str(package / "conf")]

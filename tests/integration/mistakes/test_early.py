@@ -39,8 +39,8 @@ def test_a_mistake_is_answered_in_one_message(case: Case, early: Path, tmp_path:
 def test_a_fault_of_the_data_is_found_in_one_message(case: Case, early: Path, tmp_path: Path):
     folder = bench.build(case, early, tmp_path / case.name)
     config = composed(case.step, "progress=false", *shlex.split(case.words.replace("FOLDER", str(folder))))
-    module = importlib.import_module("style_match.inputs")  # as it is imported without torch
-    with pytest.raises(importlib.import_module("style_match.errors").UserError) as caught:
+    module = importlib.import_module("style_match.backbone.inputs")  # as it is imported without torch
+    with pytest.raises(importlib.import_module("style_match.utils.errors").UserError) as caught:
         module.Inputs(config).check()
     text = bench.shown(str(caught.value), folder)
     assert not [part for part in case.says if part not in text], text

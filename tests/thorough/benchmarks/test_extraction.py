@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from style_match.backbone import extractor as extraction
 from style_match.backbone.qwen3_vl import Qwen3VL
-from style_match.features import extract as extraction
-from style_match.prompt import render
+from style_match.data.prompt import render
 
 BENCHMARKS = Path(__file__).parents[3] / "experiments" / "benchmarks"
 

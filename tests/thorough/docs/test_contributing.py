@@ -15,8 +15,8 @@ LOSS = '''
 
 import torch
 
-from style_match.errors import UserError
-from style_match.loss.comparison import LossOutput
+from style_match.utils.errors import UserError
+from style_match.models.loss.pairs import LossOutput
 
 
 class CosineMargin(torch.nn.Module):

@@ -1,0 +1,321 @@
+"""Photos as pages show them: small, with nothing of their files but the pixels."""
+
+import base64
+import functools
+import io
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from style_match.utils.errors import UserError
+from style_match.utils.text import cut
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+# Embedded colour profiles (ICC): the pixels of a photo in sRGB, as a viewer shows them.
+
+
+# Colour space of a profile -> the mode in which Pillow converts its pixels, and the modes of photos that it fits.
+_SPACES = {
+    "RGB": ("RGB", ("RGB", "RGBA", "RGBX", "P", "PA")),
+    "GRAY": ("L", ("L", "LA", "1", "I", "I;16", "I;16L", "I;16B", "I;16N")),
+    "CMYK": ("CMYK", ("CMYK",)),
+}
+_NEAR = 2  # of 255: a profile that changes no colour by more counts as sRGB
+
+
+@dataclass(frozen=True)
+class Colour:
+    """What is to be done with the colours of a photo.
+
+    Attributes:
+        mode: of the pixels that `transform` takes.
+        transform: to RGB in sRGB; None where the pixels are taken as they are.
+        fault: the reason why an embedded profile is ignored; "" if there is no profile or if it is applied.
+    """
+
+    mode: str = ""
+    transform: Any = None
+    fault: str = ""
+
+
+def colour_of(image: "Image") -> Colour:
+    """What the embedded profile of an image asks for; its pixels need not be read yet.
+
+    A profile that cannot be read, or is of another kind of picture than the photo, is passed over, as viewers do.
+    """
+    profile = image.info.get("icc_profile")
+    return _colour(profile, image.mode) if isinstance(profile, bytes) and profile else Colour()
+
+
+def applied(colour: Colour, image: "Image") -> "Image":
+    """The pixels of an image (any mode) as RGB, converted where there is a transform."""
+    if colour.transform is None:
+        return image.convert("RGB")
+    from PIL import ImageCms
+
+    found = ImageCms.applyTransform(image.convert(colour.mode), colour.transform)
+    assert found is not None  # only an image changed in place gives None
+    return found
+
+
+def said_faults(names: list[str]) -> str:
+    """The sentence about photos whose profile is passed over; "" where there are none."""
+    if not names:
+        return ""
+    photos = "1 photo has" if len(names) == 1 else f"{len(names)} photos have"
+    return f"{photos} an embedded colour profile that cannot be used, and the pixels are taken as sRGB: " + cut(
+        ", ".join(names), 400
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _colour(profile: bytes, mode: str) -> Colour:
+    from PIL import Image, ImageCms
+
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = opened.profile.xcolor_space.strip()
+        taken, fitting = _SPACES.get(space, ("", ()))
+        if mode not in fitting:
+            return Colour(fault=f"a profile of {space} colours does not fit pixels of {mode}")
+        transform = ImageCms.buildTransform(
+            opened,
+            ImageCms.createProfile("sRGB"),
+            taken,
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE,  # the latter: several threads use it
+        )
+    except ImportError as error:
+        raise UserError(f"Pillow was built without LittleCMS, which colour profiles need ({error})") from error
+    except (OSError, ValueError, TypeError, ImageCms.PyCMSError) as error:
+        return Colour(fault=f"cannot be read ({error})")
+    if taken != "CMYK":
+        import numpy
+
+        steps = numpy.arange(0, 256, 15, dtype=numpy.uint8)
+        grid = numpy.stack(numpy.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)  # 1, 18^3, 3
+        colours = Image.fromarray(grid if taken == "RGB" else numpy.ascontiguousarray(grid[..., 0]))
+        before = numpy.asarray(colours.convert("RGB"), dtype=int)
+        after = numpy.asarray(ImageCms.applyTransform(colours, transform), dtype=int)
+        if abs(after - before).max() <= _NEAR:
+            return Colour()
+    return Colour(taken, transform)
+
+
+# One photo file to one upright 8-bit RGB image, or a plain word on what is wrong with it.
+
+
+# Part of every feature's address: change it whenever `decode` gives other pixels for the same bytes. The second is of
+# photos whose embedded colour profile is applied.
+DECODE_POLICY = "rgb8; first frame; exif upright; alpha over white; gray16/257; adobe cmyk; no colour profile; v1"
+COLOUR_POLICY = DECODE_POLICY.replace("no colour profile", "colour profile to srgb by relative colorimetry")
+
+# Only these are tried: Pillow knows dozens more, some of which start other programs (EPS) or are guesses at raw bytes.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_KNOWN_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
+_MAX_SIDE_RATIO = 200  # transformers' smart_resize, through which every Qwen3-VL image goes, refuses more
+_pillow_bound = threading.Lock()
+
+
+class BadImage(UserError):
+    """The file itself is at fault, whoever reads it. `fault` is the message without the file's name.
+
+    `depends_on_bound`: another `max_source_pixels` may give another verdict.
+    """
+
+    def __init__(self, name: str, fault: str, *, depends_on_bound: bool = False) -> None:
+        super().__init__(f"{name}: {fault}")
+        self.fault, self.depends_on_bound = fault, depends_on_bound
+
+
+def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int | None = None) -> "Image":
+    """An upright 8-bit RGB image (H x W) from a file or from the bytes of one.
+
+    EXIF orientation is applied (an unreadable EXIF block states none), an animation gives its first frame, what is
+    transparent shows white, 16-bit gray is scaled to 8 bits, CMYK is read with Adobe's polarity, an embedded colour
+    profile is converted to sRGB (`style_match.data.images`). The header's size is compared with `max_source_pixels`
+    before pixels are allocated.
+
+    Args:
+        source: the file, or its bytes.
+        max_source_pixels: most pixels of the stored image.
+        side_px: a JPEG may be decoded smaller, as long as no side is shorter; for thumbnails, not for features.
+
+    Raises:
+        BadImage: not an image, damaged, cut off, too many pixels, or longer than 200 times its width.
+        UserError: the file cannot be read, memory runs out, or HEIC without the extra.
+    """
+    if isinstance(source, bytes):
+        name = "image bytes"
+        return _decoded(lambda: open_stream(io.BytesIO(source), name), name, max_source_pixels, side_px)
+    try:
+        with open(source, "rb") as stream:
+            return _decoded(lambda: open_stream(stream, str(source)), str(source), max_source_pixels, side_px)
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror})") from error
+
+
+def decode_stream(stream: BinaryIO, name: str, *, max_source_pixels: int | None) -> "Image":
+    """`decode` for an open file that is called `name` in messages; no bound on pixels when None."""
+    return _decoded(lambda: open_stream(stream, name), name, max_source_pixels)
+
+
+def decode_opened(image: "Image", name: str, *, max_source_pixels: int) -> "Image":
+    """`decode` for an image that Pillow opened or made, called `name` in messages."""
+    return _decoded(lambda: image, name, max_source_pixels)
+
+
+def _decoded(
+    opened: Callable[[], "Image"], name: str, max_source_pixels: int | None, side_px: int | None = None
+) -> "Image":
+    try:
+        image = opened()
+        width, height = image.size
+        if max_source_pixels is not None and width * height > max_source_pixels:
+            raise BadImage(name, too_many_pixels(width, height, max_source_pixels), depends_on_bound=True)
+        if max(width, height) > _MAX_SIDE_RATIO * min(width, height):
+            raise BadImage(name, f"{width} x {height} pixels: one side is over {_MAX_SIDE_RATIO} times the other")
+        colour = colour_of(image)
+        if side_px is not None:
+            image.draft(None, (side_px, side_px))
+        image.load()
+        return _upright(image, _rgb(image, colour, name))
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"{name}: memory ran out while decoding; lower data.max_source_pixels") from error
+    except OSError as error:
+        if error.errno is not None:  # the disk's fault; Pillow's own complaints carry no number
+            raise UserError(f"{name}: cannot be read ({error.strerror})") from error
+        raise BadImage(name, f"is damaged or cut off ({error})") from error
+    except Exception as error:  # damaged bytes reach deep into Pillow's readers, which raise whatever they meet
+        raise BadImage(name, f"is damaged ({type(error).__name__}: {error})") from error
+
+
+def too_many_pixels(width: int, height: int, bound: int) -> str:
+    return f"{width} x {height} = {width * height} pixels, more than data.max_source_pixels={bound}"
+
+
+def open_stream(stream: BinaryIO, name: str) -> "Image":
+    """An image file as Pillow opens it: the header is read, no pixels yet. Raises BadImage."""
+    from PIL import Image, UnidentifiedImageError
+
+    start = stream.read(16)
+    stream.seek(0)
+    try:
+        # Our own bound replaces Pillow's, which warns on stderr and hides the size; its check is off for the header.
+        with _pillow_bound:
+            bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return Image.open(stream, formats=_FORMATS)
+            finally:
+                Image.MAX_IMAGE_PIXELS = bound
+    except UnidentifiedImageError:
+        if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
+            return _open_heic(stream, name)
+        if not start:
+            fault = "is empty"
+        elif start.startswith(_KNOWN_STARTS):
+            fault = "is damaged or cut off (its header cannot be read)"
+        else:
+            fault = f"is not an image in a format read here ({', '.join(_FORMATS)}, HEIC); it begins with {start!r}"
+        raise BadImage(name, fault) from None
+
+
+def _open_heic(stream: BinaryIO, name: str) -> "Image":
+    from PIL import Image
+
+    if not _heic_is_registered():
+        raise UserError(f"{name}: is HEIC; install its reader with pip install 'style_match[heic]' or save it as JPEG")
+    stream.seek(0)
+    return Image.open(stream, formats=["HEIF"])
+
+
+@functools.cache
+def _heic_is_registered() -> bool:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _rgb(image: "Image", colour: Colour, name: str) -> "Image":
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        image = _gray16(image)
+    if image.mode in ("I", "F"):
+        raise BadImage(name, f"has 32-bit samples (mode {image.mode}), not a photo's; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        alpha = over.getchannel("A")
+        over = applied(colour, image.convert("LA").getchannel("L") if colour.mode == "L" else over)
+        over.putalpha(alpha)
+        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
+    return applied(colour, image)
+
+
+def _gray16(image: "Image") -> "Image":
+    """16-bit gray to 8 bits, rounded; with an alpha channel where the file names one gray as transparent."""
+    import numpy
+    from PIL import Image
+
+    gray = numpy.asarray(image).astype(numpy.uint32)  # (H, W), 0 to 65535
+    scaled = Image.fromarray(((gray + 128) // 257).astype(numpy.uint8))
+    if (transparent := image.info.get("transparency")) is not None:
+        scaled.putalpha(Image.fromarray(numpy.where(gray == transparent, 0, 255).astype(numpy.uint8)))
+    return scaled
+
+
+def _upright(source: "Image", image: "Image") -> "Image":
+    """`image` turned as the EXIF (or XMP) orientation of `source` says; table of the EXIF 2.3 standard, tag 274."""
+    from PIL.ExifTags import Base
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        orientation = source.getexif().get(Base.Orientation, 1)
+    except Exception:  # viewers show a photo with a broken EXIF block as it is stored, and so do we
+        return image
+    turn = turns.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+QUALITY = 85  # of JPEG, of 100
+
+
+def thumbnail(photo: str | Path | bytes, side_px: int, *, max_source_pixels: int) -> bytes:
+    """A photo's file, or the bytes of one, as JPEG of at most `side_px` a side: no EXIF, XMP or comment.
+
+    Raises:
+        UserError: it is no photo, or cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    small = ImageOps.contain(decode(photo, max_source_pixels=max_source_pixels, side_px=side_px), (side_px, side_px))
+    pixels = Image.frombytes("RGB", small.size, small.tobytes())  # Pillow would write the comment of a JPEG again
+    content = io.BytesIO()
+    pixels.save(content, "JPEG", quality=QUALITY)
+    return content.getvalue()
+
+
+def as_uri(jpeg: bytes) -> str:
+    """A JPEG as it stands in a page of one file."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -1,0 +1,199 @@
+"""The table of text search: how well photos are found by captions and by short texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+# The table a run ends with: chance, frozen backbone, trained head.
+
+
+ROWS = {"chance": "chance", "frozen": "frozen backbone", "trained": "trained head"}
+BY_CSLS = "the frozen backbone too; val/mrr, by which epochs are selected, is the cosine's."
+_SHORT = {"recall": "R", "precision": "P"}
+
+
+def results_table(
+    sections: Mapping[str, Any],
+    *,
+    width: int,
+    gain: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    synthetic: bool = False,
+    csls_k: int | None = None,
+) -> RenderableType:
+    """The test split's rows of metrics.json in percent, with intervals; readable from 80 columns of `width` on.
+
+    Where a cell with its interval does not fit on a line, the interval stands below; where the columns do not fit,
+    there are several tables. `gain` is `Evaluator.difference(trained, frozen)`, printed on a line with the training's
+    `seed`, as is CSLS where the ranks are by it. Plain ASCII within.
+    """
+    models = {name: sections[name] for name in ROWS if name in sections}
+    frozen = models["frozen"]
+    columns = sorted(
+        (name for name in frozen if isinstance(frozen[name], Mapping) and name != "median_rank"), key=_place
+    )
+    widest = [2 + max(len(heading(name)), *(len(_bounds(models[row][name])) for row in models)) for name in columns]
+    lines = _pack(columns, [w + 8 for w in widest], width - len(ROWS["frozen"]))
+    one_line = len(lines) == 1
+    if not one_line:
+        lines = _pack(columns, widest, width - len("backbone"))
+    tables = [part for line in lines for part in (_table(models, line, one_line=one_line), Text())]
+    by_csls = [] if csls_k is None else [f"Ranked by CSLS (k={csls_k}), {BY_CSLS}"]
+    notes = [Text(note, style="dim") for note in (*by_csls, *_notes(frozen, columns, gain, seed))]
+    return Group(Text(title(frozen, synthetic=synthetic) + "\n", style="bold"), *tables, *notes)
+
+
+def print_results(
+    sections: Mapping[str, Any],
+    *,
+    gain: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    synthetic: bool = False,
+    csls_k: int | None = None,
+    console: Console | None = None,
+) -> None:
+    """Prints `results_table` to stdout; into a pipe without colour and 80 columns wide (COLUMNS changes that)."""
+    console = console or Console()
+    options: dict[str, Any] = {"gain": gain, "seed": seed, "synthetic": synthetic, "csls_k": csls_k}
+    console.print(results_table(sections, width=console.width, **options))
+
+
+def title(section: Mapping[str, Any], *, synthetic: bool) -> str:
+    """What was asked of whom: "Test split: 150 queries, gallery of 75, synthetic data"."""
+    text = f"Test split: {section['queries']:,} queries, gallery of {section['gallery']:,}"
+    return text + (", synthetic data" if synthetic else "")
+
+
+def heading(metric: str) -> str:
+    """recall@5 -> R@5, map@r -> MAP@R."""
+    name, _, k = metric.partition("@")
+    return f"{_SHORT.get(name, name.upper())}@{k.upper()}" if k else name.upper()
+
+
+def interval_of(cell: Mapping[str, Any]) -> Sequence[float]:
+    """[low, high] of a metric of metrics.json, whatever its confidence."""
+    return next(bounds for key, bounds in cell.items() if key.startswith("ci"))
+
+
+def one_training(seed: int | None) -> str:
+    """Says that a difference is of a single training, whose intervals say nothing of other seeds."""
+    return "one training" + ("" if seed is None else f", seed {seed}")
+
+
+def gain_text(cell: Mapping[str, Any]) -> str:
+    """A paired difference in points, such as "+12.7 [+5.3, +20.1]"."""
+    low, high = interval_of(cell)
+    return f"{100 * cell['value']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _table(models: Mapping[str, Any], columns: Sequence[str], *, one_line: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
+    table.add_column("percent", style="cyan", no_wrap=True)
+    for column in columns:
+        table.add_column(heading(column), justify="right", no_wrap=True)
+    for name, section in models.items():
+        table.add_row(
+            ROWS[name] if one_line else ROWS[name].replace(" ", "\n"),
+            *(_cell(section[column], exact=name == "chance", one_line=one_line) for column in columns),
+            style="bold" if name == "trained" else "",
+        )
+    return table
+
+
+def _cell(cell: Mapping[str, Any], *, exact: bool, one_line: bool) -> Text:
+    value = f"{100 * cell['value']:.1f}"
+    if exact:
+        return Text(value)
+    return Text(value).append(f" ({_bounds(cell)})" if one_line else f"\n{_bounds(cell)}", style="dim not bold")
+
+
+def _bounds(cell: Mapping[str, Any]) -> str:
+    low, high = interval_of(cell)
+    return f"{100 * low:.1f}-{100 * high:.1f}"
+
+
+def _place(metric: str) -> int:
+    """Hit rates first, then MRR, so that the paper's columns stand together; then what only styles have."""
+    return next(i for i, name in enumerate(("recall", "mrr", "precision", "map")) if metric.startswith(name))
+
+
+def _pack(columns: Sequence[str], widths: Sequence[int], room: int) -> list[list[str]]:
+    """The columns in order, in as few lines of at most `room` characters as they need."""
+    lines: list[list[str]] = []
+    left = 0
+    for column, width in zip(columns, widths, strict=True):
+        if not lines or width > left:
+            lines.append([])
+            left = room
+        lines[-1].append(column)
+        left -= width
+    return lines
+
+
+def _notes(
+    section: Mapping[str, Any], columns: Sequence[str], gain: Mapping[str, Any] | None, seed: int | None
+) -> list[str]:
+    confidence = next(key for key in section[columns[0]] if key.startswith("ci"))[2:]
+    notes = [f"Intervals: {confidence} %, bootstrap over connected people. Chance is exact."]
+    if any(column.startswith("precision") for column in columns):
+        notes.append("R@k: hit rate. P@k: share of the top k in the query's class.")
+    if gain is not None:
+        shown = dict.fromkeys((columns[0], "mrr"))
+        told = ", ".join(f"{heading(name)} {gain_text(gain[name])}" for name in shown)
+        notes.append(f"Trained minus frozen ({one_training(seed)}): {told}")
+    if section["dropped_ks"]:
+        dropped = ", ".join(str(k) for k in section["dropped_ks"])
+        notes.append(f"Left out because above the gallery of {section['gallery']:,}: k = {dropped}")
+    if section.get("skipped"):
+        notes.append(f"Not asked because alone in their class: {section['skipped']} profiles")
+    return notes
+
+
+TEXT_ROWS = {
+    "chance": "chance",
+    "untrained": "untrained path",
+    "captions": "captions, untrained",
+    "trained": "trained",
+    "trained captions": "captions, trained",
+    "trained both": "both, trained",
+}
+TITLES = {"caption": "Photos found by their captions", "part": "Photos found by parts of their captions"}
+
+
+def print_text(section: Mapping[str, Any], *, synthetic: bool) -> None:
+    """Print the section `text` of metrics.json."""
+    Console().print(text_table(section, synthetic=synthetic))
+
+
+def text_table(section: Mapping[str, Any], *, synthetic: bool) -> RenderableType:
+    """A table for either kind of query, in percent, with the interval of the MRR."""
+    parts: list[RenderableType] = []
+    for kind, rows in section.items():
+        counts = rows["chance"]
+        title = f"{TITLES[kind]}: {counts['queries']:,} texts, {counts['gallery']:,} photos"
+        metrics = [name for name, cell in counts.items() if isinstance(cell, Mapping)]
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
+        table.add_column("percent", style="cyan", no_wrap=True)
+        for metric in metrics:
+            table.add_column(heading(metric), justify="right", no_wrap=True)
+        for name, cells in text_rows(rows, metrics):
+            table.add_row(name, *cells)
+        parts += [Text(title + (", synthetic data" if synthetic else "") + "\n", style="bold"), table, Text()]
+    note = "R@k: a right photo is among the first k. MRR with its interval over people. Captions: by their texts."
+    return Group(*parts, Text(note, style="dim"))
+
+
+def text_rows(rows: Mapping[str, Any], metrics: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """(name, cells) of each way of searching."""
+    for name, cells in rows.items():
+        written = [f"{100 * cells[metric]['value']:.1f}" for metric in metrics]
+        if name != "chance":
+            low, high = interval_of(cells["mrr"])
+            written[metrics.index("mrr")] += f" ({100 * low:.1f}-{100 * high:.1f})"
+        yield TEXT_ROWS[name], written

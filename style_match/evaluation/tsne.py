@@ -1,0 +1,187 @@
+"""t-SNE of the test split's embeddings: styles by class, couples as two sides joined by lines."""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from style_match.utils.files import write_whole
+from style_match.utils.progress import say
+
+# How the project's figures look, and how they become PNG bytes without any window system.
+
+
+# Okabe & Ito 2008, told apart with every common colour blindness; the yellow is darkened to show on white.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B5A800", "#555555")
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+INK = "#333333"
+# For class names and ids in Korean, Japanese or Chinese, where one of these is installed.
+_EAST_ASIAN = (
+    *("Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic"),
+    *("UnDotum", "Baekmuk Gulim", "Droid Sans Fallback", "WenQuanYi Zen Hei"),
+)
+_NO_GLYPH = re.compile(r"Glyph \d+ .*missing from font")
+
+
+def figure(*, width: float, height: float) -> Any:
+    """An empty matplotlib figure, size in inches, that belongs to no interactive backend."""
+    from matplotlib import font_manager, rcParams
+    from matplotlib.figure import Figure
+
+    installed = set(font_manager.get_font_names())
+    rcParams["font.family"] = ["DejaVu Sans", *(font for font in _EAST_ASIAN if font in installed)]
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def png(drawing: Any, *, dpi: int) -> bytes:
+    """PNG of a figure; the same figure gives the same bytes (no date, no version inside)."""
+    content = io.BytesIO()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        drawing.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
+    for warning in caught:
+        if _NO_GLYPH.match(str(warning.message)):
+            _say_no_font()
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return content.getvalue()
+
+
+@functools.cache
+def _say_no_font() -> None:
+    """Name the remedy, once in a process."""
+    say(
+        "pictures: no installed font has some of the characters, which show as boxes. Install one that has them, such "
+        "as Noto Sans CJK (on Debian: apt-get install fonts-noto-cjk)."
+    )
+
+
+def save(drawing: Any, path: Path, *, dpi: int) -> None:
+    write_whole(path, png(drawing, dpi=dpi))
+
+
+def draw_tsne(
+    path: Path,
+    panels: Mapping[str, Tensor],
+    *,
+    labels: Sequence[str] | None = None,
+    couples: Sequence[tuple[int, int]] | None = None,
+    sides: tuple[str, str] = ("left", "right"),
+    synthetic: bool = False,
+    perplexity: float,
+    max_points: int,
+    seed: int,
+    dpi: int,
+) -> tuple[NDArray, dict[str, NDArray]]:
+    """Draws the panels side by side into a PNG; the same input gives the same picture.
+
+    `panels` maps a title ("frozen backbone", "trained head") to unit rows (N, E) of the same N profiles. Give `labels`
+    (N) for styles, or `couples`, pairs of rows (left, right) whose sides are called `sides`. A title tells how well the
+    classes part in the embedding space itself: the mean silhouette of the true classes by cosine distance
+    (Rousseeuw 1987, -1 to 1), or for couples the mean cosine of partners and of all others. `seed` chooses `max_points`
+    where there are more. Returns the rows (n,) that were drawn, and for each panel their places (n, 2). Raises
+    ValueError unless exactly one of labels and couples is given.
+    """
+    if (labels is None) == (couples is None):
+        raise ValueError("give either labels or couples")
+    rows = {name: embedding.detach().cpu().double().numpy() for name, embedding in panels.items()}
+    count = len(next(iter(rows.values())))
+    note = "synthetic data" if synthetic else ""
+    if labels is not None:
+        chosen = sample(np.arange(count)[:, None], max_points, seed).ravel()
+        legend = sorted(set(labels))
+        shape = np.array([legend.index(label) for label in labels])[chosen]
+        lines = np.empty((0, 2), dtype=int)
+    else:
+        pairs = sample(np.asarray(couples, dtype=int).reshape(-1, 2), max_points // 2, seed)
+        chosen = np.unique(pairs)
+        legend = list(sides)
+        shape = np.isin(chosen, pairs[:, 1]).astype(int)
+        lines = np.searchsorted(chosen, pairs)
+    if len(chosen) < count:
+        note = ", ".join(part for part in (note, f"{len(chosen):,} of {count:,} profiles") if part)
+    drawing = figure(width=5.2 * len(rows) + 1.9, height=5.4)
+    axes = drawing.subplots(1, len(rows), squeeze=False)[0]
+    places: dict[str, NDArray] = {}
+    for axis, (name, embedding) in zip(axes, rows.items(), strict=True):
+        embedding = embedding[chosen]
+        told = _silhouette(embedding, shape) if labels is not None else _cosines(embedding, shape, lines)
+        places[name] = project(embedding, perplexity)
+        _scatter(axis, places[name], shape, lines, legend)
+        axis.set_title(f"{name}\n", fontsize=13, fontweight="bold", color=INK)
+        axis.text(0.5, 1.02, told, transform=axis.transAxes, ha="center", fontsize=10, color=INK)
+    handles, names = axes[-1].get_legend_handles_labels()
+    drawing.legend(handles, names, loc="outside right center", frameon=False, fontsize=10, title=note or None)
+    save(drawing, path, dpi=dpi)
+    return chosen, places
+
+
+def sample(groups: NDArray, most: int, seed: int) -> NDArray:
+    """At most `most` of the rows, in their order."""
+    if len(groups) <= most:
+        return groups
+    return groups[np.sort(np.random.default_rng(seed).choice(len(groups), most, replace=False))]
+
+
+def project(embedding: NDArray, perplexity: float) -> NDArray:
+    """Coordinates (n, 2); started from the principal components and run on one thread, so always the same."""
+    if len(embedding) < 5 or np.allclose(embedding, embedding[0]):
+        return np.pad(embedding, ((0, 0), (0, 2)))[:, :2]  # too few, or all in one place
+    return _tsne(embedding.tobytes(), embedding.shape, min(perplexity, (len(embedding) - 1) / 3)).copy()
+
+
+@lru_cache(maxsize=2)  # the cells of a sweep share the frozen backbone's panel
+def _tsne(embedding: bytes, shape: tuple[int, ...], perplexity: float) -> NDArray:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    init = "pca" if min(shape) > 1 else "random"
+    rows = np.frombuffer(embedding).reshape(shape)
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, init=init, random_state=0, learning_rate="auto").fit_transform(rows)
+
+
+def _silhouette(embedding: NDArray, classes: NDArray) -> str:
+    from sklearn.metrics import silhouette_score
+
+    if not 1 < len(np.unique(classes)) < len(classes):
+        return "silhouette of the classes: none"
+    return f"silhouette of the classes {silhouette_score(embedding, classes, metric='cosine'):.2f}"
+
+
+def _cosines(embedding: NDArray, side: NDArray, lines: NDArray) -> str:
+    """Mean cosine of partners, and of all other left-right pairs, from sums: no matrix of all pairs."""
+    left, right = embedding[side == 0], embedding[side == 1]
+    partners = (embedding[lines[:, 0]] * embedding[lines[:, 1]]).sum()
+    others = len(left) * len(right) - len(lines)
+    told = f"mean cosine: partners {partners / len(lines):.2f}"
+    return told + (f", others {(left.sum(0) @ right.sum(0) - partners) / others:.2f}" if others else "")
+
+
+def _scatter(axis: Any, places: NDArray, shape: NDArray, lines: NDArray, legend: Sequence[str]) -> None:
+    from matplotlib.collections import LineCollection
+
+    size = float(np.clip(9000 / len(places), 8, 46))
+    if len(lines):
+        axis.add_collection(LineCollection(places[lines], colors=INK, linewidths=0.6, alpha=0.35, zorder=1))
+    for i, name in enumerate(legend):
+        at = places[shape == i]
+        marker, colour = MARKERS[i // len(COLOURS) % len(MARKERS)], COLOURS[i % len(COLOURS)]
+        if len(lines):
+            marker = MARKERS[i]  # the sides differ in form too
+        axis.scatter(*at.T, s=size, c=colour, marker=marker, label=name, edgecolors="white", linewidths=0.5, zorder=2)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.margins(0.05)
+    for spine in axis.spines.values():
+        spine.set_color("#cccccc")

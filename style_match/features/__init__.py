@@ -1,1 +1,0 @@
-"""Features of the frozen backbone: what names them, where they are kept, how they are computed."""

@@ -1,1 +1,0 @@
-"""What `style_match.forget` removes, and where it looks."""

@@ -1,1 +1,0 @@
-"""Heads: features (B, D) to embeddings (B, E) of unit length."""

@@ -1,1 +1,0 @@
-"""Losses over (embeddings, labels, side)."""

@@ -1,0 +1,31 @@
+"""One head for each side of a couple."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from style_match.models.head.closed_form import known
+
+
+class TwoHeads(nn.Module):
+    """Left and right profiles go through heads of their own, which meet in the loss alone.
+
+    Args:
+        in_dim: D.
+        each: makes one of them.
+    """
+
+    def __init__(self, *, in_dim: int, each: Callable[..., nn.Module]):
+        super().__init__()
+        self.sides = nn.ModuleList(each(in_dim=in_dim) for _ in range(2))
+        self.dim = getattr(self.sides[0], "dim", 0)
+
+    def forward(self, features: Tensor, side: Tensor | None = None) -> Tensor:
+        """(B, D) features to (B, E) float32 embeddings of unit length; `side` (B,) is 0 for left, 1 for right."""
+        side = known(side)
+        order = side.argsort(stable=True)
+        num_left = int((side == 0).sum())
+        chosen = order[:num_left], order[num_left:]
+        rows = [head(features[some]) for head, some in zip(self.sides, chosen, strict=True) if len(some)]
+        return torch.cat(rows)[order.argsort()]

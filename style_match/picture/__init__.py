@@ -1,1 +1,0 @@
-"""Pictures of a run: the embeddings in two dimensions, the training curves, and the page that shows them all."""

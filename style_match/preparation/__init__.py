@@ -1,1 +1,0 @@
-"""From raw photos to a dataset folder: sources, labels, copies, what is left out, and what is written."""

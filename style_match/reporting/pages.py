@@ -1,0 +1,299 @@
+"""report.html: tables, pictures, queries, hubs and groups on one page that asks nothing of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from style_match.data.images import as_uri, thumbnail
+from style_match.evaluation.tables import heading
+from style_match.reporting.groups import Group, Hubness, group_rows, hubness
+from style_match.reporting.runs import PRIMARY, LeftOut, Row, Run
+from style_match.reporting.statistics import Block, blocks_of
+from style_match.reporting.tables import ResultTable, difference_text, is_exact, label_of, notes, p_text, paper_note
+from style_match.training.outputs import logged_rows
+from style_match.utils.errors import UserError
+from style_match.utils.html import fill
+
+# The pictures of the report, as plotly figures.
+
+
+# Okabe and Ito's colours, told apart also by the colour-blind
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A949E", "#000000")
+CHANCE = "#8A949E"
+
+
+def bars(table: ResultTable) -> go.Figure:
+    """Each row's metrics in percent, with intervals."""
+    figure = go.Figure()
+    for number, row in enumerate(table.rows):
+        cells = [row.metrics[metric] for metric in table.metrics]
+        value = np.array([100 * cell.value for cell in cells])
+        figure.add_bar(
+            name=escape(row.row.label),
+            x=[heading(metric) for metric in table.metrics],
+            y=value,
+            marker_color=CHANCE if row.row.model == "chance" else COLOURS[number % len(COLOURS)],
+            error_y={
+                "type": "data",
+                "array": [100 * cell.high for cell in cells] - value,
+                "arrayminus": value - [100 * cell.low for cell in cells],
+                "thickness": 1.2,
+            },
+        )
+    return _tidy(figure, y="percent", barmode="group")
+
+
+def recall_curves(table: ResultTable) -> go.Figure:
+    """The hit rate within the first k for every k of the gallery, over all runs of a row; chance as a dashed line."""
+    figure = go.Figure()
+    rows = [result.row for result in table.rows]
+    first = [run.queries("frozen").columns["gallery"] for run in rows[0].runs.values()]
+    k = np.arange(1, max(gallery.max() for gallery in first) + 1)
+    for number, row in enumerate(rows):
+        if row.model != "chance":
+            rank = np.concatenate([run.queries(row.model).columns["rank"] for run in row.runs.values()])
+            y = 100 * np.searchsorted(np.sort(rank), k, side="right") / len(rank)
+            figure.add_scatter(
+                x=k, y=y, name=escape(row.label), mode="lines", line_color=COLOURS[number % len(COLOURS)]
+            )
+    one = next(iter(rows[0].runs.values()))
+    if one.config.data.task == "couple":  # of classes several answers are right, and chance is no straight line
+        sizes, counts = np.unique(np.concatenate(first), return_counts=True)
+        chance = 100 * np.average(np.minimum(k / sizes[:, None], 1), axis=0, weights=counts)
+        figure.add_scatter(x=k, y=chance, name="chance", mode="lines", line={"dash": "dash", "color": CHANCE})
+    return _tidy(figure, x="k", y="R@k in percent")
+
+
+def training_curves(rows: Sequence[Row]) -> go.Figure | None:
+    """val/mrr and train/loss by epoch, one line a run, one colour a row; None where nothing was trained."""
+    figure = make_subplots(rows=1, cols=2, subplot_titles=("val/mrr", "train/loss"))
+    for number, row in enumerate(row for row in rows if row.model == "trained"):
+        for place, run in enumerate(row.runs.values()):
+            logged = list(logged_rows(run.folder))
+            for column, name in enumerate(("val/mrr", "train/loss"), start=1):
+                points = [(int(line["epoch"]), float(line[name])) for line in logged if line.get(name)]
+                if points:
+                    x, y = zip(*points, strict=True)
+                    figure.add_scatter(
+                        x=x,
+                        y=y,
+                        mode="lines",
+                        name=escape(row.label),
+                        legendgroup=row.name,
+                        showlegend=place == 0 and column == 1,
+                        line={"color": COLOURS[number % len(COLOURS)], "width": 1.2},
+                        text=[escape(run.folder.name)] * len(x),
+                        hovertemplate="%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>",
+                        row=1,
+                        col=column,
+                    )
+    return _tidy(figure, x="epoch") if figure.data else None
+
+
+def tsne(points: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """The rows of tsne.parquet: frozen features beside trained embeddings; hover shows id and group."""
+    models = list(dict.fromkeys(point["model"] for point in points))
+    groups = sorted({point["group"] for point in points})
+    figure = make_subplots(rows=1, cols=len(models), subplot_titles=models)
+    for column, model in enumerate(models, start=1):
+        for number, group in enumerate(groups):
+            mine = [point for point in points if (point["model"], point["group"]) == (model, group)]
+            figure.add_scatter(
+                x=[point["x"] for point in mine],
+                y=[point["y"] for point in mine],
+                mode="markers",
+                name=escape(group),
+                legendgroup=group,
+                showlegend=column == 1,
+                customdata=[point["profile_id"] for point in mine],
+                marker={"color": COLOURS[number % len(COLOURS)], "size": 7, "symbol": number % 20},
+                # plotly reads tags and links in what it shows
+                text=[f"{escape(point['profile_id'])}<br>{escape(group)}" for point in mine],
+                hovertemplate="%{text}<extra></extra>",
+                row=1,
+                col=column,
+            )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return _tidy(figure, height=460)
+
+
+def html(figure: go.Figure, name: str) -> str:
+    """The figure as a div; the page brings plotly's script once."""
+    config = {"displaylogo": False, "responsive": True}
+    return figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config)
+
+
+def _tidy(figure: go.Figure, *, x: str = "", y: str = "", height: int = 380, **layout: Any) -> go.Figure:
+    options: Mapping[str, Any] = {
+        "template": "plotly_white",
+        "height": height,
+        "margin": {"l": 50, "r": 15, "t": 55, "b": 45},
+        "legend": {"orientation": "h", "y": -0.18},
+        "font": {"size": 13},
+    }
+    figure.update_layout(**options, **layout)
+    if x:
+        figure.update_xaxes(title=x)
+    if y:
+        figure.update_yaxes(title=y)
+    return figure
+
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
+
+def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], *, left_out: Sequence[LeftOut]) -> str:
+    """The page; `report` is the node of the step's config.
+
+    Raises:
+        UserError: a column asked for is not in profiles.csv, or the dataset folder is gone where it is needed.
+    """
+    from plotly.offline import get_plotlyjs
+
+    shown = [_show(table, report) for table in tables]
+    return fill(
+        TEMPLATE,
+        sweep=str(sweep),
+        synthetic=any(table.synthetic for table in tables),
+        tables=shown,
+        left_out=left_out,
+        by=report["by"],
+        min_group=report["min_group"],
+        num_answers=report["num_answers"],
+        plotly=get_plotlyjs(),
+        heading=heading,
+        percent=lambda value: f"{100 * value:.1f}",
+        is_exact=is_exact,
+        difference=lambda interval: difference_text(interval, "\n").partition("\n")[::2],
+        p=p_text,
+        paper_note=paper_note,
+        notes=notes,
+        label_of=label_of,
+        primary=PRIMARY,
+    )
+
+
+def _show(table: ResultTable, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template shows of one table."""
+    rows = [result.row for result in table.rows]
+    last = next((row for row in reversed(rows) if row.model == "trained"), rows[-1])
+    run = next(iter(last.runs.values()))
+    model = "trained" if "trained" in run.metrics else "frozen"
+    best, worst = queries(run, model, report["num_queries"], report["num_answers"])
+    points = run.table("tsne.parquet").to_pylist()
+    listed = [(row["query"], row["partner"], *row["answers"]) for row in (*best, *worst)]
+    names = {point["profile_id"] for point in points}.union(*listed)
+    curves = training_curves(rows)
+    block = blocks_of(rows[0])[0]
+    shown = [row for row in rows if row.model != "chance"]
+    return {
+        "table": table,
+        "bars": html(bars(table), f"bars-{table.name}"),
+        "recall": html(recall_curves(table), f"recall-{table.name}"),
+        "curves": html(curves, f"curves-{table.name}") if curves else "",
+        "tsne": html(tsne(points), f"tsne-{table.name}"),
+        "run": run.folder.name,
+        "model": model,
+        "queries": (("Best queries", best), ("Worst queries", worst)),
+        "thumbnails": thumbnails(run, names, report["thumbnail_px"]) if report["thumbnails"] else {},
+        "hubs": [(row.label, hubs(row, report["hub_k"], report["num_hubs"])) for row in shown],
+        "groups": [(row.label, groups(row, block, table.metrics, report)) for row in shown] if report["by"] else [],
+        "grouped": ", ".join(map(str, block.test_sets)),
+        "runs": [
+            (row.label, test_set, seed, one.provenance, one.folder)
+            for row in rows
+            for (test_set, seed), one in row.runs.items()
+        ],
+    }
+
+
+def queries(run: Run, model: str, count: int, num_answers: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The best and the worst queries of a model, with their first answers and the partner's rank."""
+    answers: dict[tuple[str, str, str], list[str]] = {}
+    for row in run.table("answers.parquet").to_pylist():
+        if row["model"] == model and row["place"] <= num_answers:
+            answers.setdefault((row["query"], row["direction"], row["partner"]), []).append(row["answer"])
+    columns = run.queries(model).columns
+    names = ("query", "direction", "partner", "rank", "gallery", "similarity")
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)]
+    for row in rows:
+        row["answers"] = answers.get((row["query"], row["direction"], row["partner"]), [])
+    rows.sort(key=lambda row: (row["rank"], -row["similarity"]))
+    return rows[:count], rows[::-1][:count]
+
+
+def hubs(row: Row, k: int, num_top: int) -> Hubness | None:
+    """Hubness of a row's first run; None where it kept no answers."""
+    run = next(iter(row.runs.values()))
+    first: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for line in run.table("answers.parquet").to_pylist():
+        if line["model"] == row.model:
+            of_query = first.setdefault(line["direction"], {})
+            of_query.setdefault((line["query"], line["partner"]), []).append(line["answer"])
+    if not first:
+        return None
+    columns = run.queries(row.model).columns
+    galleries = {
+        direction: run.gallery_ids
+        if direction == "among_profiles"
+        else sorted(set(columns["partner"][columns["direction"] == direction]))
+        for direction in first
+    }
+    answers = {direction: list(of_query.values()) for direction, of_query in first.items()}
+    shortest = min(len(names) for lists in answers.values() for names in lists)
+    return hubness(answers, galleries, k=min(k, shortest), num_top=num_top)
+
+
+def groups(row: Row, block: Block, metrics: Sequence[str], report: Mapping[str, Any]) -> list[Group]:
+    """A row's metrics by group of the asking profile, over its seeds on the test sets of `block`."""
+    return group_rows(
+        column_of(row.on(block.test_sets[0])[0], report["by"]),
+        block.scores(row, metrics, report["gallery"]),
+        metrics,
+        block.queries,
+        block.clusters,
+        bands=report["bands"],
+        column=f"report.by={report['by']}",
+        **{name: report[name] for name in ("min_group", "confidence", "num_resamples", "seed")},
+    )
+
+
+def column_of(run: Run, column: str) -> dict[str, str]:
+    """A column of the run's profiles table by profile id.
+
+    Raises:
+        UserError: the folder is gone, or has no such column.
+    """
+    folder = _dataset(run)
+    known = sorted({name for columns in folder.columns.values() for name in columns})
+    if column not in known:
+        raise UserError(f"report.by={column}: {folder.profiles_file} has no such column; it has {', '.join(known)}.")
+    return {profile: columns.get(column, "") for profile, columns in folder.columns.items()}
+
+
+def thumbnails(run: Run, profile_ids: Iterable[str], side_px: int) -> dict[str, str]:
+    """Small pictures of profiles as data URIs, without any metadata of the files."""
+    folder, made = _dataset(run), {}
+    for profile_id in sorted(profile_ids):
+        if profile_id not in folder.columns:
+            raise UserError(f"{folder.profiles_file} has no profile {profile_id}, which {run.folder} was tested on.")
+        photo, bound = folder.photos_of(profile_id)[0].path, run.config.data.max_source_pixels
+        made[profile_id] = as_uri(thumbnail(photo, side_px, max_source_pixels=bound))
+    return made
+
+
+def _dataset(run: Run) -> Any:
+    from style_match.data.dataset import read_folder
+
+    data, root = run.config.data, Path(run.provenance["data"]["folder"])
+    if not root.is_dir():
+        raise UserError(f"The dataset folder of {run.folder} is gone: {root}. report.by and report.thumbnails need it.")
+    return read_folder(root, task=data.task, image_root=data.image_root, label_column=data.label_column)

@@ -1,1 +1,0 @@
-"""Batch samplers: which training items stand together. Each yields lists of positions and has `set_epoch`."""

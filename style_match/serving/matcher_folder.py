@@ -1,0 +1,351 @@
+"""Writing a matcher folder: whole or not at all."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from style_match.backbone.checkpoint import check_checkpoint, processing_files, weight_files
+from style_match.backbone.feature_key import Checkpoint, Hashes, resolve_checkpoint
+from style_match.cli.run_config import with_current_names
+from style_match.cli.schema import FLAG, LIST, NAMES, RULES, TEXT, Rule, leaves, rule_like, whole, word
+from style_match.cli.targets import conf_dir, refuse_unnamed
+from style_match.cli.words import find
+from style_match.utils.errors import UserError
+from style_match.utils.files import read_json, write_whole
+from style_match.utils.text import cut
+
+# What matcher.json may hold: names and kinds of its values, so that a folder of unknown origin is refused at once.
+
+
+ABSENT = object()
+MAX_SHOWN = 83  # characters of a value in a message, with the dots that replace its end
+NODE = Rule("an object", lambda value: isinstance(value, dict))
+WORDS = Rule("a text", lambda value: isinstance(value, str))
+NAME = Rule("a name without slashes", lambda value: isinstance(value, str) and bool(re.fullmatch(r"\w[\w.-]*", value)))
+SIDES = Rule("two names", lambda value: isinstance(value, list) and len(value) == 2 and all(map(WORDS.holds, value)))
+HASHES = Rule(
+    "file names with their sha256", lambda value: isinstance(value, dict) and all(map(TEXT.holds, value.values()))
+)
+SHAPE: dict[str, Rule] = {
+    "name": WORDS,
+    "task": word("couple", "style"),
+    "synthetic": FLAG,
+    "sides": SIDES.or_null(),
+    "label_column": WORDS.or_null(),
+    "classes": NAMES.or_null(),
+    "head": NODE,
+    "head.options": NODE,
+    "head.options._target_": WORDS,
+    "head.in_dim": whole(1, 2**20),
+    "head.dim": whole(1, 2**20),
+    "head.tells_sides": FLAG,
+    "backbone": NODE,
+    "backbone.name": WORDS,
+    "backbone.path": WORDS,
+    "backbone.revision": WORDS.or_null(),
+    "backbone.options": NODE,
+    "backbone.files": HASHES,
+    "prompt": NODE,
+    "prompt.name": WORDS,
+    "prompt.image": FLAG,
+    "prompt.metadata": FLAG,
+    "prompt.system": WORDS.or_null(),
+    "prompt.instruction": WORDS,
+    "prompt.template": WORDS,
+    "pooling": NODE,
+    "pooling.name": WORDS,
+    "text": NODE.or_null(),
+    "data": NODE,
+    "data.options": NODE,
+    "data.options.image_root": Rule("null", lambda value: value is None),
+    "data.options.label_column": WORDS.or_null(),
+    "data.demo": NODE.or_null(),
+    "features": NODE,
+    "run": NODE,
+    "run.id": WORDS,
+    "files": HASHES,
+}
+OF_TEXT: dict[str, Rule] = {
+    "text.path": word("image", "caption", "both"),
+    "text.head": NODE,
+    "text.head.options": NODE.or_null(),
+    "text.options": NODE,
+    "text.options.attributes": LIST,
+    "text.options.pooling": LIST,
+    "text.options.template": WORDS,
+    "text.options.system": WORDS.or_null(),
+}
+OF_TEXT_HEAD: dict[str, Rule] = {"text.head.in_dim": whole(1, 2**20), "text.head.dim": whole(1, 2**20)}
+OF_DEMO: dict[str, Rule] = {
+    "data.demo.name": NAME,
+    "data.demo.task": word("couple", "style"),
+    "data.demo.root": Rule("null", lambda value: value is None),
+    "data.demo.world": NODE,
+}
+# Where the options of a config are in matcher.json. The options of the first ones are these and no others, so that the
+# folder cannot choose where files are read or written.
+OPTIONS = {"features": "features", "data.options": "data", "data.demo": "data", "backbone.options": "backbone"}
+OPTIONS |= {"head.options": "head", "text.options": "text", "pooling": "pooling"}
+CLOSED = {
+    "features": {"shard_rows"},
+    "data.options": {"image_root", "label_column", "max_source_pixels", "num_workers", "on_bad_image"},
+}
+
+
+def refuse_other_shape(about: Mapping[str, Any], file: Path) -> None:
+    """Check the names and kinds of the values of matcher.json.
+
+    Raises:
+        UserError: the first value that no export writes.
+    """
+    for path, value, wanted in _faults(about):
+        said = f"{path} is missing" if value is ABSENT else f"{path}={cut(str(value), MAX_SHOWN)} is not {wanted}"
+        raise UserError(f"{file}: {said}, so no export wrote it: export the matcher again, or do not use it.")
+
+
+def _faults(about: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    rules = SHAPE
+    if isinstance(about.get("text"), dict):
+        rules = rules | OF_TEXT | (OF_TEXT_HEAD if find(about, "text.head.options") else {})
+    if isinstance(about.get("data"), dict) and isinstance(about["data"].get("demo"), dict):
+        rules = rules | OF_DEMO
+    for path, rule in rules.items():
+        value = find(about, path, ABSENT)
+        if value is ABSENT or not rule.holds(value):
+            yield path, value, rule.wanted
+    for place, names in CLOSED.items():
+        for name in sorted(find(about, place).keys() - names):
+            yield f"{place}.{name}", find(about, place)[name], f"one of the options {', '.join(sorted(names))}"
+    for place, group in OPTIONS.items():
+        for name, value in leaves(find(about, place) or {}):
+            rule = RULES.get(f"{group}.{name}") or rule_like(None)
+            if f"{place}.{name}" not in rules and not rule.holds(value):
+                yield f"{place}.{name}", value, rule.wanted
+
+
+# The matcher folder: its files, read and checked without torch.
+#
+# matcher.json says everything that decides a vector; its `digest` covers itself and the hashes of the other files.
+
+
+FORMAT = 1
+ABOUT, HEAD, CARD, SEEN = "matcher.json", "head.safetensors", "README.md", "seen.txt"
+TEXT_FILE = "text.safetensors"  # of a head of its own for texts
+KEYS = {"name", "task", "synthetic", "sides", "label_column", "classes", "head", "backbone", "prompt", "pooling"}
+# where a node of the config is in matcher.json
+SLOTS = {"head.options": "head", "text.head.options": "text.own", "text.options": "text"}
+KEYS |= {"text", "data", "features", "run", "files"}
+
+
+@dataclass(frozen=True)
+class MatcherFolder:
+    """A matcher folder whose files are whole; `about` is matcher.json."""
+
+    path: Path
+    about: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """What tells this matcher from every other: sha256 (hex) over all that decides its vectors and its origin."""
+        return self.about["digest"]
+
+    @property
+    def name(self) -> str:
+        """The name of its run and the beginning of its identity, for messages."""
+        return f"{self.about['name']} ({self.identity[:8]})"
+
+    @property
+    def sides(self) -> tuple[str, str] | None:
+        """What the two sides of couples are called; None for styles."""
+        return tuple(self.about["sides"]) if self.about["sides"] else None
+
+    @property
+    def tells_sides(self) -> bool:
+        """Whether the head treats the two sides in two ways."""
+        return self.about["head"]["tells_sides"]
+
+
+def read_matcher(folder: str | Path, config_dirs: Iterable[str | Path] = ()) -> MatcherFolder:
+    """Read a matcher folder and check every byte of it but the model card's.
+
+    Args:
+        folder: written by `style_match.export`.
+        config_dirs: folders of one's own YAMLs, for heads and poolings that this package does not have.
+
+    Raises:
+        UserError: no matcher folder, of a newer format, damaged, not as exports write it, or naming code that no YAML
+            names in that place.
+    """
+    path = Path(folder).expanduser()
+    file = path / ABOUT
+    if not path.is_dir():
+        raise UserError(f"model={folder}: there is no such folder. `python -m style_match.export run=RUN out=FOLDER`.")
+    if not file.is_file():
+        what = "is a run folder; export it first" if (path / "config.yaml").is_file() else f"has no {ABOUT}"
+        raise UserError(
+            f"model={folder} {what}. A matcher folder is written by `python -m style_match.export run=RUN out=FOLDER`."
+        )
+    about = _read_json(file)
+    if about.get("format") != FORMAT:
+        newer = isinstance(about.get("format"), int) and about["format"] > FORMAT
+        remedy = "Install a newer style_match." if newer else "Export it again."
+        raise UserError(f"{file} has the format {about.get('format')!r}; this style_match reads {FORMAT}. {remedy}")
+    if not about.keys() >= KEYS or about.get("digest") != digest(about):
+        raise UserError(f"{file} was changed or damaged after it was exported (its digest differs): export it again.")
+    about = with_current_names(about)
+    refuse_other_shape(about, file)
+    for name, sha256 in about["files"].items():
+        if name not in (HEAD, SEEN, TEXT_FILE):
+            raise UserError(f"{file} names the file {name!r}, which no matcher folder has: export it again.")
+        if not (path / name).is_file():
+            raise UserError(f"{path / name} is missing: export the matcher again.")
+        if hashlib.sha256((path / name).read_bytes()).hexdigest() != sha256:
+            raise UserError(
+                f"{path / name} was changed or damaged (its sha256 is not what {ABOUT} says): export again."
+            )
+    refuse_unnamed(about, file, [conf_dir(), *(Path(each).expanduser() for each in config_dirs)], slots=SLOTS)
+    return MatcherFolder(path, about)
+
+
+def digest(about: Mapping[str, Any]) -> str:
+    """sha256 (hex) over matcher.json without its own digest."""
+    rest = {key: value for key, value in about.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = read_json(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as JSON ({error}): export the matcher again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} does not hold a JSON object: export the matcher again.")
+    return content
+
+
+# The backbone of a matcher: the same files that it was trained on, wherever they lie.
+
+
+REMEDY = "In Python: StyleMatcher.from_pretrained(FOLDER, backbone=PLACE)."
+
+
+def hashes_of(checkpoint: Checkpoint, hashes: Hashes) -> dict[str, str]:
+    """File name -> sha256 (hex) of every file of a checkpoint that decides a vector."""
+    files = (*weight_files(checkpoint.folder), *processing_files(checkpoint.folder))
+    return {path.name: hashes.sha256(path.resolve()) for path in files}
+
+
+def find_backbone(folder: MatcherFolder, path: str | None, hashes: Hashes) -> Checkpoint:
+    """The checkpoint at `path`, or where the matcher's own was: `package:`, a folder, or a hub id.
+
+    A hub id is asked for at the commit of training, from the local cache first.
+
+    Raises:
+        UserError: it is not to be had, or is another than the matcher was trained on.
+    """
+    own = folder.about["backbone"]
+    revision = own["revision"] if path in (None, own["path"]) else None
+    place = str(path) if path is not None else own["path"]
+    if path is None and Path(place).is_absolute() and not Path(place).is_dir():
+        raise UserError(
+            f"{folder.path} was trained on the backbone {own['name']} in {place}, which is not there any more. Name "
+            f"its place by backbone.path=FOLDER. {REMEDY}"
+        )
+    try:
+        checkpoint = resolve_checkpoint(place, revision, download=True)
+    except UserError as error:
+        raise UserError(f"{error} {REMEDY}") from error
+    check_checkpoint(checkpoint.folder)
+    if others := _others(own["files"], hashes_of(checkpoint, hashes)):
+        raise UserError(
+            f"The matcher {folder.path} was trained on the backbone {_name(own)}; {place} is another one: {others}. "
+            f"Name a place of that backbone by backbone.path=PLACE. {REMEDY}"
+        )
+    return checkpoint
+
+
+def _others(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Which files differ, in words; nothing where none does."""
+    names = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    said = [f"{name} is {found.get(name, 'missing')[:12]}, not {wanted.get(name, 'there')[:12]}" for name in names]
+    return "; ".join(said[:2]) + (f" and {len(said) - 2} more" if len(said) > 2 else "")
+
+
+def _name(backbone: Mapping[str, Any]) -> str:
+    revision = f", revision {backbone['revision']}" if backbone["revision"] else ""
+    return f"{backbone['name']} ({backbone['path']}{revision})"
+
+
+OWN = frozenset({ABOUT, HEAD, CARD, SEEN, TEXT_FILE})
+
+
+def refuse_other_content(out: Path, run_id: str) -> None:
+    """Refuse a place that holds anything but an earlier export of the same run, or a damaged one and nothing else.
+
+    Raises:
+        UserError: it is a file, not empty, or cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"out={out} is a file: name a folder.")
+    _refuse_unwritable(out)
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / ABOUT).is_file():
+        raise UserError(f"out={out} is not empty and holds no matcher: name another folder.")
+    was = _read_about(out / ABOUT)
+    if was is None and (others := sorted({path.name for path in out.iterdir()} - OWN)):
+        raise UserError(
+            f"out={out} holds a damaged matcher and other files ({', '.join(others[:3])}): name another "
+            "folder, or move those files away, and it is overwritten."
+        )
+    if was is not None and was["run"]["id"] != run_id:
+        raise UserError(f"out={out} holds the matcher of another run: name another folder, or delete that one.")
+
+
+def _refuse_unwritable(out: Path) -> None:
+    """Make a folder where the matcher will be written, or beside it, and remove it again."""
+    top = next(each for each in (out, *out.absolute().parents) if each.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".style_match_", dir=top))
+    except OSError as error:
+        raise UserError(f"Cannot write out={out}: {error.strerror}. Give another out.") from error
+
+
+def _read_about(file: Path) -> dict[str, Any] | None:
+    """matcher.json; None where it is damaged."""
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        return about if about["digest"] == digest(about) and "id" in about["run"] else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def write_matcher(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files into a new folder at once, or over those of an earlier export, which may be damaged.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    if (out / ABOUT).is_file():
+        for name, content in files.items():
+            write_whole(out / name, content, remedy="Give another out.")
+        for name in OWN - files.keys():  # of the earlier one alone
+            (out / name).unlink(missing_ok=True)
+        return
+    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        beside.mkdir(parents=True)
+        for name, content in files.items():
+            write_whole(beside / name, content, remedy="Give another out.")
+        beside.rename(out)
+    except OSError as error:
+        raise UserError(f"Cannot write out={out}: {error.strerror}. Give another out.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

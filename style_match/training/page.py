@@ -1,0 +1,206 @@
+"""report.html: everything about a run on one page that asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from style_match.evaluation.evaluator import Result
+from style_match.evaluation.ranks import DIRECTIONS
+from style_match.evaluation.tables import ROWS, gain_text, heading, interval_of, one_training, title
+from style_match.evaluation.tsne import COLOURS, INK, figure, png
+from style_match.utils.files import write_whole
+from style_match.utils.html import fill
+
+# The training curves, from the rows of a CSV logger.
+
+
+# title of a panel: the ends of the logged names that belong in it
+_PANELS = {
+    "loss": ("/loss",),
+    "validation MRR": ("val/mrr",),
+    "cosine of positives and negatives": ("pos_similarity", "neg_similarity"),
+    "effective rank of the embedding": ("effective_rank",),
+    "share of active triplets": ("active_fraction",),
+}
+
+
+def draw_curves(rows: Iterable[Mapping[str, Any]], *, dpi: int) -> bytes | None:
+    """PNG of what was logged over the epochs; None when nothing was.
+
+    `rows` are those of metrics.csv: "epoch", and values by name ("train/loss", "val/mrr", ...) where the row has them,
+    as numbers or text, empty or absent where not. Several values of an epoch are averaged.
+    """
+    curves = _by_name(rows)
+    panels = {
+        panel: names
+        for panel, ends in _PANELS.items()
+        if (names := [name for name in curves if name.removesuffix("_epoch").endswith(ends)])
+    }
+    if not panels:
+        return None
+    across = min(2, len(panels))
+    down = math.ceil(len(panels) / across)
+    drawing = figure(width=4.6 * across, height=2.9 * down)
+    axes = drawing.subplots(down, across, squeeze=False).ravel()
+    for axis, (panel, names) in zip(axes, panels.items(), strict=False):
+        for colour, name in zip(COLOURS, sorted(names), strict=False):
+            epochs, values = zip(*sorted(curves[name].items()), strict=True)
+            axis.plot(epochs, values, color=colour, label=name, linewidth=1.6, marker="o", markersize=2.5)
+            if name == "val/mrr":
+                best = max(range(len(values)), key=values.__getitem__)
+                axis.plot(epochs[best], values[best], "o", color=COLOURS[5], label=f"best, epoch {epochs[best]}")
+        axis.set_title(panel, fontsize=10, color=INK)
+        axis.set_xlabel("epoch", fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.25)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(fontsize=8, frameon=False)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    return png(drawing, dpi=dpi)
+
+
+def _by_name(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
+    """name -> epoch -> mean of the finite values."""
+    seen: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        if row.get("epoch") in (None, ""):
+            continue
+        epoch = int(float(row["epoch"]))
+        for name, value in row.items():
+            number = _number(value)
+            if name not in ("epoch", "step") and number is not None:
+                seen.setdefault(name, {}).setdefault(epoch, []).append(number)
+    return {name: {epoch: sum(v) / len(v) for epoch, v in epochs.items()} for name, epochs in seen.items()}
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+_MODELS = {**ROWS, "val": "validation"}
+
+
+def write_report(
+    path: Path,
+    *,
+    name: str,
+    sections: Mapping[str, Any],
+    results: Mapping[str, Result],
+    gain: Mapping[str, Any] | None,
+    tsne: Path | None,
+    logged: Iterable[Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+    config: str,
+    synthetic: bool,
+    num_queries: int,
+    dpi: int,
+    seed: int | None = None,
+) -> None:
+    """Writes the page at once, never half; pictures are inside, everything that was data is escaped.
+
+    `name` heads the page (the run); `sections` are those of metrics.json, `results` "frozen" and "trained" as given to
+    ranks.parquet (the last one's best and worst `num_queries` are listed), `gain` is
+    `Evaluator.difference(trained, frozen)`, `seed` that of the training, `tsne` the PNG, `logged` the rows of
+    metrics.csv, `provenance` the content of provenance.json, `config` the YAML. Raises UserError when the page cannot
+    be written.
+    """
+    models = [model for model in _MODELS if model in sections]
+    best, worst = _queries(results, num_queries)
+    page = fill(
+        TEMPLATE,
+        name=name,
+        subtitle=title(sections["frozen"], synthetic=synthetic),
+        models=[(model, _MODELS[model]) for model in models],
+        metrics=list(_metric_rows(sections, models, gain)),
+        gained=one_training(seed) if gain is not None else "",
+        counts=list(_count_rows(sections, models)),
+        tsne=_data_uri(tsne.read_bytes()) if tsne else None,
+        curves=_data_uri(picture) if (picture := draw_curves(logged, dpi=dpi)) else None,
+        queries=[("Best queries", best), ("Worst queries", worst)],
+        model=_MODELS[list(results)[-1]],
+        paired=len(results) > 1,
+        provenance=list(_flat(provenance)),
+        config=config,
+    )
+    write_whole(path, page)
+
+
+def _metric_rows(
+    sections: Mapping[str, Any], models: Iterable[str], gain: Mapping[str, Any] | None
+) -> Iterator[dict[str, Any]]:
+    for metric, cell in sections["frozen"].items():
+        if not isinstance(cell, Mapping):
+            continue
+        scale, digits = (1, 0) if metric == "median_rank" else (100, 1)
+        cells: list[tuple[str, str] | None] = []
+        bars = []
+        for model in models:
+            cell = sections[model].get(metric)
+            if cell is None:  # the smaller validation gallery has fewer k
+                cells.append(None)
+                continue
+            low, high = (scale * bound for bound in interval_of(cell))
+            value = scale * cell["value"]
+            exact = model == "chance"
+            cells.append((f"{value:.{digits}f}", "" if exact else f"{low:.{digits}f} to {high:.{digits}f}"))
+            if scale == 100 and model in ROWS:
+                bars.append((model, value, low, high))
+        yield {
+            "name": "median rank" if metric == "median_rank" else heading(metric),
+            "cells": cells,
+            "bars": bars,
+            "gain": gain_text(gain[metric]) if gain and metric in gain else "",
+        }
+
+
+def _count_rows(sections: Mapping[str, Any], models: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    labels = {"queries": "queries", "gallery": "gallery", "skipped": "alone in their class", "dropped_ks": "k left out"}
+    for count, label in labels.items():
+        values = [sections[model].get(count) for model in models]
+        if any(values):
+            yield label, [", ".join(map(str, v)) if isinstance(v, list) else f"{v or 0:,}" for v in values]
+
+
+def _queries(results: Mapping[str, Result], count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The best and the worst queries of the last model, with the rank the first model gave them beside."""
+    models = list(results.values())
+    before, after = models[0], models[-1]
+    rank, earlier = after.ranks.rank.tolist(), before.ranks.rank.tolist()
+    order = sorted(range(len(rank)), key=lambda i: (rank[i], -earlier[i]))
+
+    def row(i: int) -> dict[str, Any]:
+        return {
+            "query": after.query_ids[i],
+            "partner": after.partner_ids[i],
+            "direction": DIRECTIONS[int(after.ranks.direction[i])].replace("_", " "),
+            "rank": rank[i],
+            "earlier": earlier[i],
+            "gallery": int(after.ranks.gallery[i]),
+            "similarity": f"{float(after.ranks.similarity[i]):.3f}",
+        }
+
+    return [row(i) for i in order[:count]], [row(i) for i in reversed(order[-count:])]
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def _data_uri(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()

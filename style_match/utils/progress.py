@@ -1,0 +1,98 @@
+"""Progress of long work: what, how far, how fast, how long still.
+
+On a terminal a bar is drawn; in a log file a line is written every `LOG_EVERY_S` seconds and at the end. Everything
+goes to stderr, so that a step's tables can be piped.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from style_match.utils.secrets import hide
+
+LOG_EVERY_S = 15.0
+SHORT_S = 1.0  # work done sooner leaves no line
+
+Advance = Callable[[int, int], None]
+
+
+def say(line: str) -> None:
+    """Print one line of information to stderr."""
+    print(hide(line), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bar(what: str, unit: str, *, show: bool = True) -> Iterator[Advance]:
+    """Yield `advance(done, total)`; the bar appears with the first call that has work left.
+
+    Args:
+        what: what is being done, such as "embedding".
+        unit: what is counted, such as "photos"; the rate is shown in units per second.
+        show: False makes it silent.
+    """
+    if not show:
+        yield lambda done, total: None
+    elif sys.stderr.isatty():
+        with _terminal_bar(what, unit) as advance:
+            yield advance
+    else:
+        yield _log_lines(what, unit)
+
+
+@contextmanager
+def _terminal_bar(what: str, unit: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = None
+        began = time.monotonic()
+        first = 0
+
+        def advance(done: int, total: int) -> None:
+            nonlocal task, first
+            if task is None:
+                if done >= total:
+                    return
+                task, first = progress.add_task(what, total=total, rate=""), done
+            elapsed = time.monotonic() - began
+            rate = f"{(done - first) / elapsed:.0f} {unit}/s" if elapsed > 0 and done > first else ""
+            progress.update(task, completed=done, total=total, rate=rate)
+
+        yield advance
+
+
+def _log_lines(what: str, unit: str) -> Advance:
+    began = last = time.monotonic()
+    first: int | None = None
+
+    def advance(done: int, total: int) -> None:
+        nonlocal last, first
+        now = time.monotonic()
+        if first is None:
+            first = done
+        over = done >= total and now - began >= SHORT_S
+        if done > first and (now - last >= LOG_EVERY_S or over):
+            last = now
+            rate = (done - first) / max(now - began, 1e-9)
+            left = f", {(total - done) / rate:.0f} s left" if done < total else f" in {now - began:.1f} s"
+            say(f"{what}: {done} of {total} {unit}, {rate:.0f} {unit}/s{left}")
+
+    return advance

@@ -1,0 +1,87 @@
+"""Text from elsewhere without the characters that act on a terminal, a page or a line instead of being shown."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# One spelling of a text, so that two texts that people read as the same compare as equal. Imports nothing heavy.
+
+
+MOST = 120  # characters of a value in a message
+# Byte order mark, zero-width space, word joiner, soft hyphen, and marks of writing direction: they show nothing.
+_INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_OUTER = "\u200c\u200d" + "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
+
+
+def plain(text: str) -> str:
+    """The text in NFC, without outer white space and invisible characters.
+
+    Removed anywhere: byte order marks (U+FEFF), zero-width spaces (U+200B), word joiners (U+2060), soft hyphens
+    (U+00AD) and marks of writing direction. The zero-width joiner and non-joiner (U+200D, U+200C) change how emoji and
+    Persian or Indic words look, so they are removed only at both ends. Upper and lower case, white space inside,
+    digits and compatibility characters (such as full-width letters) stay as they are: `007`, `1e5` and `null` are
+    texts like any other.
+    """
+    if text.isascii():
+        return text.strip()
+    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text).strip(_OUTER))
+
+
+def plain_keys_and_values(value: Any) -> Any:
+    """A value read from JSON or YAML with every text in it `plain`; keys that become the same are merged."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, list | tuple):
+        return [plain_keys_and_values(each) for each in value]
+    if isinstance(value, Mapping):
+        return {plain_keys_and_values(key): plain_keys_and_values(each) for key, each in value.items()}
+    return value
+
+
+def stored_forms(text: str) -> set[str]:
+    """The spellings of a `plain` text that a file written by another program, or an older version, may hold."""
+    return {text, unicodedata.normalize("NFD", text)}
+
+
+def folded(text: str) -> str:
+    """Equal for two texts that differ only in upper and lower case, or not at all."""
+    return plain(plain(text).casefold())
+
+
+def other_case(word: str, known: Iterable[str]) -> str | None:
+    """The first of `known` that differs from `word` only in upper and lower case."""
+    wanted = folded(word)
+    return next((each for each in known if each != word and folded(each) == wanted), None)
+
+
+def cut(text: str, most: int = MOST) -> str:
+    """A text for a message, its end replaced by ... where it is long."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def shown(value: Any) -> str:
+    """A value in quotes for a message, cut where it is long; bytes are counted and not shown."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    return cut(repr(value[: MOST + 1] if isinstance(value, str) else value))
+
+
+# ESC [ ... letter and ESC ] ... BEL: colours, cursor movements, links and titles of a terminal
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
+_BREAKS = re.compile("[\t\n\v\f\r\x85\u2028\u2029]+")
+# control characters, lone surrogates, Unicode's Bidi_Control, the byte order mark, invisible tags
+_REMOVED = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+
+
+def safe(text: str) -> str:
+    """`text` on one line: a space for line breaks and tabs, no control, escape or bidirectional characters."""
+    return _REMOVED.sub("", _BREAKS.sub(" ", _ESCAPES.sub("", text))).strip()
+
+
+def quoted(text: str, *, most: int = 120) -> str:
+    """The first `most` characters of `safe(text)`, in quotes, for a message."""
+    text = safe(text[: 10 * most])
+    return f'"{text[:most]}"' + ("..." if len(text) > most else "")

@@ -1,0 +1,292 @@
+"""Matcher: what it learns, logs and saves."""
+
+import warnings
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional
+
+import style_match.models.module
+from style_match.data.datamodule import TrainSet
+from style_match.models.head.identity import Identity
+from style_match.models.head.mlp import MLP
+from style_match.models.loss.infonce import InfoNCE
+from style_match.models.loss.triplet import Triplet
+from style_match.models.module import effective_rank
+from style_match.utils.errors import UserError
+
+triplet = partial(Triplet, margin=0.2, reducer="avg_non_zero", symmetric=True)
+
+
+def metrics(trainer):
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def reciprocal_ranks(left, right):
+    """Of each couple (row i of both), in both directions, by sorting."""
+    found = []
+    for queries, gallery in ((left, right), (right, left)):
+        for i, query in enumerate(queries):
+            order = sorted(range(len(gallery)), key=lambda j: -float(query @ gallery[j]))
+            found.append(1 / (order.index(i) + 1))
+    return found
+
+
+@pytest.mark.parametrize("loss", [InfoNCE(temperature=0.2, symmetric=False), triplet()], ids=["infonce", "triplet"])
+def test_a_few_epochs_separate_couples(couple_data, matcher, trainer, loss):
+    data, model, fit = couple_data(), matcher(loss=loss, standardize=False), trainer(max_epochs=8)
+    fit.validate(model, data, verbose=False)
+    before = metrics(fit)
+    fit.fit(model, data)
+    after = metrics(fit)
+    assert after["val/mrr"] > before["val/mrr"] + 0.15
+    assert after["val/loss"] < before["val/loss"]
+    for part in ("train", "val"):
+        assert after[f"{part}/pos_similarity"] > after[f"{part}/neg_similarity"] + 0.05
+
+
+@pytest.mark.parametrize("loss", [InfoNCE(temperature=0.2, symmetric=False), triplet()], ids=["infonce", "triplet"])
+def test_a_few_epochs_separate_styles(style_data, matcher, trainer, loss):
+    data, model, fit = style_data(), matcher(loss=loss, standardize=False), trainer(max_epochs=8)
+    fit.validate(model, data, verbose=False)
+    before = metrics(fit)
+    fit.fit(model, data)
+    after = metrics(fit)
+    assert after["val/map@r"] > before["val/map@r"] + 0.15
+    assert {"val/mrr", "val/loss", "val/recall@5", "val/precision@5"} <= set(after)
+    assert "val/recall@50" not in after  # the gallery of a query is 17
+
+
+def test_val_mrr_and_loss_are_those_of_the_whole_gallery(couple_data, matcher, trainer):
+    partner = [*range(36), *reversed(range(36, 60))]  # from couple 36 on, left and right in opposite order
+    data = couple_data(num_photos=2, couples=[(i, 60 + partner[i]) for i in range(60)])
+    model, fit = matcher(), trainer(max_epochs=2)
+    fit.fit(model, data)
+    model.eval()
+    with torch.no_grad():
+        e = model.head(data.features)
+    profiles = torch.stack([functional.normalize(e[n] + e[n + 120], dim=0) for n in range(120)])
+    left, right = profiles[36:48], profiles[108:120].flip(0)
+    found = reciprocal_ranks(left, right)
+    logged = metrics(fit)
+    assert logged["val/mrr"] == pytest.approx(sum(found) / len(found), abs=1e-6)
+    assert logged["val/recall@5"] == pytest.approx(sum(r >= 1 / 5 for r in found) / len(found), abs=1e-6)
+    expected = functional.cross_entropy(left @ right.T / 0.2, torch.arange(12))
+    assert logged["val/loss"] == pytest.approx(float(expected), abs=1e-5)
+    pos = float((left * right).sum(dim=1).mean())
+    assert logged["val/pos_similarity"] == pytest.approx(pos, abs=1e-5)
+    assert logged["val/neg_similarity"] == pytest.approx((float((left @ right.T).sum()) - 12 * pos) / 132, abs=1e-5)
+
+
+def test_val_metrics_of_styles_are_those_of_the_whole_gallery(style_data, matcher, trainer):
+    data, model, fit = style_data(), matcher(loss=triplet()), trainer(max_epochs=1)
+    fit.fit(model, data)
+    model.eval()
+    with torch.no_grad():
+        e = model.head(data.features)[54:72]
+    labels = torch.arange(18) % 3
+    first_hits = []
+    for i in range(18):
+        order = sorted((j for j in range(18) if j != i), key=lambda j: -float(e[i] @ e[j]))
+        first_hits.append(1 / (1 + [bool(labels[j] == labels[i]) for j in order].index(True)))
+    assert metrics(fit)["val/mrr"] == pytest.approx(sum(first_hits) / 18, abs=1e-6)
+
+
+def test_val_mrr_holds_no_true_partner_against_the_model(couple_data, matcher, trainer):
+    # in the validation split (couples 36 to 47) all right profiles but the last two are of one person
+    people = list(range(120))
+    people[96:106] = [96] * 10
+    data, model, fit = couple_data(people=people), matcher(), trainer()
+    model.head.fit_closed(TrainSet(photos=data.features))
+    fit.validate(model, data, verbose=False)
+    with torch.no_grad():
+        e = model.eval().head(data.features)
+    left, right = e[36:48], e[96:108]
+    found = []
+    for queries, gallery in ((left, right), (right, left)):
+        for i, query in enumerate(queries):
+            same = set(range(10)) if i < 10 else set()
+            own = float(query @ gallery[i])
+            found.append(1 / (1 + sum(float(query @ gallery[j]) >= own for j in range(12) if j != i and j not in same)))
+    assert metrics(fit)["val/mrr"] == pytest.approx(sum(found) / 24, abs=1e-6)
+
+
+def test_val_mrr_of_styles_asks_for_other_people(style_data, matcher, trainer):
+    people = [i - 3 if i % 6 > 2 else i for i in range(90)]  # every person has two profiles, of one class
+    data, model, fit = style_data(people=people), matcher(), trainer()
+    data.features = data.features[people]  # and two equal photos, so that the other would always be found first
+    model.head.fit_closed(TrainSet(photos=data.features))
+    fit.validate(model, data, verbose=False)
+    with torch.no_grad():
+        e = model.eval().head(data.features)[54:72]
+    found = []
+    for i in range(18):
+        others = [j for j in range(18) if people[54 + j] != people[54 + i]]
+        order = sorted(others, key=lambda j: -float(e[i] @ e[j]))
+        found.append(1 / (1 + [j % 3 == i % 3 for j in order].index(True)))
+    assert metrics(fit)["val/mrr"] == pytest.approx(sum(found) / 18, abs=1e-6)
+    assert min(found) < 1
+
+
+def test_training_logs_are_means_over_the_epoch(couple_data, matcher, trainer):
+    model, fit, losses = matcher(), trainer(max_epochs=1), []
+    step = model.training_step
+    model.training_step = lambda *args: losses.append(step(*args)) or losses[-1]
+    fit.fit(model, couple_data())
+    assert len(losses) == 4
+    assert metrics(fit)["train/loss"] == pytest.approx(float(sum(losses).detach()) / 4)
+    assert {"train/pos_similarity", "train/neg_similarity"} <= set(fit.callback_metrics)
+
+
+def test_no_step_computes_the_effective_rank(couple_data, matcher, trainer, monkeypatch):
+    calls = []
+    monkeypatch.setattr(style_match.models.module, "effective_rank", lambda e: calls.append(e) or effective_rank(e))
+    fit = trainer(max_epochs=3)
+    fit.fit(matcher(), couple_data())
+    assert fit.global_step == 12 and len(calls) == 3
+    assert metrics(fit)["val/effective_rank"] == pytest.approx(float(effective_rank(calls[-1])), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9, 5), (5, 9)])
+def test_effective_rank_is_the_exponential_of_the_entropy_of_singular_values(shape):
+    e = torch.randn(shape, dtype=torch.float64)
+    share = torch.linalg.svdvals(e) / torch.linalg.svdvals(e).sum()
+    entropy = -sum(float(p) * float(p.log()) for p in share)
+    assert float(effective_rank(e)) == pytest.approx(torch.tensor(entropy).exp().item(), rel=1e-6)
+    assert float(effective_rank(torch.ones(7, 4))) == pytest.approx(1, abs=1e-3)
+    assert float(effective_rank(torch.eye(6).repeat(3, 1))) == pytest.approx(6)
+
+
+def test_same_seed_same_weights_bit_for_bit(couple_data, matcher, trainer):
+    states = []
+    for seed in (0, 0, 1):
+        model = matcher(seed=seed)
+        trainer(max_epochs=2).fit(model, couple_data(num_photos=2, seed=seed))
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["head.linear2.weight"], states[2]["head.linear2.weight"])
+
+
+class Backbone(torch.nn.Module):
+    """Stands for the frozen backbone: features of the photo whose number is in the prompt."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.register_buffer("table", features)
+
+    def forward(self, batch):
+        return self.table[[int(row.prompt) for row in batch["rows"]]]
+
+
+class Row:
+    def __init__(self, number):
+        self.path, self.prompt = None, str(number)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_online_is_cached_bit_for_bit(couple_data, matcher, trainer, standardize):
+    cached_data, cached = couple_data(num_photos=2), matcher(standardize=standardize)
+    backbone = Backbone(cached_data.features)
+    online_data = couple_data(num_photos=2, features=None, rows=[Row(i) for i in range(240)])
+    online = matcher(standardize=standardize, encode_fn=backbone)
+    results = []
+    for data, model in ((cached_data, cached), (online_data, online)):
+        fit = trainer(max_epochs=2)
+        fit.fit(model, data)
+        results.append((metrics(fit), model.state_dict()))
+    (cached_metrics, cached_state), (online_metrics, online_state) = results
+    assert cached_metrics == online_metrics
+    assert cached_state.keys() == online_state.keys()
+    assert all(torch.equal(cached_state[name], online_state[name]) for name in cached_state)
+
+
+def test_checkpoints_are_plain_and_hold_no_backbone(couple_data, matcher, trainer):
+    fit = trainer(max_epochs=2)
+    data = couple_data()
+    fit.fit(matcher(encode_fn=Backbone(data.features)), data)
+    checkpoint = torch.load(fit.checkpoints / "last.ckpt", weights_only=True)
+    names = {"linear1.weight", "linear2.weight", "input_mean", "input_std"}
+    names |= {f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
+    assert set(checkpoint["state_dict"]) == {f"head.{name}" for name in names}
+    assert len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == 1
+    assert "hyper_parameters" not in checkpoint
+
+
+def test_the_best_checkpoint_is_that_of_the_best_val_mrr(couple_data, matcher, trainer):
+    data, model, fit = couple_data(), matcher(lr=2e-2), trainer(max_epochs=6)
+    seen = []
+    model.on_validation_epoch_end = lambda: seen.append(float(model.trainer.callback_metrics["val/mrr"]))
+    fit.fit(model, data)
+    best = torch.load(fit.checkpoints / "best.ckpt", weights_only=True)
+    assert best["epoch"] == seen.index(max(seen)) and len(seen) == 6
+
+
+def test_a_diverged_run_says_so(couple_data, matcher, trainer):
+    with pytest.raises(UserError, match=r"lower optimizer.lr"):
+        trainer().fit(matcher(lr=1e30), couple_data())
+
+
+def test_a_batch_of_one_is_named(style_data, matcher, trainer):
+    class One:
+        def __init__(self, **_):
+            pass
+
+        def __iter__(self):
+            yield [0]
+
+        def __len__(self):
+            return 1
+
+        def set_epoch(self, epoch):
+            pass
+
+    data = style_data(sampler=lambda *, labels, seed, num_replicas, rank: One())
+    with pytest.raises(UserError, match="batch of one row"):
+        trainer().fit(matcher(loss=triplet()), data)
+
+
+def test_a_head_without_parameters_cannot_be_fitted_but_validated(couple_data, matcher, trainer):
+    model, fit = matcher(head=Identity(in_dim=24)), trainer()
+    with pytest.raises(UserError, match="head=identity has nothing to train"):
+        fit.fit(model, couple_data())
+    fit = trainer()
+    fit.validate(model, couple_data(), verbose=False)
+    assert 0 < metrics(fit)["val/mrr"] < 1
+
+
+def test_a_head_too_narrow_for_any_direction_is_named(couple_data, matcher, trainer):
+    head = MLP(in_dim=24, hidden_dim=1, dim=4, bias=False, standardize=False)
+    with pytest.raises(UserError, match=r"raise head.hidden_dim"):
+        trainer().validate(matcher(head=head), couple_data(), verbose=False)
+
+
+def test_mixed_precision_trains_with_a_float32_loss(couple_data, matcher, trainer):
+    fit, dtypes = trainer(max_epochs=2, precision="bf16-mixed"), set()
+    model = matcher(optimizer=partial(torch.optim.AdamW, lr=5e-3, fused=True))
+    loss = model.loss.forward
+    model.loss.forward = lambda e, *rest: dtypes.add((e.dtype, (e @ e.T).dtype)) or loss(e, *rest)
+    fit.fit(model, couple_data())
+    assert dtypes == {(torch.float32, torch.float32)}
+    assert metrics(fit)["val/mrr"] > 0.2
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_by_the_norm_over_all_weights(couple_data, matcher, trainer, precision):
+    model = matcher(optimizer=partial(torch.optim.SGD, lr=1.0, fused=True))
+    before = torch.cat([weight.detach().flatten().clone() for weight in model.parameters()])
+    options = {"gradient_clip_val": 1e-3, "limit_train_batches": 1, "precision": precision}
+    trainer(max_epochs=1, **options).fit(model, couple_data())
+    moved = torch.cat([weight.detach().flatten() for weight in model.parameters()]) - before
+    assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("num_photos", [1, 2])
+def test_fitting_warns_of_nothing(couple_data, matcher, trainer, num_photos, tmp_path):
+    from lightning.pytorch.loggers import CSVLogger
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(logger=CSVLogger(tmp_path)).fit(matcher(), couple_data(num_photos=num_photos))
+    # one of torch about Lightning's use of its internals
+    assert [str(w.message) for w in caught if "LeafSpec" not in str(w.message)] == []

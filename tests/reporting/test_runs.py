@@ -1,0 +1,123 @@
+"""The runs below a folder: read, counted, refused by name."""
+
+import json
+
+import pytest
+
+from style_match.reporting.runs import read_runs, refuse_left_out
+from style_match.utils.errors import UserError
+from tests.reporting.run_folders import read_ranks, write_run
+
+
+def test_finished_runs_are_read_with_what_they_were_asked(tmp_path):
+    write_run(tmp_path / "a", seed=3, split__seed=2, split__folds=5, split__fold=4)
+    write_run(tmp_path / "deep" / "b", synthetic=False)
+    runs, left_out = read_runs(tmp_path)
+    assert left_out == []
+    assert [run.folder.name for run in runs] == ["a", "b"]
+    test_set = runs[0].test_set
+    assert (test_set.data, test_set.split_seed, test_set.fold) == ("d" * 64, 2, 4)
+    assert str(test_set) == "data dddddddd, split.seed=2, fold 4"
+    assert runs[0].value("head.dim") == 512 and runs[0].value("choices.recipe") is None
+    assert runs[0].value("head.no_such") is None
+    assert runs[1].value("split.fractions") == [0.7, 0.15, 0.15]
+
+
+def test_queries_come_in_one_order_whatever_the_order_of_the_rows(tmp_path):
+    write_run(tmp_path / "a")
+    (run,), _ = read_runs(tmp_path)
+    queries = run.queries("trained")
+    assert queries.asked == sorted(queries.asked)
+    ranks = read_ranks(tmp_path / "a", "trained")
+    expected = [ranks[query, direction] for (query, direction), _ in queries.asked]
+    assert queries.columns["rank"].tolist() == expected
+    assert queries.score("recall@5").tolist() == [float(rank <= 5) for rank in expected]
+    assert queries.score("mrr").tolist() == [1 / rank for rank in expected]
+    assert run.queries("chance") is run.queries("frozen")
+
+
+def test_one_run_is_a_folder_of_runs_too(tmp_path):
+    write_run(tmp_path / "a")
+    assert len(read_runs(tmp_path / "a")[0]) == 1
+
+
+def test_what_a_newer_run_replaced_is_passed_over(tmp_path):
+    write_run(tmp_path / "sweep" / "a")
+    write_run(tmp_path / "sweep" / "replaced" / "a-2026-01-01_00-00-00")
+    assert [run.folder.name for run in read_runs(tmp_path / "sweep")[0]] == ["a"]
+    inside = tmp_path / "sweep" / "replaced"
+    assert len(read_runs(inside)[0]) == 1, "asked for by name it is read"
+
+
+def test_what_lies_inside_of_a_run_is_no_run(tmp_path):
+    """W&B online leaves a config.yaml of its own in the run's folder."""
+    run = write_run(tmp_path / "a")
+    (run / "wandb" / "run-1" / "files").mkdir(parents=True)
+    (run / "wandb" / "run-1" / "files" / "config.yaml").write_text("wandb_version: 1")
+    for folder in (tmp_path, run):
+        runs, left_out = read_runs(folder)
+        assert ([one.folder for one in runs], left_out) == ([run], [])
+
+
+def test_unfinished_and_failed_runs_are_counted_named_and_left_out_on_request(tmp_path):
+    write_run(tmp_path / "good")
+    (write_run(tmp_path / "begun") / "metrics.json").unlink()
+    for name in ("bad", "worse"):
+        (tmp_path / name).mkdir()
+        failure = {"overrides": ["seed=1"], "mistake": True, "error": "seed 1 is unlucky\nfor a long reason"}
+        (tmp_path / name / "failed.json").write_text(json.dumps(failure))
+    runs, left_out = read_runs(tmp_path)
+    assert [run.folder.name for run in runs] == ["good"]
+    assert [(one.kind, one.folder.name, one.why) for one in left_out] == [
+        ("failed", "bad", "seed 1 is unlucky"),
+        ("unfinished", "begun", "it has no metrics.json"),
+        ("failed", "worse", "seed 1 is unlucky"),
+    ]
+    with pytest.raises(UserError) as refused:
+        refuse_left_out(left_out, [])
+    said = str(refused.value)
+    assert "2 failed and 1 unfinished runs" in said
+    assert all(name in said for name in ("bad", "begun", "worse", "report.leave_out=[failed,unfinished]"))
+    with pytest.raises(UserError, match=r"1 unfinished run:[^$]*leave_out=\[failed,unfinished\]"):
+        refuse_left_out(left_out, ["failed"])
+    refuse_left_out(left_out, ["failed", "unfinished"])
+
+
+def test_a_finished_cell_that_was_refused_a_second_time_is_finished(tmp_path):
+    """A sweep with a changed option leaves failed.json beside what is whole."""
+    run = write_run(tmp_path / "a")
+    (run / "failed.json").write_text('{"overrides": [], "mistake": true, "error": "another lr"}')
+    assert len(read_runs(tmp_path)[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty"])
+def test_a_folder_without_runs_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=f"{name}.*(no such folder|holds no run)"):
+        read_runs(tmp_path / name)
+
+
+def test_what_is_not_whole_is_named(tmp_path):
+    write_run(tmp_path / "good")
+    run = write_run(tmp_path / "a")
+    (run / "provenance.json").write_text("{")
+    runs, (left_out,) = read_runs(tmp_path)
+    assert [one.folder.name for one in runs] == ["good"]
+    assert (left_out.kind, left_out.folder) == ("foreign", run) and "cannot be read" in left_out.why
+    (run / "provenance.json").write_text("{}")
+    _, (left_out,) = read_runs(tmp_path)
+    assert (left_out.kind, left_out.why) == (
+        "foreign",
+        "it is of an older version: its provenance.json has no synthetic",
+    )
+
+
+def test_files_that_lack_or_are_broken_are_named(tmp_path):
+    run = write_run(tmp_path / "a")
+    (made,), _ = read_runs(tmp_path)
+    (run / "ranks.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"ranks\.parquet cannot be read"):
+        made.queries("frozen")
+    (run / "answers.parquet").unlink()
+    with pytest.raises(UserError, match=r"answers\.parquet cannot be read"):
+        made.table("answers.parquet")

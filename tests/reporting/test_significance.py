@@ -1,0 +1,157 @@
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from style_match.evaluation.bootstrap import Interval
+from style_match.reporting import statistics
+from style_match.reporting.statistics import (
+    BETTER,
+    NOT_DISTINGUISHABLE,
+    WORSE,
+    corrected_t,
+    holm,
+    paired_t,
+    sign_flip,
+    verdict,
+)
+
+
+def flip(differences, clusters, num_resamples=9999, seed=0):
+    return sign_flip(differences, clusters, num_resamples=num_resamples, seed=seed)
+
+
+def enumerated(differences, clusters):
+    """Two-sided p by all signs of all clusters, written out."""
+    sums = np.array([differences[clusters == cluster].sum() for cluster in np.unique(clusters)])
+    signs = np.array(list(product((-1, 1), repeat=len(sums))))
+    return float((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).mean())
+
+
+@given(
+    differences=st.lists(st.sampled_from([-1.0, -0.5, -1 / 3, 0.0, 0.1, 0.5, 1.0]), min_size=1, max_size=12),
+    clusters=st.lists(st.integers(0, 7), min_size=12, max_size=12),
+)
+def test_few_clusters_are_enumerated(differences, clusters):
+    differences, clusters = np.array(differences), np.array(clusters[: len(differences)])
+    assert flip(differences, clusters) == pytest.approx(enumerated(differences, clusters))
+
+
+def test_many_clusters_are_drawn_and_near_the_enumeration():
+    generator = np.random.default_rng(0)
+    differences, clusters = generator.normal(0.25, 1, 28), np.tile(np.arange(14), 2)
+    drawn = flip(differences, clusters, num_resamples=2**14 - 1)
+    assert drawn != flip(differences, clusters, num_resamples=2**14 - 1, seed=1)
+    assert drawn == flip(differences, clusters, num_resamples=2**14 - 1)
+    assert drawn == pytest.approx(enumerated(differences, clusters), abs=0.02)
+
+
+def test_many_clusters_give_the_normal_p_value():
+    differences = np.random.default_rng(1).normal(0.2, 1, 100)
+    z = differences.sum() / np.sqrt((differences**2).sum())
+    assert flip(differences, np.arange(100)) == pytest.approx(2 * stats.norm.sf(abs(z)), abs=0.01)
+
+
+def test_directions_of_a_couple_count_once():
+    """Both directions alike: as if each couple were asked once, not as twice the evidence."""
+    once = np.random.default_rng(2).normal(0.3, 1, 12)
+    both = flip(np.tile(once, 2), np.tile(np.arange(12), 2))
+    assert both == pytest.approx(flip(once, np.arange(12)))
+    assert both > flip(np.tile(once, 2), np.arange(24))
+
+
+def test_no_difference_gives_one():
+    assert flip(np.zeros(150), np.tile(np.arange(75), 2)) == 1
+    cancelled = np.array([0.1 + 0.2, -0.3, 1 / 3, -1 / 3])
+    assert flip(cancelled, np.array([0, 0, 1, 1])) == 1
+    assert flip([0.4, 0.2], [5, 5]) == 1
+
+
+def test_the_least_drawn_p_value_is_not_zero():
+    assert flip(np.ones(60), np.arange(60), num_resamples=999) == pytest.approx(1 / 1000)
+
+
+def test_no_interface_is_needed_that_older_scipy_lacks(monkeypatch):
+    """scipy 1.13, the lowest declared, has no permutation_test with `rng`."""
+    monkeypatch.setattr(stats, "permutation_test", None)
+    assert 0 < flip(np.random.default_rng(0).normal(0.3, 1, 40), np.arange(40)) < 1
+
+
+def test_chunks_of_signs_are_counted_together(monkeypatch):
+    differences = np.random.default_rng(4).normal(0.4, 1, 12)
+    whole = [flip(differences, np.arange(12), num_resamples=count) for count in (4096, 2000)]
+    monkeypatch.setattr(statistics, "_CELLS", 12 * 7)
+    assert flip(differences, np.arange(12), num_resamples=4096) == whole[0]
+    assert flip(differences, np.arange(12), num_resamples=2000) == pytest.approx(whole[1], abs=0.03)
+
+
+def test_differences_must_be_finite_and_as_many_as_clusters():
+    with pytest.raises(ValueError, match="finite"):
+        flip([0.1, np.nan], [0, 1])
+    with pytest.raises(ValueError, match="clusters"):
+        flip([0.1, 0.2], [0, 1, 2])
+
+
+@given(st.lists(st.floats(0, 1), max_size=7))
+def test_holm_is_the_closure_of_bonferroni(p_values):
+    """Adjusted p: the largest Bonferroni p of all sets of hypotheses that hold this one (Marcus et al. 1976)."""
+    numbers = range(len(p_values))
+    sets = [chosen for size in numbers for chosen in combinations(numbers, size + 1)]
+    expected = [max(min(1, len(s) * min(p_values[j] for j in s)) for s in sets if i in s) for i in numbers]
+    assert holm(p_values) == pytest.approx(expected)
+
+
+def test_holm_refuses_what_is_no_probability():
+    for wrong in ([1.2], [-0.1], [float("nan")]):
+        with pytest.raises(ValueError):
+            holm(wrong)
+
+
+def test_worlds_are_students_paired_test():
+    one, other = np.random.default_rng(3).normal(0.3, 0.1, (2, 10))
+    interval, p = paired_t(one - other, confidence=0.95)
+    expected = stats.ttest_rel(one, other)
+    assert p == pytest.approx(expected.pvalue)
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+
+
+def test_splits_are_corrected_for_their_shared_training_data():
+    differences = np.array([0.03, 0.05, -0.01, 0.04, 0.06, 0.02, 0.00, 0.05, 0.03, 0.01])
+    interval, p = corrected_t(differences, test_share=75 / 420, confidence=0.9)
+    t = differences.mean() / np.sqrt((1 / 10 + 75 / 420) * differences.var(ddof=1))
+    assert p == pytest.approx(2 * stats.t.sf(t, 9))
+    half = stats.t.ppf(0.95, 9) * differences.mean() / t
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.028, 0.028 - half, 0.028 + half))
+    assert p > paired_t(differences, confidence=0.9)[1]
+
+
+def test_the_p_value_and_the_interval_agree():
+    for shift in np.linspace(-2, 2, 41):
+        interval, p = corrected_t(np.arange(5) / 5 + shift, test_share=0.25, confidence=0.95)
+        assert (p < 0.05) == (interval.low > 0 or interval.high < 0)
+
+
+@pytest.mark.parametrize("differences", [[0.0, 0.0, 0.0], [0.5, 0.5], [0.1 + 0.2, 0.3, 0.3]])
+def test_equal_differences_say_nothing_of_their_spread(differences):
+    for interval, p in (
+        paired_t(differences, confidence=0.95),
+        corrected_t(differences, test_share=0.2, confidence=0.95),
+    ):
+        assert p is None
+        assert interval.low == interval.value == interval.high == pytest.approx(differences[0])
+
+
+def test_one_split_or_world_is_too_few():
+    with pytest.raises(ValueError, match="at least 2"):
+        corrected_t([0.1], test_share=0.2, confidence=0.95)
+    with pytest.raises(ValueError, match="at least 2"):
+        paired_t([], confidence=0.95)
+
+
+def test_a_verdict_needs_the_p_value_and_the_interval():
+    above, below, across = Interval(0.1, 0.05, 0.15), Interval(-0.1, -0.15, -0.05), Interval(0.1, -0.01, 0.2)
+    assert [verdict(i, 0.05, 0.05) for i in (above, below, across)] == [BETTER, WORSE, NOT_DISTINGUISHABLE]
+    assert {verdict(i, 0.051, 0.05) for i in (above, below, across)} == {NOT_DISTINGUISHABLE}

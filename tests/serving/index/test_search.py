@@ -1,0 +1,186 @@
+"""What a search promises, of every index: the k best that are allowed, in one order."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from style_match.serving.where import And, Compare, In, Not, Or, mask, parse
+from style_match.utils.errors import UserError
+
+from .conftest import EVERY, EXACT, people, unit
+
+KEY = "a matcher's identity"
+
+
+def looped(ids, vectors, queries, k, allowed, exclude):
+    """The answers by a loop over all pairs, from the formula."""
+    answers = []
+    for query, excluded in zip(queries, exclude, strict=True):
+        scored = [
+            (-float(np.sum(query.astype(np.float64) * vector.astype(np.float64))), one)
+            for one, vector, holds in zip(ids, vectors, allowed, strict=True)
+            if holds and one not in excluded
+        ]
+        answers.append([(one, -score) for score, one in sorted(scored)[:k]])
+    return answers
+
+
+CONDITIONS = st.recursive(
+    st.one_of(
+        st.builds(Compare, st.just("gender"), st.sampled_from(["==", "!="]), st.sampled_from(["m", "f", "x"])),
+        st.builds(
+            Compare,
+            st.just("age"),
+            st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
+            st.sampled_from([19.0, 25.0, 24.5]),
+        ),
+        st.builds(In, st.just("스타일 word"), st.sampled_from([("깔끔한",), ("dandy", "no")]), st.booleans()),
+        st.builds(In, st.just("age"), st.sampled_from([(19.0,), (20.0, 31.0)]), st.booleans()),
+    ),
+    lambda inner: st.one_of(
+        st.builds(And, st.tuples(inner, inner)), st.builds(Or, st.tuples(inner, inner)), st.builds(Not, inner)
+    ),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize("words", EXACT)
+@given(data=st.data(), num=st.integers(1, 40), different=st.integers(1, 40), k=st.integers(1, 12))
+def test_exact_ones_answer_as_a_loop_does(words, data, num, different, k):
+    """With equal vectors (ties), conditions, exclusions, k above the gallery and blocks smaller than it."""
+    from hydra.utils import instantiate
+
+    from .conftest import config_of
+
+    ids, vectors, cells = people(num, seed=different)
+    ids = data.draw(st.permutations(ids))
+    vectors = vectors[np.arange(num) % different]
+    where = data.draw(st.none() | CONDITIONS)
+    queries = np.concatenate([vectors[:2], unit(np.ones((1, 8)))])
+    exclude = [data.draw(st.sets(st.sampled_from([*ids, "nobody"]), max_size=num)) for _ in queries]
+    options = {"query_block": 2} | ({"row_block": 7} if words != "qdrant" else {"batch": 7})
+    index = instantiate(config_of(words, **options))
+    index.build(ids, vectors, cells, KEY)
+    allowed = mask(where, cells) if where else np.ones(num, bool)
+    assert index.search(queries, k, where=where, exclude=exclude) == looped(ids, vectors, queries, k, allowed, exclude)
+    index.close()
+
+
+@pytest.mark.parametrize("words", ["faiss", "faiss kind=hnsw"])
+def test_faiss_answers_beside_a_package_that_replaces_its_search(words, make):
+    """pytorch-metric-learning imports faiss.contrib.torch_utils, whose search takes no parameters."""
+    import faiss.contrib.torch_utils
+
+    assert "torch" in faiss.IndexFlatIP.search.__qualname__
+    ids, vectors, cells = people(60)
+    index = make(words)
+    index.build(ids, vectors, cells, KEY)
+    where = parse("gender == 'f'")
+    assert index.search(vectors[:3], 5, where=where) == looped(
+        ids, vectors, vectors[:3], 5, mask(where, cells), [()] * 3
+    )
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_k_are_there_where_k_are_allowed(words, make):
+    """However far away those are that a condition and the exclusions leave."""
+    ids, vectors, cells = people(400, dim=16)
+    cells = [{"gender": "f" if i % 50 == 0 else "m"} for i in range(400)]
+    index = make(words)
+    index.build(ids, vectors, cells, KEY)
+    women = [one for one, own in zip(ids, cells, strict=True) if own["gender"] == "f"]
+    nearest = index.search(vectors[:5], 8, where=parse("gender == 'f'"))
+    assert [sorted(one for one, _ in answers) for answers in nearest] == [sorted(women)] * 5
+    answers = index.search(vectors[:2], 3, where=parse("gender == 'f'"), exclude=[women[:5], women])
+    assert sorted(one for one, _ in answers[0]) == sorted(women[5:]) and answers[1] == []
+    everybody = index.search(vectors[:1], 1000, exclude=[["p000"]])[0]
+    assert len(everybody) == 399
+    assert [score for _, score in everybody] == sorted((score for _, score in everybody), reverse=True)
+
+
+def test_a_graph_that_leads_nowhere_does_not_hide_who_is_allowed(make):
+    """Far apart heaps of vectors with few links: a walk ends before it has met k that are allowed."""
+    drawn = np.random.default_rng(0)
+    vectors = unit(
+        np.repeat(unit(drawn.standard_normal((20, 32))), 20, axis=0) + 0.01 * drawn.standard_normal((400, 32))
+    )
+    ids, cells = [f"p{i:03}" for i in range(400)], [{"heap": str(i // 20)} for i in range(400)]
+    options = {"m": 2, "ef_construction": 1, "ef_search": 1, "scan_share": 0.0}
+    index = make("faiss kind=hnsw", **options)
+    index.build(ids, vectors, cells, KEY)
+    for heap in range(20):
+        of_heap = set(ids[20 * heap : 20 * heap + 20])
+        for answers in index.search(vectors[::20], 5, where=parse(f"heap == {heap}")):
+            assert len(answers) == 5 and {one for one, _ in answers} <= of_heap
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_a_score_is_the_inner_product(words, make):
+    ids, vectors, cells = people(60)
+    index = make(words)
+    index.build(ids, vectors, cells, KEY)
+    for number, answers in enumerate(index.search(vectors, 4)):
+        assert answers[0] == (ids[number], pytest.approx(1, abs=1e-6))
+        for one, score in answers:
+            assert score == pytest.approx(float(vectors[number] @ vectors[ids.index(one)]), abs=1e-6)
+
+
+@pytest.mark.parametrize("words", EXACT)
+def test_scores_nearer_than_float32_tells_apart_are_told_apart(words, make):
+    """200 vectors around one, whose products differ less than float32 rounds: their true order, not the BLAS's."""
+    drawn = np.random.default_rng(1)
+    query = unit(drawn.standard_normal((1, 64)))
+    vectors = unit(query + 1e-4 * drawn.standard_normal((200, 64)))
+    ids = [f"p{i:03}" for i in range(200)]
+    index = make(words)
+    index.build(ids, vectors, None, KEY)
+    true = looped(ids, vectors, query, 10, [True] * 200, [()])
+    assert len({np.float32(score) for _, score in true[0]}) < 10
+    assert index.search(query, 10) == true
+
+
+@pytest.mark.parametrize("words", EVERY)
+@pytest.mark.parametrize(
+    "where, told",
+    [
+        ("gendr == 'm'", "no column 'gendr'. Did you mean gender"),
+        ("age == 'old'", "the column age holds numbers"),
+        ("gender < 3", "the column gender holds texts, such as"),
+        ("gender < 'm'", "does not order"),
+    ],
+)
+def test_a_condition_that_does_not_fit_the_columns_is_a_mistake(words, where, told, make):
+    ids, vectors, cells = people(20)
+    index = make(words)
+    index.build(ids, vectors, cells, KEY)
+    with pytest.raises(UserError, match=told):
+        index.search(vectors[:1], 3, where=parse(where))
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_vectors_that_cannot_be_ordered_are_refused(words, make):
+    ids, vectors, _ = people(5)
+    index = make(words)
+    broken = vectors.copy()
+    broken[2, 0] = np.nan
+    with pytest.raises(UserError, match="1 of 5 vectors hold values that are not finite"):
+        index.build(ids, broken, None, KEY)
+    for wrong_ids, wrong in ((ids, 2 * vectors), (ids[:4], vectors), ([*ids[:4], "p000"], vectors)):
+        with pytest.raises(ValueError):
+            index.build(wrong_ids, wrong, None, KEY)
+    index.build(ids, vectors, None, KEY)
+    with pytest.raises(ValueError, match="width 8"):
+        index.search(vectors[:, :7], 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        index.search(vectors, 0)
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_nobody_is_found_in_an_empty_index(words, make):
+    index = make(words)
+    index.build([], np.empty((0, 8), np.float32), [], KEY)
+    assert len(index) == 0
+    assert index.search(people(2)[1], 3) == [[], []]
+    index.upsert(*people(1))
+    assert [one for one, _ in index.search(people(1)[1], 3)[0]] == ["p000"]

@@ -1,0 +1,219 @@
+"""A running app and a dataset folder that is changed: nobody who was removed is shown; what uploads may cost."""
+
+import gc
+import io
+import json
+import struct
+import threading
+import weakref
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageFile
+
+pytest.importorskip("starlette", reason="the extra app is not installed")
+
+from starlette.testclient import TestClient
+
+from style_match.data.images import thumbnail
+from style_match.data.records import JOURNAL
+from style_match.serving.web import catalogue as catalogues
+from style_match.serving.web.live import Live
+from style_match.serving.web.server import FOLDER, make_server, registered, running_apps
+from style_match.utils.errors import UserError
+
+pytestmark = pytest.mark.integration
+
+UPLOAD = {"X-Upload": "photo"}
+ASKED = (("/api/about", {}), ("/api/profiles", {}), ("/api/match", {"number": 0, "k": 2}), ("/api/map", {}))
+
+
+class World:
+    """A folder whose table says how many profiles the catalogue has, and the app that shows it."""
+
+    def __init__(self, root: Path, catalogue):
+        root.mkdir()
+        self.root, self.made, self.closed, self.wrong = root, [], [], None
+        self.write(8)
+        self.live = Live(root, lambda: self.make(catalogue), public=lambda message: message)
+        server = make_server(self.live, hosts=None, password=None, max_upload_mb=1)
+        self.client = TestClient(server, base_url="http://127.0.0.1", raise_server_exceptions=False)
+
+    def write(self, num: int) -> None:
+        (self.root / "profiles.csv").write_text("x" * num)
+
+    def make(self, catalogue):
+        if self.wrong:
+            raise self.wrong
+        made = catalogue(num=len((self.root / "profiles.csv").read_text()))
+        made.close = lambda: self.closed.append(True)
+        self.made.append(weakref.ref(made))
+        return made
+
+
+@pytest.fixture
+def world(tmp_path, catalogue) -> World:
+    return World(tmp_path / "data", catalogue)
+
+
+def test_every_answer_is_of_the_folder_as_it_is(world):
+    assert world.client.get("/api/profiles").json()["total"] == 8
+    assert world.client.get("/photo/7.jpg").status_code == 200
+    for _ in range(3):
+        world.client.get("/api/about")
+    assert len(world.made) == 1
+    world.write(6)
+    assert world.client.get("/photo/7.jpg").status_code == 404
+    assert world.client.get("/api/profiles").json()["total"] == 6
+    assert len(world.made) == 2 and world.closed
+    gc.collect()
+    assert world.made[0]() is None, "the first catalogue is kept"
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "couples.csv", "profiles.parquet", "forgotten.json"])
+def test_every_table_counts(world, name):
+    world.client.get("/api/about")
+    (world.root / name).write_text("new")
+    world.client.get("/api/about")
+    (world.root / name).unlink()
+    world.client.get("/api/about")
+    assert len(world.made) == 3
+
+
+def test_nobody_is_shown_while_somebody_is_removed(world):
+    world.client.get("/api/about")
+    (world.root / JOURNAL).write_text("{}")
+    for path, asked in ASKED:
+        answer = world.client.get(path, params=asked)
+        assert answer.status_code == 400 and "Somebody is being removed" in answer.json()["error"]
+    assert world.client.get("/photo/0.jpg").status_code == 404
+    assert len(world.made) == 1
+    world.write(7)
+    (world.root / JOURNAL).unlink()
+    assert world.client.get("/api/profiles").json()["total"] == 7
+
+
+def test_a_folder_with_a_fault_is_said_and_read_again(world):
+    world.client.get("/api/about")
+    world.wrong = UserError("profiles.csv: no column")
+    world.write(5)
+    for _ in range(2):
+        answer = world.client.get("/api/profiles")
+        assert (answer.status_code, answer.json()["error"]) == (400, "profiles.csv: no column")
+    world.wrong = None
+    assert world.client.get("/api/profiles").json()["total"] == 5
+
+
+def test_a_change_while_the_folder_is_read_is_seen(world):
+    make, world.live.make = world.live.make, None
+
+    def changing():
+        made = make()
+        if len(world.made) == 1:
+            world.write(4)
+        return made
+
+    world.live.make = changing
+    assert world.client.get("/api/profiles").json()["total"] == 4
+
+
+def test_numbers_are_of_one_version(world):
+    version = world.client.get("/api/about").json()["version"]
+    assert world.client.get("/photo/1.jpg", params={"of": version}).status_code == 200
+    world.write(6)
+    assert world.client.get("/photo/1.jpg", params={"of": version}).status_code == 404
+    answer = world.client.get("/api/match", params={"number": 0, "k": 1, "of": version})
+    assert answer.status_code == 400 and "load it again" in answer.json()["error"]
+    assert world.client.get("/api/about").json()["version"] != version
+
+
+def test_a_thumbnail_goes_with_its_file(client, tmp_path):
+    asking = client()
+    first = asking.get("/photo/1.jpg").content
+    Image.new("RGB", (40, 60), "black").save(tmp_path / "people" / "1.jpg")
+    assert asking.get("/photo/1.jpg").content != first
+    (tmp_path / "people" / "1.jpg").unlink()
+    assert asking.get("/photo/1.jpg").status_code == 404
+
+
+def test_running_apps_are_listed_and_ended_ones_are_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLE_MATCH_CACHE", str(tmp_path / "cache"))
+    assert running_apps(tmp_path / "data") == []
+    folder = tmp_path / "cache" / FOLDER
+    with registered("http://127.0.0.1:7860", tmp_path / "data"):
+        (app,) = running_apps(tmp_path / "other" / ".." / "data")
+        assert app.startswith("http://127.0.0.1:7860 (process ")
+        assert running_apps(tmp_path / "other") == []
+        (folder / "1.json").write_text(json.dumps({"address": "x", "data_root": str(tmp_path / "data")}))
+        (folder / "2.json").write_text("{")
+        assert len(running_apps(tmp_path / "data")) == 1
+    assert list(folder.iterdir()) == []
+
+
+# What uploads may cost
+
+
+def png(width: int, height: int) -> bytes:
+    """A one-colour PNG of any size, of which no pixels are ever in memory."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + width * 3)) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_an_upload_of_too_many_pixels_is_refused_by_its_header(client, monkeypatch):
+    asking = client()
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    answer = asking.post("/api/match", params={"k": "2", "side": "female"}, content=png(1100, 1000), headers=UPLOAD)
+    assert answer.status_code == 400
+    assert "1100 x 1000 = 1100000 pixels, more than data.max_source_pixels=1000000" in answer.json()["error"]
+
+
+def test_one_photo_at_a_time_is_decoded_and_its_memory_given_back(catalogue, monkeypatch, tmp_path):
+    at_work, most, given_back = 0, 0, []
+    real = {name: getattr(catalogues, name) for name in ("decode_stream", "thumbnail")}
+
+    def watched(name):
+        def work(*args, **options):
+            nonlocal at_work, most
+            at_work += 1
+            most = max(most, at_work)
+            threading.Event().wait(0.02)
+            try:
+                return real[name](*args, **options)
+            finally:
+                at_work -= 1
+
+        return work
+
+    for name in real:
+        monkeypatch.setattr(catalogues, name, watched(name))
+    monkeypatch.setattr(catalogues, "give_back_memory", lambda: given_back.append(True))
+    made = catalogue()
+    photo = (tmp_path / "people" / "1.jpg").read_bytes()
+    uploads = [
+        threading.Thread(target=made.match_photo, args=(photo, "female"), kwargs={"k": 1, "where": None})
+        for _ in range(5)
+    ]
+    shown = [threading.Thread(target=made.thumbnail, args=(number, 0, 64)) for number in range(4)]
+    for thread in (*uploads, *shown):
+        thread.start()
+    for thread in (*uploads, *shown):
+        thread.join()
+    assert most == 1 and len(given_back) == 9
+
+
+def test_a_thumbnail_of_a_large_jpeg_is_decoded_small(tmp_path, monkeypatch):
+    Image.linear_gradient("L").resize((2000, 1000)).convert("RGB").save(tmp_path / "a.jpg")
+    sizes, load = [], ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (sizes.append(self.size), load(self))[1])
+    content = thumbnail(tmp_path / "a.jpg", 100, max_source_pixels=10**7)
+    assert sizes[0] == (250, 125)
+    assert Image.open(io.BytesIO(content)).size == (100, 50)
+    with pytest.raises(UserError, match="2000 x 1000 = 2000000 pixels, more than"):
+        thumbnail(tmp_path / "a.jpg", 100, max_source_pixels=10**6)
