@@ -58,10 +58,11 @@ test-all: $(INSTALLED) ## set up, then run every test: also Slurm, a browser, RE
 mutants: $(INSTALLED) ## set up, then check that the tests notice every fault of tests/mutants
 	$(PY) -m tests.mutants.run
 
-lint: $(INSTALLED) ## set up, then ruff (rules and format) and mypy
+lint: $(INSTALLED) ## set up, then ruff (rules and format), mypy and the layers of imports
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
 
 bench: ## set up .venv-bench, then measure the speed; PART=... for some of it
 	$(MAKE) setup VERSIONS=bench
