@@ -11,7 +11,7 @@ from pathlib import Path
 
 from style_match.data.allocation import draw, split_counts
 from style_match.data.dataset import PROFILES, DatasetFolder
-from style_match.data.people import item_keys, say, say_item
+from style_match.data.people import describe_item, describe_key, item_keys
 from style_match.data.records import MAX_SHOWN, SPLITS, Faults, Rejected, nearest
 from style_match.data.tables import read_table
 from style_match.utils.errors import UserError
@@ -233,8 +233,8 @@ def refuse_conflicts(
     if not found:
         return
     lines = [
-        f"{say(key, folder)} connects {say_item(one)} ({say_place(place_of[one])}) "
-        f"and {say_item(other)} ({say_place(place_of[other])})"
+        f"{describe_key(key, folder)} connects {describe_item(one)} ({say_place(place_of[one])}) "
+        f"and {describe_item(other)} ({say_place(place_of[other])})"
         for key, one, other in found
     ]
     raise UserError("\n  ".join([f"{file} puts connected people into two splits; {remedy}:", *lines]))
@@ -252,17 +252,18 @@ def _largest_group(folder: DatasetFolder, keys: Mapping[str, tuple[Key, ...]]) -
         return ""
     key, _ = Counter(key for item in group for key in keys[item]).most_common(1)[0]
     held = f"{len(group)} {things(folder)} of connected people stay together"
-    return f"{held}, most of them by {say(key, folder)}"
+    return f"{held}, most of them by {describe_key(key, folder)}"
 
 
 def _rejected(folder: DatasetFolder, item: str, touched: Touched, say_place: Say) -> Rejected:
     reason = "connects the splits " + " and ".join(
-        f"{say_place(place)} (by {say(key, folder)}, as {say_item(other)})" for place, (key, other) in touched.items()
+        f"{say_place(place)} (by {describe_key(key, folder)}, as {describe_item(other)})"
+        for place, (key, other) in touched.items()
     )
     if folder.task == "style" or folder.couples_file is None:
         return Rejected("profile", item, folder.profiles_file.name, folder.photos_of(item)[0].row, reason)
     row = next(couple.row for couple in folder.couples if couple.item_id == item)
-    return Rejected("couple", say_item(item), folder.couples_file.name, row, reason)
+    return Rejected("couple", describe_item(item), folder.couples_file.name, row, reason)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def test_no_such_task(couple_folder: Path) -> None:
 
 
 def test_styles_need_a_label_column(couple_folder: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.label_column is not given"):
+    with pytest.raises(UserError, match=r"data\.label_column is not set"):
         read_folder(couple_folder, task="style", label_column=None)
     assert read_folder(couple_folder, task="couple", label_column=None).label_column is None
 

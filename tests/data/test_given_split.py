@@ -50,8 +50,8 @@ class TestReadFolder:
     def test_a_couple_in_two_splits(self, make_folder: MakeFolder) -> None:
         rows = [("f1", "m1", "train"), ("f2", "m2", "val"), ("f3", "m3", "test"), ("m1", "f1", "test")]
         assert faults(self.root(make_folder, *rows)) == [
-            "couples.csv, line 5: the couple 'm1', 'f1' stands already in line 2 the other way round, "
-            "there in split train and here in test; remove one"
+            "couples.csv, line 5: the couple 'm1', 'f1' is already in line 2 the other way round, "
+            "in split train there and test here; remove one"
         ]
 
     def test_a_person_in_two_splits(self, make_folder: MakeFolder) -> None:

@@ -157,8 +157,8 @@ class TestClasses:
             ({"column": "fashion_style", "clases": ["a", "b"]}, "unknown key 'clases' (did you mean 'classes'?)"),
             ({"column": "fashion_style"}, '"classes" is not a list of class names'),
             ({"column": "fashion_style", "classes": ["Chic", 3]}, '"classes" is not a list of class names'),
-            ({"column": "fashion_style", "classes": ["Chic"]}, '"classes" names 1; styles need two or more'),
-            ({"column": "fashion_style", "classes": ["a", "b", "a"]}, "class 'a' stands twice"),
+            ({"column": "fashion_style", "classes": ["Chic"]}, '"classes" has 1 names; styles need at least two'),
+            ({"column": "fashion_style", "classes": ["a", "b", "a"]}, "class 'a' occurs twice"),
             ({"classes": ["a", "b"]}, '"column" is not the name of a column'),
         ],
     )

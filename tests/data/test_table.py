@@ -66,19 +66,19 @@ def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, cells: list[tu
         ("a,b\n", "t.csv: has a header but no rows"),
         ("a,c\n1,2\n", "t.csv: no column 'b'; the columns are a, c"),
         ("a,B\n1,2\n", "t.csv: no column 'b' (did you mean 'B'?)"),
-        ("a,b,a\n1,2,3\n", "t.csv, column a: stands twice in the header"),
+        ("a,b,a\n1,2,3\n", "t.csv, column a: occurs twice in the header"),
         (",a,b\n0,1,2\n", "t.csv: column 1 has no name; name or remove it (pandas"),
-        ("a,b\n1,2,3\n", "t.csv, line 2: 3 cells under 2 columns; quote a cell that holds a comma"),
+        ("a,b\n1,2,3\n", "t.csv, line 2: 3 cells under 2 columns; quote a cell that contains a comma"),
         ('a,b\n1,2\n"3,4\n5,6\n', "t.csv, line 3: is not CSV from here on (unexpected end of data); is a quote left"),
         ('a,b\n"1"x,2\n', "t.csv, line 2: is not CSV from here on"),
-        ("a,b\n1,\0\n", "t.csv, line 2: holds a NUL byte"),
+        ("a,b\n1,\0\n", "t.csv, line 2: contains a NUL byte"),
         (
             "a,b\n1,2\n이름,3\n".encode("cp949"),
             "t.csv, line 3: byte 0xc0 is not UTF-8; save it as UTF-8 (Excel: 'CSV UTF-8')",
         ),
         ("a,b\ncafé,2\n".encode("latin-1"), "t.csv, line 2: byte 0xe9 is not UTF-8"),
         ("a,b\n1,2\n".encode("utf-16"), "t.csv: is UTF-16, not UTF-8"),
-        ("a,b\n1,2\n".encode("utf-16-le"), "t.csv, line 1: holds a NUL byte"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "t.csv, line 1: contains a NUL byte"),
         ("a,b\n1," + "x" * 200_000, "t.csv, line 2: is not CSV from here on (field larger than field limit"),
     ],
 )
@@ -156,5 +156,5 @@ def test_broken_parquet(tmp_path: Path, content: bytes) -> None:
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"a": pyarrow.array([b"\xff"], pyarrow.binary())}), tmp_path / "t.parquet")
-    with pytest.raises(UserError, match=r"t\.parquet, column a: holds bytes or structs, no text"):
+    with pytest.raises(UserError, match=r"t\.parquet, column a: contains bytes or structs, no text"):
         read(tmp_path, "a")

@@ -65,7 +65,7 @@ def test_the_cause_stands_alone_and_is_never_hidden(root: Path) -> None:
 
 def test_extra_cells_are_named_with_the_separator(root: Path) -> None:
     rewrite(root / "profiles.csv", lambda text: text.replace(",", ";").replace("f3.png", "f3.png;x"))
-    assert faults(root) == ["profiles.csv, line 8: 3 cells under 2 columns; quote a cell that holds a semicolon"]
+    assert faults(root) == ["profiles.csv, line 8: 3 cells under 2 columns; quote a cell that contains a semicolon"]
     rewrite(root / "profiles.csv", lambda text: text.replace("f3.png;x", '"f3.png"'))
     read(root)
 
@@ -123,7 +123,7 @@ def test_ids_that_became_numbers_in_one_table(root: Path, in_profiles: str, in_c
     assert [each.partition(":")[0] for each in found] == [
         f"couples.csv, line 2, column {side}" for side in ("female_id", "male_id")
     ]
-    assert "24 ids differ so: one of the two columns was stored as numbers. Write both as text" in found[0]
+    assert "24 ids differ like this: one of the two columns was stored as numbers. Store both as text" in found[0]
     pairs = [(in_profiles.format(number[a]), in_profiles.format(number[b])) for a, b in COUPLES]
     write_csv(root / "couples.csv", ("female_id", "male_id"), pairs)
     read(root)
@@ -137,12 +137,12 @@ def test_bytes_in_a_parquet_table_are_not_printed(root: Path) -> None:
     parquet.write_table(pyarrow.table(columns), root / "profiles.parquet")
     (found,) = faults(root)
     assert found == (
-        "profiles.parquet, column image: holds bytes or structs, no text; make a dataset folder of it: "
+        "profiles.parquet, column image: contains bytes or structs, no text; make a dataset folder of it: "
         f"python -m style_match.prepare source={root} kind=parquet out=DATASET"
     )
     columns["image"] = pyarrow.array([(root / image).read_bytes() for _, image in PROFILES])
     parquet.write_table(pyarrow.table(columns), root / "profiles.parquet")
-    assert "holds bytes or structs" in faults(root)[0] and len(faults(root)[0]) < 400
+    assert "contains bytes or structs" in faults(root)[0] and len(faults(root)[0]) < 400
 
 
 GENDERS = [
@@ -175,8 +175,8 @@ def test_unknown_words_of_gender_are_said(root: Path) -> None:
     write_csv(root / "profiles.csv", ("profile_id", "image", "gender"), rows)
     (note,) = read(root).notes
     assert note == (
-        "gender: 'femme', 'homme' are not known, so couples.csv was not checked for swapped columns there; "
-        "write female or male"
+        "gender: 'femme', 'homme' are unknown, so couples.csv was not checked for swapped columns there; "
+        "use female or male"
     )
 
 
