@@ -64,7 +64,9 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
     if table is None:
         return None
     name = table.path.name
-    of_profile = ("gender", "user_id", "split", DUPLICATES, label_column)  # equal in all rows of a profile
+    of_profile = [  # equal in all rows of a profile
+        column for column in ("gender", "user_id", "split", DUPLICATES, label_column or "") if column in table.header
+    ]
     left_out: list[tuple[str, Rejected]] = []  # (profile id, photo)
     photos: list[Photo] = []
     missing: list[tuple[int, str]] = []
@@ -98,7 +100,7 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
             first_row[profile_id] = row
             continue
         for column in of_profile:
-            if column not in record or column in empty or columns[profile_id][column] == record[column]:
+            if column in empty or columns[profile_id][column] == record[column]:
                 continue
             first = f"{shown(columns[profile_id][column])} in {table.place(first_row[profile_id])}"
             remedy = "make them agree"

@@ -78,8 +78,10 @@ def cache_root() -> Path:
     return Path(os.environ.get("STYLE_MATCH_CACHE") or "~/.cache/style_match").expanduser()
 
 
-def hold(path: Path) -> IO[str] | None:
-    """Create and lock a file until it is closed or the process ends; None if another process has locked it.
+def hold(path: Path, *, wait: bool = False) -> IO[str] | None:
+    """Create and lock a file until it is closed or the process ends.
+
+    While another process has the lock, `wait` for it or return None.
 
     Raises:
         OSError: the file cannot be created or locked.
@@ -88,7 +90,7 @@ def hold(path: Path) -> IO[str] | None:
 
     file = open(path, "a")  # noqa: SIM115 - open as long as the lock is needed
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BaseException as error:
         file.close()
         if isinstance(error, BlockingIOError):
