@@ -54,7 +54,7 @@ def test_all_bad_photos_are_listed(bad_folder: Path) -> None:
         check(bad_folder)
     title, *lines = str(caught.value).split("\n  ")
     assert title.startswith(
-        "2 of 7 photos cannot be used (mend or remove them, or leave their profiles out with data.on"
+        "2 of 7 photos cannot be used (repair or remove them, or exclude their profiles with data.on"
     )
     assert len(lines) == 2
     assert lines[0].startswith(f"profiles.csv, line 3: {bad_folder}/f1b.png: is damaged or cut off")
