@@ -1,4 +1,4 @@
-"""Rendered prompts: what stands in them, in which order, and what never does."""
+"""Rendered prompts: their bytes, and what never appears in them."""
 
 import subprocess
 import sys
@@ -57,6 +57,29 @@ def test_metadata_keeps_its_order_and_joins_what_is_nested():
         "age: 27",
         "분위기: 깔끔한",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0"),
+        (0.0, "0.0"),
+        (False, "no"),
+        (True, "yes"),
+        (12, "12"),
+        ("  a \n b ", "a b"),
+        ([0, None, "", "x"], "0, x"),
+        (None, None),
+        ("", None),
+        (" ", None),
+        ([], None),
+        ({}, None),
+        ([None, {"inner": ""}], None),
+    ],
+)
+def test_zero_and_false_are_values_and_only_what_is_empty_is_left_out(value, shown):
+    lines = metadata_text({"hats": value, "hair": "short"}, leave_out=()).splitlines()
+    assert lines == ([f"hats: {shown}"] if shown is not None else []) + ["hair: short"]
 
 
 def test_braces_in_metadata_are_text():
