@@ -204,11 +204,14 @@ def read_couples(root: Path, profiles: Profiles | None, faults: Faults) -> Coupl
     if profiles is not None and _has_ids_as_numbers(table, sides, profiles, faults):
         return None  # further faults would follow from these ids
     splits = _splits_of_couples(table, sides, profiles, faults)
-    check = _CoupleCheck(table, sides, profiles, splits, faults)
+    check = _CoupleCheck(table, sides, profiles, splits)
     couples, rejected = [], []
     for row, record in table.records():
         left, right = record[sides[0]], record[sides[1]]
-        if not check.is_valid(row, left, right):
+        found = list(check.faults_of(row, left, right))
+        for what, column in found:
+            faults.add(what, file=table.path.name, place=table.place(row), column=column)
+        if found:
             continue
         couple = Couple(left, right, None if splits is None else splits[row], row)
         if profiles is not None and (lost := [each for each in (left, right) if each in profiles.left_out]):
@@ -287,72 +290,57 @@ def _splits_of_couples(
 
 
 class _CoupleCheck:
-    """Checks rows of the couples table one after the other, against the profiles and the rows before."""
+    """Finds faults in rows of the couples table, one after the other, from the profiles and the rows before."""
 
     def __init__(
-        self,
-        table: Table,
-        sides: tuple[str, str],
-        profiles: Profiles | None,
-        splits: dict[int, str] | None,
-        faults: Faults,
+        self, table: Table, sides: tuple[str, str], profiles: Profiles | None, splits: dict[int, str] | None
     ) -> None:
-        self.table, self.sides, self.profiles, self.splits, self.faults = table, sides, profiles, splits, faults
+        self.table, self.sides, self.profiles, self.splits = table, sides, profiles, splits
         self.columns = {} if profiles is None else profiles.columns
         self.by_folded = {folded(each): each for each in self.columns}
         self.first_of: dict[frozenset[str], tuple[int, str]] = {}  # pair -> its first row and the left profile there
         self.side_of: dict[str, tuple[str, int]] = {}  # profile -> its side and the row that says so
         self.unknown_genders: dict[str, None] = {}
 
-    def is_valid(self, row: int, left: str, right: str) -> bool:
-        before, members = len(self.faults), list(zip(self.sides, (left, right), strict=True))
-        for side, profile_id in members:
+    def faults_of(self, row: int, left: str, right: str) -> Iterator[tuple[str, str]]:
+        """(what is wrong, column) for one row."""
+        for side, profile_id in zip(self.sides, (left, right), strict=True):
             if not profile_id:
-                self._add(row, _MISSING, side)
+                yield _MISSING, side
             elif self.profiles is not None and profile_id not in self.profiles:
                 twin = self.by_folded.get(folded(profile_id))
                 hint = f", but {shown(twin)} (case matters)" if twin else ""
                 file = self.profiles.table.path.name
-                self._add(row, f"no profile {shown(profile_id)} in {file}{hint}; add it or correct the id", side)
+                yield f"no profile {shown(profile_id)} in {file}{hint}; add it or correct the id", side
         user_ids = {self.columns.get(each, {}).get("user_id") for each in (left, right)}
         if left and left == right:
-            self._add(row, f"profile {shown(left)} is coupled with itself; remove or correct the row")
+            yield f"profile {shown(left)} is coupled with itself; remove or correct the row", ""
         elif len(user_ids) == 1 and (user_id := user_ids.pop()):
             both = f"profiles {shown(left)} and {shown(right)} are one person, user_id {shown(user_id)}"
-            self._add(row, f"{both}; remove or correct the row")
-        elif left and right and not self._is_repeated(row, left, right):
-            for side, profile_id in members:
-                self._check_side(row, side, profile_id)
-        return len(self.faults) == before
+            yield f"{both}; remove or correct the row", ""
+        elif left and right:
+            yield from self._faults_of_pair(row, left, right)
 
-    def _is_repeated(self, row: int, left: str, right: str) -> bool:
+    def _faults_of_pair(self, row: int, left: str, right: str) -> Iterator[tuple[str, str]]:
         first, first_left = self.first_of.setdefault(frozenset((left, right)), (row, left))
-        if first == row:
-            return False
-        where = f"is already in {self.table.place(first)}{'' if first_left == left else ' the other way round'}"
-        if self.splits is not None and self.splits[first] != self.splits[row]:
-            where += f", in split {self.splits[first]} there and {self.splits[row]} here"
-        self._add(row, f"the couple {shown(left)}, {shown(right)} {where}; remove one")
-        return True
-
-    def _check_side(self, row: int, side: str, profile_id: str) -> None:
-        first_side, first = self.side_of.setdefault(profile_id, (side, row))
-        if first_side != side:
-            where = f"in {first_side} in {self.table.place(first)}"
-            self._add(row, f"profile {shown(profile_id)} is {where}; a profile keeps one side", side)
+        if first != row:
+            where = f"is already in {self.table.place(first)}{'' if first_left == left else ' the other way round'}"
+            if self.splits is not None and self.splits[first] != self.splits[row]:
+                where += f", in split {self.splits[first]} there and {self.splits[row]} here"
+            yield f"the couple {shown(left)}, {shown(right)} {where}; remove one", ""
             return
-        word = self.columns.get(profile_id, {}).get("gender", "")
-        if not word or side not in SIDES[0]:
-            return
-        gender = gender_of(word)
-        if gender is None:
-            self.unknown_genders[word] = None
-        elif side != f"{gender}_id":
-            what = f"profile {shown(profile_id)} has gender {shown(gender)}; are the columns swapped?"
-            self._add(row, f"{what} (or use left_id, right_id)", side)
-
-    def _add(self, row: int, what: str, column: str = "") -> None:
-        self.faults.add(what, file=self.table.path.name, place=self.table.place(row), column=column)
+        for side, profile_id in zip(self.sides, (left, right), strict=True):
+            first_side, first = self.side_of.setdefault(profile_id, (side, row))
+            word = self.columns.get(profile_id, {}).get("gender", "")
+            gender = gender_of(word)
+            if first_side != side:
+                where = f"in {first_side} in {self.table.place(first)}"
+                yield f"profile {shown(profile_id)} is {where}; a profile keeps one side", side
+            elif word and not gender and side in SIDES[0]:
+                self.unknown_genders[word] = None
+            elif gender and side in SIDES[0] and side != f"{gender}_id":
+                what = f"profile {shown(profile_id)} has gender {shown(gender)}; are the columns swapped?"
+                yield f"{what} (or use left_id, right_id)", side
 
 
 def read_classes(root: Path, profiles: Profiles | None, label_column: str, faults: Faults) -> tuple[str, ...]:
