@@ -59,16 +59,6 @@ def test_columns_of_couples(make_folder: MakeFolder) -> None:
     assert faults(root) == ["couples.csv: has female_id, male_id and left_id, right_id; keep one of the two"]
 
 
-def test_swapped_columns(make_folder: MakeFolder) -> None:
-    header = ("profile_id", "image", "gender")
-    root = make_folder(header=header, profiles=[("a", "a.png", "M"), ("b", "b.png", "Female")], couples=[("a", "b")])
-    found = faults(root)
-    assert found[0].startswith(
-        "couples.csv, line 2, column female_id: profile 'a' has gender 'male'; are the columns swap"
-    )
-    assert len(found) == 2
-
-
 @pytest.mark.parametrize(
     ("rows", "fault"),
     [

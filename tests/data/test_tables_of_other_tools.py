@@ -63,22 +63,7 @@ def test_the_cause_stands_alone_and_is_never_hidden(root: Path) -> None:
     assert faults(root) == ["profiles.csv: no column 'profile_id'; the columns are id, image"]
 
 
-def test_extra_cells_are_named_with_the_separator(root: Path) -> None:
-    rewrite(root / "profiles.csv", lambda text: text.replace(",", ";").replace("f3.png", "f3.png;x"))
-    assert faults(root) == ["profiles.csv, line 8: 3 cells under 2 columns; quote a cell that contains a semicolon"]
-    rewrite(root / "profiles.csv", lambda text: text.replace("f3.png;x", '"f3.png"'))
-    read(root)
-
-
-ROUNDED = [
-    "1.23E+18",
-    "1.2345678901234568e+18",
-    "1e+16",
-    "9007199254740993.0",
-]
-
-
-@pytest.mark.parametrize("written", ROUNDED)
+@pytest.mark.parametrize("written", ["1.23E+18", "1.2345678901234568e+18", "1e+16", "9007199254740993.0"])
 def test_rounded_ids_are_the_only_fault(root: Path, written: str) -> None:
     write_csv(root / "couples.csv", ("female_id", "male_id"), [(written, f"m{number}") for number in range(9)])
     (found,) = faults(root)
@@ -145,18 +130,7 @@ def test_bytes_in_a_parquet_table_are_not_printed(root: Path) -> None:
     assert "contains bytes or structs" in faults(root)[0] and len(faults(root)[0]) < 400
 
 
-GENDERS = [
-    ("female", "male"),
-    ("F", "M"),
-    ("여", "남"),
-    ("여자", "남자"),
-    ("여성", "남성"),
-    ("Woman", "MAN"),
-    ("w", "m"),
-]
-
-
-@pytest.mark.parametrize("words", GENDERS)
+@pytest.mark.parametrize("words", [("female", "male"), ("F", "M"), ("여", "남"), ("여자", "남자"), ("Woman", "MAN")])
 def test_swapped_couples(root: Path, words: tuple[str, str]) -> None:
     rows = [(one, image, words[one[0] == "m"]) for one, image in PROFILES]
     write_csv(root / "profiles.csv", ("profile_id", "image", "gender"), rows)
@@ -192,10 +166,7 @@ def test_links_into_a_store(root: Path, tmp_path_factory: pytest.TempPathFactory
     )
     folder = read_folder(root, task="couple", image_root=store)
     assert folder.photos[0].path.read_bytes() == (store / "0").read_bytes()
-    other = tmp_path_factory.mktemp("other")
-    assert (
-        "does not exist" in faults(root, image_root=other)[0] or "none of the 48" in faults(root, image_root=other)[0]
-    )
+    assert "none of the 48" in faults(root, image_root=tmp_path_factory.mktemp("other"))[0]
     (root / "f0.png").unlink()
     write_photo(root / "f0.png")  # a file of the folder itself does not stand in for one of image_root
     assert "'f0.png' does not exist" in faults(root, image_root=store)[0]
