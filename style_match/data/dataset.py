@@ -3,24 +3,21 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from style_match.data.fingerprints import Fingerprints, PhotoFacts
+from style_match.data.image_paths import ImagePaths
 from style_match.data.metadata import read_metadata
-from style_match.data.people import describe_item, describe_key, item_keys
-from style_match.data.photos import ImagePaths, check_photos
 from style_match.data.profiles import couple_without, read_classes, read_couples, read_profiles
-from style_match.data.records import MAX_SHOWN, Couple, Faults, Photo, Rejected, nearest, write_rejected
+from style_match.data.records import MAX_SHOWN, Couple, Faults, Photo, Rejected, nearest
 from style_match.utils.errors import UserError
-from style_match.utils.files import on_disk
-from style_match.utils.graph import across_splits
+from style_match.utils.files import as_csv, on_disk, write_whole
 from style_match.utils.text import plain
 
 V = TypeVar("V")
-__all__ = ["TASKS", "Couple", "DatasetFolder", "Photo", "Rejected", "check_photos", "read_folder", "write_rejected"]
 
 TASKS = ("couple", "style")
 PROFILES = "profile"  # the task that needs neither couples nor classes
@@ -198,21 +195,18 @@ def read_folder(
         listed_classes=classes,
         notes=couples.notes if couples else (),
     )
-    if not len(faults):
-        _check_given_splits(folder, faults)
     faults.raise_if_any()
     return folder
 
 
-def _check_given_splits(folder: DatasetFolder, faults: Faults) -> None:
-    """Add a fault for each person or photo that the user's `split` column puts into two splits."""
-    if not folder.given_splits:
-        return
-    file = (folder.couples_file or folder.profiles_file).name
-    for key, *items in across_splits(item_keys(folder), folder.given_splits):
-        both = " and ".join(f"{describe_item(item)} ({folder.given_splits[item]})" for item in items)
-        what = f"{describe_key(key, folder)} connects {both}; put connected people into one split"
-        faults.add(what, file=file, column="split")
+def write_rejected(folder: DatasetFolder, path: Path, *, more: tuple[Rejected, ...] = ()) -> int:
+    """Write rejected.csv: `folder.rejected` and `more` (of a split). Return the number of rows.
+
+    The file is written even if nothing was rejected, so that an older one does not stay.
+    """
+    rejected = (*folder.rejected, *more)
+    write_whole(path, as_csv([each.name for each in fields(Rejected)], map(astuple, rejected)))
+    return len(rejected)
 
 
 def _only(values: Mapping[str, V], keys: Collection[str]) -> dict[str, V]:

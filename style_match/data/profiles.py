@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from style_match.data.people import describe_item
-from style_match.data.photos import ImagePaths, is_absent
+from style_match.data.image_paths import ImagePaths, is_absent
 from style_match.data.records import (
     DUPLICATES,
     LEFT_OUT,
@@ -16,6 +15,7 @@ from style_match.data.records import (
     Faults,
     Photo,
     Rejected,
+    describe_item,
     has_control_character,
     nearest,
 )

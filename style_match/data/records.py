@@ -3,16 +3,11 @@
 import difflib
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from style_match.utils.errors import UserError
-from style_match.utils.files import as_csv, write_whole
 from style_match.utils.text import other_case, shown
-
-if TYPE_CHECKING:
-    from style_match.data.dataset import DatasetFolder
 
 SPLITS = ("train", "val", "test")
 LEFT_OUT, DUPLICATES = "left_out", "duplicate_group"  # columns that style_match.prepare adds
@@ -54,6 +49,11 @@ class Rejected:
     file: str
     row: int
     reason: str
+
+
+def describe_item(item: str) -> str:
+    """An item id for a message: the two ids of a couple joined by a plus sign."""
+    return item.replace("\t", " + ")
 
 
 class Faults:
@@ -103,13 +103,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def has_control_character(text: str) -> bool:
     """Whether a text contains tabs, line ends and the like, which no id or file name may contain."""
     return any(unicodedata.category(letter) == "Cc" for letter in text)
-
-
-def write_rejected(folder: "DatasetFolder", path: Path, *, more: tuple[Rejected, ...] = ()) -> int:
-    """Write rejected.csv: `folder.rejected` and `more` (of a split). Return the number of rows.
-
-    The file is written even if nothing was rejected, so that an older one does not stay.
-    """
-    rejected = (*folder.rejected, *more)
-    write_whole(path, as_csv([each.name for each in fields(Rejected)], map(astuple, rejected)))
-    return len(rejected)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from style_match.data.allocation import draw, split_counts
 from style_match.data.dataset import PROFILES, DatasetFolder
-from style_match.data.people import describe_item, describe_key, item_keys
-from style_match.data.records import MAX_SHOWN, SPLITS, Faults, Rejected, nearest
+from style_match.data.people import describe_key, item_keys
+from style_match.data.records import MAX_SHOWN, SPLITS, Faults, Rejected, describe_item, nearest
 from style_match.data.tables import read_table
 from style_match.utils.errors import UserError
 from style_match.utils.files import as_csv, hold, remove_unfinished, write_whole
@@ -65,9 +65,10 @@ def make_split(
     shares = as_shares(fractions)
     if folder.given_splits:
         given = dict(folder.given_splits)
-        refuse_conflicts(folder, item_keys(folder), given, "the split column", "put connected people into one split")
+        table, remedy = folder.couples_file or folder.profiles_file, "put connected people into one split"
+        refuse_conflicts(folder, item_keys(folder), given, f"The split column of {table.name}", remedy)
         _check_counts(folder, given, "", fractions)
-        return Split(given, (), folder.couples_file or folder.profiles_file)
+        return Split(given, (), table)
 
     def draw_free(placed: Mapping[str, str], connected: Sequence[Sequence[str]]) -> dict[str, str]:
         counts = split_counts(len(placed) + sum(map(len, connected)), shares)

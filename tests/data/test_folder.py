@@ -8,9 +8,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from style_match.data.dataset import DatasetFolder, read_folder
+from style_match.data.dataset import DatasetFolder, read_folder, write_rejected
 from style_match.data.fingerprints import Fingerprints
-from style_match.data.records import Couple, Photo, write_rejected
+from style_match.data.records import Couple, Photo
 from style_match.utils.errors import UserError
 
 from .conftest import MakeFolder, write_csv, write_photo

@@ -54,27 +54,6 @@ class TestReadFolder:
             "in split train there and test here; remove one"
         ]
 
-    def test_a_person_in_two_splits(self, make_folder: MakeFolder) -> None:
-        rows = [("f1", "m1", "train"), ("f2", "m2", "val"), ("f3", "m3", "test"), ("f1", "m4", "test")]
-        assert faults(self.root(make_folder, *rows)) == [
-            "couples.csv, column split: profile f1 connects f1 + m1 (train) and f1 + m4 (test); "
-            "put connected people into one split"
-        ]
-
-    def test_a_user_in_two_splits(self, make_folder: MakeFolder) -> None:
-        root = make_folder(
-            header=("profile_id", "image", "fashion_style", "user_id", "split"),
-            profiles=[
-                ("a", "a.png", "x", "u1", "train"),
-                ("b", "b.png", "y", "u2", "val"),
-                ("c", "c.png", "x", "u1", "test"),
-            ],
-        )
-        assert faults(root, "style") == [
-            "profiles.csv, column split: user_id u1 connects a (train) and c (test); "
-            "put connected people into one split"
-        ]
-
     def test_splits_of_profiles_divide_couples_too(self, make_folder: MakeFolder) -> None:
         splits = {"1": "train", "2": "val", "3": "test"}
         profiles = [(f"{side}{number}", f"{side}{number}.png", splits[number]) for number in splits for side in "fm"]
@@ -121,6 +100,28 @@ class TestMakeSplit:
         with pytest.raises(UserError, match="give train/val/test 1/0/2"):
             make_split(folder, seed=0, fractions=FRACTIONS)
 
+    def test_a_person_in_two_splits(self, make_folder: MakeFolder) -> None:
+        root = make_folder(
+            profiles=[(each, f"{each}.png") for pair in (*singles(3), ("m4",)) for each in pair],
+            couples=[("f0", "m0", "train"), ("f1", "m1", "val"), ("f2", "m2", "test"), ("f0", "m4", "test")],
+            sides=self.SIDES,
+        )
+        with pytest.raises(UserError) as caught:
+            make_split(read_folder(root, task="couple"), seed=0, fractions=FRACTIONS)
+        assert str(caught.value) == (
+            "The split column of couples.csv puts connected people into two splits; put connected people into one "
+            "split:\n  profile f0 connects f0 + m0 (train) and f0 + m4 (test)"
+        )
+
+    def test_a_user_in_two_splits(self, make_folder: MakeFolder) -> None:
+        rows = [("a", "x", "u1", "train"), ("b", "y", "u2", "val"), ("c", "x", "u1", "test")]
+        root = make_folder(
+            header=("profile_id", "image", "fashion_style", "user_id", "split"),
+            profiles=[(one, f"{one}.png", *cells) for one, *cells in rows],
+        )
+        with pytest.raises(UserError, match=r"of profiles\.csv .*\n  user_id u1 connects a \(train\) and c \(test\)"):
+            make_split(read_folder(root, task="style"), seed=0, fractions=FRACTIONS)
+
     def test_one_photo_in_two_splits(self, make_folder: MakeFolder) -> None:
         folder = self.folder(make_folder, "train", "val", "test", "test")
         (folder.root / "f2.png").write_bytes((folder.root / "f0.png").read_bytes())
@@ -128,7 +129,8 @@ class TestMakeSplit:
         with pytest.raises(UserError) as caught:
             make_split(folder, seed=0, fractions=FRACTIONS)
         assert str(caught.value) == (
-            "the split column puts connected people into two splits; put connected people into one split:\n"
+            "The split column of couples.csv puts connected people into two splits; put connected people into one "
+            "split:\n"
             "  the same photo (f0.png, f2.png) connects f0 + m0 (train) and f2 + m2 (test)"
         )
 
