@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from style_match.data.records import MAX_SHOWN
 from style_match.utils.errors import UserError
 
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 END = "<|im_end|>"
-MAX_SHOWN = 20  # photos named in one message
 REPAIR = "Repair metadata.jsonl (style_match.label writes it; or by hand, one JSON object per photo)"
 
 _CONTROL_TOKEN = re.compile(r"<\|[^<>|\s]*\|>")

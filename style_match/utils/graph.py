@@ -2,6 +2,10 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 # (kind, name): ("profile", "f1"), ("user_id", "u7"), ("duplicate_group", "d3"), ("photo", hash of its pixels)
 Key = tuple[str, str]
 
@@ -35,10 +39,6 @@ def connected(pairs: Iterable[tuple[Hashable, Hashable]]) -> dict[Hashable, int]
     Returns:
         node -> number of its component, counted from 0 in order of first appearance.
     """
-    import numpy as np
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     index: dict[Hashable, int] = {}
     edges = [(index.setdefault(one, len(index)), index.setdefault(other, len(index))) for one, other in pairs]
     if not edges:
