@@ -4,7 +4,6 @@ import json
 import os
 import sqlite3
 import threading
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ _CONTAINS = "instr(key, ?) OR instr(value, ?)"
 
 
 class Memo:
-    """JSON values by text key. Losing the file costs time only.
+    """JSON values by text key. Losing the file costs time only; a damaged one is deleted and started again.
 
-    A damaged file is deleted and started again; one that cannot be created or written is not used, with one warning.
+    Every method raises UserError if the file cannot be created, read or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +25,6 @@ class Memo:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
-        self._is_unusable = False
 
     def __getstate__(self) -> Path:
         return self.path
@@ -86,23 +84,18 @@ class Memo:
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
         with self._lock:
-            if self._is_unusable:
-                return []
             try:
                 try:
                     return self._open().execute(statement, values).fetchall()
                 except sqlite3.DatabaseError as error:
-                    if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
-                        raise  # locked, read-only, no space
+                    if isinstance(error, sqlite3.OperationalError):  # locked, read-only, no space
+                        raise
                     self._connection = None
                     self.path.unlink(missing_ok=True)
                     return self._open().execute(statement, values).fetchall()
-            except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: a damaged file's own words
-                self._is_unusable = True
-                warnings.warn(
-                    f"Cannot use the cache {self.path} ({error}): files are hashed and decoded again.", stacklevel=2
-                )
-                return []
+            except (sqlite3.Error, OSError) as error:
+                remedy = "Delete it, or set STYLE_MATCH_CACHE to a writable folder"
+                raise UserError(f"Cannot use the cache {self.path} ({error}). {remedy}.") from error
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None or self._process != os.getpid():  # a connection must not cross a fork

@@ -160,10 +160,8 @@ def test_a_damaged_cache_is_started_again(tmp_path: Path, hashed: list[str]) -> 
 
 def test_a_cache_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.warns(UserWarning, match="Cannot use the cache") as caught:
-        fingerprints = Fingerprints(tmp_path / "file" / "memo")
-        assert all(fingerprints.photo(photo(tmp_path / name)).ok for name in ("a.png", "b.png"))
-    assert len(caught) == 1
+    with pytest.raises(UserError, match=r"Cannot use the cache .*file/memo .*set STYLE_MATCH_CACHE"):
+        Fingerprints(tmp_path / "file" / "memo").photo(photo(tmp_path / "a.png"))
 
 
 def test_threads_and_processes_share_one(tmp_path: Path, hashed: list[str]) -> None:
