@@ -30,19 +30,21 @@ class TestReadFolder:
         assert folder.given_splits == {"f1\tm1": "train", "f2\tm2": "val", "f3\tm3": "test"}
         assert [couple.split for couple in folder.couples] == ["train", "val", "test"]
 
-    def test_an_unknown_word(self, make_folder: MakeFolder) -> None:
-        root = self.root(make_folder, ("f1", "m1", "train"), ("f2", "m2", "Valid"), ("f3", "m3", "test"))
-        assert faults(root) == [
-            "couples.csv, line 3, column split: 'Valid' is none of train, val, test (did you mean 'val'?)"
-        ]
-
-    def test_an_empty_split(self, make_folder: MakeFolder) -> None:
-        root = self.root(make_folder, ("f1", "m1", "train"), ("f2", "m2", "test"))
-        assert faults(root) == ["couples.csv, column split: no row is in split 'val'; each split needs rows"]
-
-    def test_only_some_rows(self, make_folder: MakeFolder) -> None:
-        root = self.root(make_folder, ("f1", "m1", "train"), ("f2", "m2", ""), ("f3", "m3", "test"))
-        assert faults(root)[0].startswith("couples.csv, line 3, column split: the cell is missing but other rows name")
+    @pytest.mark.parametrize(
+        ("words", "fault"),
+        [
+            (
+                ("train", "Valid", "test"),
+                ", line 3, column split: 'Valid' is none of train, val, test (did you mean 'val'",
+            ),
+            (("train", "test"), ", column split: no row is in split 'val'; each split needs rows"),
+            (("train", "", "test"), ", line 3, column split: the cell is missing but other rows name a split"),
+        ],
+    )
+    def test_faults(self, make_folder: MakeFolder, words: Sequence[str], fault: str) -> None:
+        rows = [(f"f{number}", f"m{number}", word) for number, word in enumerate(words)]
+        (found,) = faults(self.root(make_folder, *rows))
+        assert found.startswith(f"couples.csv{fault}")
 
     def test_an_empty_column_gives_none(self, make_folder: MakeFolder) -> None:
         assert read_folder(self.root(make_folder, ("f1", "m1", "")), task="couple").given_splits == {}
