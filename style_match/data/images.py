@@ -7,13 +7,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
+from PIL.Image import Transpose
 
 from style_match.utils.errors import UserError
 from style_match.utils.text import cut
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 # Colour space of a profile -> the mode in which Pillow converts its pixels, and the modes of photos that it fits.
 _SPACES = {
@@ -39,7 +41,7 @@ class Colour:
     fault: str = ""
 
 
-def colour_of(image: "Image") -> Colour:
+def colour_of(image: Image.Image) -> Colour:
     """The conversion that the embedded profile (ICC) of an image asks for; the pixels need not be read yet.
 
     A profile that cannot be read or does not fit the photo's mode is ignored, as viewers do.
@@ -48,12 +50,10 @@ def colour_of(image: "Image") -> Colour:
     return _colour(profile, image.mode) if isinstance(profile, bytes) and profile else Colour()
 
 
-def applied(colour: Colour, image: "Image") -> "Image":
+def applied(colour: Colour, image: Image.Image) -> Image.Image:
     """The pixels of an image (any mode) as RGB, converted if there is a transform."""
     if colour.transform is None:
         return image.convert("RGB")
-    from PIL import ImageCms
-
     found = ImageCms.applyTransform(image.convert(colour.mode), colour.transform)
     assert found is not None  # only an image changed in place gives None
     return found
@@ -71,8 +71,6 @@ def said_faults(names: list[str]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _colour(profile: bytes, mode: str) -> Colour:
-    from PIL import Image, ImageCms
-
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space.strip()
@@ -92,13 +90,11 @@ def _colour(profile: bytes, mode: str) -> Colour:
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError) as error:
         return Colour(fault=f"cannot be read ({error})")
     if taken != "CMYK":
-        import numpy
-
-        steps = numpy.arange(0, 256, 15, dtype=numpy.uint8)
-        grid = numpy.stack(numpy.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)  # 1, 18^3, 3
-        colours = Image.fromarray(grid if taken == "RGB" else numpy.ascontiguousarray(grid[..., 0]))
-        before = numpy.asarray(colours.convert("RGB"), dtype=int)
-        after = numpy.asarray(ImageCms.applyTransform(colours, transform), dtype=int)
+        steps = np.arange(0, 256, 15, dtype=np.uint8)
+        grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)  # 1, 18^3, 3
+        colours = Image.fromarray(grid if taken == "RGB" else np.ascontiguousarray(grid[..., 0]))
+        before = np.asarray(colours.convert("RGB"), dtype=int)
+        after = np.asarray(ImageCms.applyTransform(colours, transform), dtype=int)
         if abs(after - before).max() <= _NEAR:
             return Colour()
     return Colour(taken, transform)
@@ -114,6 +110,15 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _KNOWN_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
 _MAX_SIDE_RATIO = 200  # transformers' smart_resize, through which every Qwen3-VL image goes, refuses more
+_TURNS = {  # EXIF 2.3, tag 274
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 _pillow_bound = threading.Lock()
 
 
@@ -128,7 +133,7 @@ class BadImage(UserError):
         self.fault, self.depends_on_bound = fault, depends_on_bound
 
 
-def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int | None = None) -> "Image":
+def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int | None = None) -> Image.Image:
     """An upright 8-bit RGB image (H x W) from a file or from the bytes of one.
 
     EXIF orientation is applied (an unreadable EXIF block is ignored), an animation gives its first frame, transparent
@@ -154,19 +159,19 @@ def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int |
         raise UserError(f"{source}: cannot be read ({error.strerror})") from error
 
 
-def decode_stream(stream: BinaryIO, name: str, *, max_source_pixels: int | None) -> "Image":
+def decode_stream(stream: BinaryIO, name: str, *, max_source_pixels: int | None) -> Image.Image:
     """`decode` for an open file; `name` is for messages. No bound on pixels when None."""
     return _decoded(lambda: open_stream(stream, name), name, max_source_pixels)
 
 
-def decode_opened(image: "Image", name: str, *, max_source_pixels: int) -> "Image":
+def decode_opened(image: Image.Image, name: str, *, max_source_pixels: int) -> Image.Image:
     """`decode` for a Pillow image; `name` is for messages."""
     return _decoded(lambda: image, name, max_source_pixels)
 
 
 def _decoded(
-    opened: Callable[[], "Image"], name: str, max_source_pixels: int | None, side_px: int | None = None
-) -> "Image":
+    opened: Callable[[], Image.Image], name: str, max_source_pixels: int | None, side_px: int | None = None
+) -> Image.Image:
     try:
         image = opened()
         width, height = image.size
@@ -195,10 +200,8 @@ def too_many_pixels(width: int, height: int, bound: int) -> str:
     return f"{width} x {height} = {width * height} pixels, more than data.max_source_pixels={bound}"
 
 
-def open_stream(stream: BinaryIO, name: str) -> "Image":
+def open_stream(stream: BinaryIO, name: str) -> Image.Image:
     """Open an image file: the header is read, no pixels yet. Raises BadImage."""
-    from PIL import Image, UnidentifiedImageError
-
     start = stream.read(16)
     stream.seek(0)
     try:
@@ -221,9 +224,7 @@ def open_stream(stream: BinaryIO, name: str) -> "Image":
         raise BadImage(name, fault) from None
 
 
-def _open_heic(stream: BinaryIO, name: str) -> "Image":
-    from PIL import Image
-
+def _open_heic(stream: BinaryIO, name: str) -> Image.Image:
     if not _heic_is_registered():
         raise UserError(f"{name}: is HEIC; install its reader with pip install 'style_match[heic]' or save it as JPEG")
     stream.seek(0)
@@ -240,9 +241,7 @@ def _heic_is_registered() -> bool:
     return True
 
 
-def _rgb(image: "Image", colour: Colour, name: str) -> "Image":
-    from PIL import Image
-
+def _rgb(image: Image.Image, colour: Colour, name: str) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         image = _gray16(image)
     if image.mode in ("I", "F"):
@@ -256,37 +255,22 @@ def _rgb(image: "Image", colour: Colour, name: str) -> "Image":
     return applied(colour, image)
 
 
-def _gray16(image: "Image") -> "Image":
+def _gray16(image: Image.Image) -> Image.Image:
     """16-bit gray to 8 bits, rounded; with an alpha channel if the file names a transparent gray."""
-    import numpy
-    from PIL import Image
-
-    gray = numpy.asarray(image).astype(numpy.uint32)  # (H, W), 0 to 65535
-    scaled = Image.fromarray(((gray + 128) // 257).astype(numpy.uint8))
+    gray = np.asarray(image).astype(np.uint32)  # (H, W), 0 to 65535
+    scaled = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
     if (transparent := image.info.get("transparency")) is not None:
-        scaled.putalpha(Image.fromarray(numpy.where(gray == transparent, 0, 255).astype(numpy.uint8)))
+        scaled.putalpha(Image.fromarray(np.where(gray == transparent, 0, 255).astype(np.uint8)))
     return scaled
 
 
-def _upright(source: "Image", image: "Image") -> "Image":
+def _upright(source: Image.Image, image: Image.Image) -> Image.Image:
     """`image` turned by the EXIF (or XMP) orientation of `source`: EXIF 2.3 standard, tag 274."""
-    from PIL.ExifTags import Base
-    from PIL.Image import Transpose
-
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
     try:
         orientation = source.getexif().get(Base.Orientation, 1)
     except Exception:  # viewers also ignore a broken EXIF block
         return image
-    turn = turns.get(orientation) if isinstance(orientation, int) else None
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
 
 
@@ -299,8 +283,6 @@ def thumbnail(photo: str | Path | bytes, side_px: int, *, max_source_pixels: int
     Raises:
         UserError: not a photo, or it cannot be read.
     """
-    from PIL import Image, ImageOps
-
     small = ImageOps.contain(decode(photo, max_source_pixels=max_source_pixels, side_px=side_px), (side_px, side_px))
     pixels = Image.frombytes("RGB", small.size, small.tobytes())  # Pillow would write the comment of a JPEG again
     content = io.BytesIO()
