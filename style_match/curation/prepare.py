@@ -31,12 +31,11 @@ from style_match.curation.sources import (
     to_split,
 )
 from style_match.data import profiles as classes
-from style_match.data.couples import SIDES, read_couples
-from style_match.data.dataset import DatasetFolder, read_folder
+from style_match.data.dataset import DatasetFolder, read_folder, write_rejected
 from style_match.data.fingerprints import Fingerprints
 from style_match.data.images import said_faults
-from style_match.data.profiles import Profiles
-from style_match.data.records import LEFT_OUT, SPLITS, Faults, nearest, write_rejected
+from style_match.data.profiles import SIDES, Profiles, read_couples
+from style_match.data.records import LEFT_OUT, SPLITS, Faults, nearest
 from style_match.data.splits import Split, make_split
 from style_match.data.tables import Table, read_table
 from style_match.synthetic.dataset import is_synthetic

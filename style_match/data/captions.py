@@ -1,4 +1,4 @@
-"""The captions of photos, and parts of them: short texts such as people search with. Imports no torch."""
+"""Captions of photos, and parts of them: short texts such as people search with."""
 
 import hashlib
 import random
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from style_match.data.prompt import MAX_SHOWN, classes_told, metadata_text
+from style_match.data.prompt import REPAIR, classes_told, list_faults, metadata_text
 from style_match.utils.errors import UserError
 
 _BETWEEN_PARTS = re.compile(r"\s*(?:[,;.!?]+(?=\s|$)|[\n\u3001\u3002\uff0c\uff0e]+)\s*")
@@ -14,13 +14,12 @@ MOST_PARTS = 4  # of a caption that are joined into one text
 
 
 class UnreadableCaptions(UserError):
-    """Captions that are missing or cannot be used; `photos` counts and names theirs, without a remedy."""
+    """Captions that are missing or cannot be used; `photos` counts and names the photos, without a remedy."""
 
     def __init__(self, photos: str, *, keys: Sequence[str]) -> None:
         super().__init__(
             f"text.attributes=[{','.join(keys)}] cannot be read for {photos}\n"
-            "Mend metadata.jsonl (style_match.label writes it; or by hand, one JSON object a photo), name other "
-            "text.attributes, or do without texts: loss.text_weight=0."
+            f"{REPAIR}, set text.attributes to others, or train without texts: loss.text_weight=0."
         )
         self.photos = photos
 
@@ -32,48 +31,45 @@ def captions(
     keys: Sequence[str],
     class_names: Collection[str] = (),
 ) -> tuple[tuple[str, ...], ...]:
-    """What is said of each photo under `keys`, in order; every fault of every photo is found before one is raised.
+    """The texts of each photo under `keys`, in order; all faults of all photos are reported together.
 
     Args:
         images: photos as the dataset folder writes them.
         metadata_of: photo -> attributes.
         keys: attributes that are texts of their own; a photo needs at least one of them.
-        class_names: label values that no caption may tell.
+        class_names: label values that no caption may contain.
 
     Raises:
-        UnreadableCaptions: photos without any, with control tokens in one, or with one that tells the class.
+        UnreadableCaptions: photos without any, with control tokens in one, or with one that contains the class.
     """
     faults, found = [], []
     for image in images:
-        said = {key: value for key, value in metadata_of.get(image, {}).items() if key in keys and value}
+        texts = {key: value for key, value in metadata_of.get(image, {}).items() if key in keys and value}
         try:
-            found.append(tuple(_text(key, said[key]) for key in keys if key in said))
+            found.append(tuple(_text(texts[key]) for key in keys if key in texts))
+            if not texts:
+                raise UserError(f"it has no {' or '.join(keys)}")
+            if told := classes_told(texts, class_names, leave_out=()):
+                raise UserError(f"its text tells the class ({', '.join(told)})")
         except UserError as error:
             faults.append(f"{image}: {error}")
-            continue
-        if not said:
-            faults.append(f"{image}: it has no {' or '.join(keys)}")
-        elif told := classes_told(said, class_names, leave_out=()):
-            faults.append(f"{image}: its text tells the class ({', '.join(told)})")
     if faults:
-        more = f"\n(and {len(faults) - MAX_SHOWN} more)" if len(faults) > MAX_SHOWN else ""
-        shown = "\n".join(faults[:MAX_SHOWN]) + more
-        raise UnreadableCaptions(f"{len(faults)} of {len(images)} photos:\n{shown}", keys=keys)
+        raise UnreadableCaptions(list_faults(faults, len(images)), keys=keys)
     return tuple(found)
 
 
-def _text(key: str, value: Any) -> str:
-    """One attribute's value as a line of text."""
+def _text(value: Any) -> str:
+    """The value of an attribute as a line of text."""
     return metadata_text({"text": value}, leave_out=()).removeprefix("text: ")
 
 
 def parts_of(caption: str) -> list[str]:
-    """What stands between the commas, full stops and line ends of a caption, in order."""
+    """The texts between the commas, full stops and line ends of a caption, in order."""
     return [part for part in _BETWEEN_PARTS.split(caption) if part]
 
 
 def drawn_parts(caption: str, num: int) -> list[str]:
-    """`num` texts of one to four parts of a caption each, in its order; the same ones always."""
+    """`num` texts of one to four parts of a caption each, in its order; a function of the caption."""
     parts = parts_of(caption)
     rng = random.Random(int.from_bytes(hashlib.sha256(caption.encode()).digest()))
     texts = []

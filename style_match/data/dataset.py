@@ -1,44 +1,41 @@
-"""The dataset folder, demo and real data alike: profiles, couples, metadata, read once and validated as a whole."""
+"""The dataset folder, of the demo or of real data: profiles, couples and metadata, read and validated together."""
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from style_match.data.couples import couple_without, read_couples
 from style_match.data.fingerprints import Fingerprints, PhotoFacts
+from style_match.data.image_paths import ImagePaths
 from style_match.data.metadata import read_metadata
-from style_match.data.people import item_keys, say, say_item
-from style_match.data.photos import ImagePaths, check_photos
-from style_match.data.profiles import read_classes, read_profiles
-from style_match.data.records import MAX_SHOWN, Couple, Faults, Photo, Rejected, nearest, write_rejected
+from style_match.data.profiles import couple_without, read_classes, read_couples, read_profiles
+from style_match.data.records import MAX_SHOWN, Couple, Faults, Photo, Rejected, nearest
 from style_match.utils.errors import UserError
-from style_match.utils.files import on_disk
-from style_match.utils.graph import across_splits
+from style_match.utils.files import as_csv, on_disk, write_whole
 from style_match.utils.text import plain
 
-__all__ = ["TASKS", "Couple", "DatasetFolder", "Photo", "Rejected", "check_photos", "read_folder", "write_rejected"]
+V = TypeVar("V")
 
 TASKS = ("couple", "style")
-PROFILES = "profile"  # a task for those who ask neither for couples nor for classes
+PROFILES = "profile"  # the task that needs neither couples nor classes
 
 
 @dataclass(frozen=True)
 class DatasetFolder:
-    """What a folder holds after validation. Items of the task are couples, else profiles.
+    """A validated dataset folder. Its items are couples (`task="couple"`) or profiles.
 
     Attributes:
         profile_ids: in the order of the table, each once.
         columns: profile id -> the further columns of its first row.
         left_name, right_name: "female" and "male", or "left" and "right".
-        labels: styles: profile id -> class.
-        listed_classes: of classes.json, where that is there.
-        given_splits: item id -> split where the user's `split` column divides the data, else empty.
+        labels: profile id -> class, for styles.
+        listed_classes: of classes.json, if it exists.
+        given_splits: item id -> split if the user's `split` column divides the data, else empty.
         metadata: image as written -> its object, without the key `image`.
-        rejected: what was left out and why: by the column `left_out`, by a photo at fault.
+        rejected: what was left out and why: by the column `left_out` or because of a bad photo.
         photo_sha256: image as written -> hash of the file; filled by `check_photos`.
         photo_facts: image as written -> all facts of the photo; filled by `check_photos`.
         notes: sentences for the user.
@@ -66,7 +63,7 @@ class DatasetFolder:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Styles: every class, at the place that is its number; some may have no profile."""
+        """Styles: every class, at the position that is its number; some may have no profile."""
         return self.listed_classes or tuple(sorted(set(self.labels.values())))
 
     def photos_of(self, profile_id: str) -> tuple[Photo, ...]:
@@ -77,7 +74,7 @@ class DatasetFolder:
         return f"{'line' if self.profiles_file.suffix == '.csv' else 'row'} {row}"
 
     def without(self, bad: Mapping[str, str]) -> "DatasetFolder":
-        """Leaves out the profiles that `bad` gives a reason for, and their couples; both are added to `rejected`.
+        """Leave out the profiles in `bad` (profile id -> reason) and their couples; both are added to `rejected`.
 
         Raises UserError when nothing is left.
         """
@@ -86,36 +83,38 @@ class DatasetFolder:
             if profile_id in bad:
                 row = self.photos_of(profile_id)[0].row
                 rejected.append(Rejected("profile", profile_id, self.profiles_file.name, row, bad[profile_id]))
+        couples = []
         for couple in self.couples:
             lost = [profile_id for profile_id in (couple.left_id, couple.right_id) if profile_id in bad]
-            if lost and self.couples_file is not None:
+            if not lost:
+                couples.append(couple)
+            elif self.couples_file is not None:
                 rejected.append(couple_without(couple, lost, self.couples_file.name))
-        kept = tuple(profile_id for profile_id in self.profile_ids if profile_id not in bad)
+        profile_ids = tuple(profile_id for profile_id in self.profile_ids if profile_id not in bad)
         photos = tuple(photo for photo in self.photos if photo.profile_id not in bad)
-        couples = tuple(each for each in self.couples if each.left_id not in bad and each.right_id not in bad)
-        items = tuple(couple.item_id for couple in couples) if self.task == "couple" else kept
+        items = {couple.item_id for couple in couples} if self.task == "couple" else {*profile_ids}
         if not items:
-            first = rejected[-1]
-            raise UserError(f"{self.root}: nothing is left after leaving out {len(bad)} profiles ({first.reason})")
-        images = {photo.image for photo in photos}
+            reason = rejected[-1].reason
+            raise UserError(f"{self.root}: nothing is left after leaving out {len(bad)} profiles ({reason})")
+        images, good = {photo.image for photo in photos}, {*profile_ids}
         return replace(
             self,
             photos=photos,
-            profile_ids=kept,
-            columns={profile_id: self.columns[profile_id] for profile_id in kept},
-            couples=couples,
-            labels={each: label for each, label in self.labels.items() if each not in bad},
-            given_splits={item: self.given_splits[item] for item in items} if self.given_splits else {},
-            metadata={image: found for image, found in self.metadata.items() if image in images},
-            photo_sha256={image: sha256 for image, sha256 in self.photo_sha256.items() if image in images},
-            photo_facts={image: facts for image, facts in self.photo_facts.items() if image in images},
+            profile_ids=profile_ids,
+            columns=_only(self.columns, good),
+            couples=tuple(couples),
+            labels=_only(self.labels, good),
+            given_splits=_only(self.given_splits, items),
+            metadata=_only(self.metadata, images),
+            photo_sha256=_only(self.photo_sha256, images),
+            photo_facts=_only(self.photo_facts, images),
             rejected=tuple(rejected),
         )
 
     def fingerprint(self, fingerprints: Fingerprints) -> str:
-        """The data fingerprint: sha256 over photo bytes, tables and metadata as read, in their order.
+        """The data fingerprint: sha256 of photo bytes, tables and metadata as read, in their order.
 
-        Where the folder lies and how its files are written (CSV or Parquet, CRLF) does not change it.
+        The location of the folder and the file formats (CSV or Parquet, CRLF) do not change it.
         """
         digest = hashlib.sha256()
 
@@ -150,67 +149,68 @@ def read_folder(
     label_column: str | None = "fashion_style",
     max_faults_shown: int = MAX_SHOWN,
 ) -> DatasetFolder:
-    """Reads profiles, couples (`task="couple"`) or labels (`task="style"`), and metadata of a dataset folder.
+    """Read profiles, couples (`task="couple"`) or labels (`task="style"`), and metadata of a dataset folder.
 
-    With `task="profile"` (`PROFILES`) the profiles alone, whatever other files and splits are there. Images are
-    relative to `image_root`, or to the folder. Files are looked for, not opened: see `check_photos`.
+    `task="profile"` (`PROFILES`) reads the profiles only, whatever other files and splits exist. Images are relative to
+    `image_root`, or to the folder. Image files are located, not opened: see `check_photos`.
 
-    Raises UserError naming all faults together, each with file, row and column.
+    Raises:
+        UserError: all faults together, each with file, row and column.
     """
     if task not in (*TASKS, PROFILES):
         raise UserError(f"data.task={task} is none of {', '.join(TASKS)}{nearest(task, TASKS)}")
     if task == "style" and not label_column:
-        raise UserError("data.label_column is not given; name the column of the profiles table that holds the class")
-    label_column = plain(label_column) if label_column else label_column
+        raise UserError("data.label_column is not set; set it to the column of the profiles table that holds the class")
+    label_column = plain(label_column) if task == "style" and label_column else None
     root = _existing(root, "data.root")
     base = root if image_root is None else _existing(image_root, "data.image_root")
     faults = Faults(root, max_faults_shown)
-    profiles = read_profiles(
-        root, ImagePaths(base, (root, base), root), label_column if task == "style" else None, faults
-    )
+    profiles = read_profiles(root, ImagePaths(base, (root, base), root), label_column, faults)
     couples = read_couples(root, profiles, faults) if task == "couple" else None
-    classes = read_classes(root, profiles, str(label_column), faults) if task == "style" else ()
+    classes = read_classes(root, profiles, label_column, faults) if label_column else ()
     metadata = read_metadata(root, profiles, faults)
     if profiles is None or (task == "couple" and couples is None):
         faults.raise_if_any()
-    assert profiles is not None  # what could not be read has left a fault
+    assert profiles is not None  # otherwise there was a fault
     if couples is not None:
         given = {couple.item_id: couple.split for couple in couples.couples if couple.split is not None}
     else:
         given = (profiles.splits or {}) if task == "style" else {}
-    images = {photo.image for photo in profiles.photos}
     folder = DatasetFolder(
         root=root,
         task=task,
         profiles_file=profiles.table.path,
-        couples_file=None if couples is None else couples.table.path,
+        couples_file=couples.table.path if couples else None,
         photos=profiles.photos,
         profile_ids=tuple(profiles.columns),
         columns=profiles.columns,
-        couples=() if couples is None else couples.couples,
-        left_name="left" if couples is None else couples.left_name,
-        right_name="right" if couples is None else couples.right_name,
-        label_column=label_column if task == "style" else None,
+        couples=couples.couples if couples else (),
+        left_name=couples.left_name if couples else "left",
+        right_name=couples.right_name if couples else "right",
+        label_column=label_column,
         labels=profiles.labels,
         given_splits=given,
-        metadata={image: about for image, about in metadata.items() if image in images},
-        rejected=profiles.rejected + (() if couples is None else couples.rejected),
+        metadata=_only(metadata, {photo.image for photo in profiles.photos}),
+        rejected=profiles.rejected + (couples.rejected if couples else ()),
         listed_classes=classes,
-        notes=() if couples is None else couples.notes,
+        notes=couples.notes if couples else (),
     )
-    if not len(faults) and given:
-        check_given_splits(folder, faults)
     faults.raise_if_any()
     return folder
 
 
-def check_given_splits(folder: DatasetFolder, faults: Faults) -> None:
-    """A fault for each person or photo that the user's `split` column puts into two splits."""
-    file = (folder.couples_file or folder.profiles_file).name
-    for key, one, other in across_splits(item_keys(folder), folder.given_splits):
-        sides = [f"{say_item(item)} ({folder.given_splits[item]})" for item in (one, other)]
-        what = f"{say(key, folder)} connects {' and '.join(sides)}; put connected people into one split"
-        faults.add(what, file=file, column="split")
+def write_rejected(folder: DatasetFolder, path: Path, *, more: tuple[Rejected, ...] = ()) -> int:
+    """Write rejected.csv: `folder.rejected` and `more` (of a split). Return the number of rows.
+
+    The file is written even if nothing was rejected, so that an older one does not stay.
+    """
+    rejected = (*folder.rejected, *more)
+    write_whole(path, as_csv([each.name for each in fields(Rejected)], map(astuple, rejected)))
+    return len(rejected)
+
+
+def _only(values: Mapping[str, V], keys: Collection[str]) -> dict[str, V]:
+    return {key: value for key, value in values.items() if key in keys}
 
 
 def _existing(folder: str | Path, option: str) -> Path:

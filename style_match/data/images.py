@@ -1,4 +1,4 @@
-"""Photos as pages show them: small, with nothing of their files but the pixels."""
+"""Decode one photo file to an upright 8-bit RGB image in sRGB, or say what is wrong with it."""
 
 import base64
 import functools
@@ -7,17 +7,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
+from PIL.Image import Transpose
 
 from style_match.utils.errors import UserError
 from style_match.utils.text import cut
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-
-# Embedded colour profiles (ICC): the pixels of a photo in sRGB, as a viewer shows them.
-
 
 # Colour space of a profile -> the mode in which Pillow converts its pixels, and the modes of photos that it fits.
 _SPACES = {
@@ -30,11 +28,11 @@ _NEAR = 2  # of 255: a profile that changes no colour by more counts as sRGB
 
 @dataclass(frozen=True)
 class Colour:
-    """What is to be done with the colours of a photo.
+    """How to convert the colours of a photo to sRGB.
 
     Attributes:
         mode: of the pixels that `transform` takes.
-        transform: to RGB in sRGB; None where the pixels are taken as they are.
+        transform: to RGB in sRGB; None if the pixels are taken as they are.
         fault: the reason why an embedded profile is ignored; "" if there is no profile or if it is applied.
     """
 
@@ -43,28 +41,26 @@ class Colour:
     fault: str = ""
 
 
-def colour_of(image: "Image") -> Colour:
-    """What the embedded profile of an image asks for; its pixels need not be read yet.
+def colour_of(image: Image.Image) -> Colour:
+    """The conversion that the embedded profile (ICC) of an image asks for; the pixels need not be read yet.
 
-    A profile that cannot be read, or is of another kind of picture than the photo, is passed over, as viewers do.
+    A profile that cannot be read or does not fit the photo's mode is ignored, as viewers do.
     """
     profile = image.info.get("icc_profile")
     return _colour(profile, image.mode) if isinstance(profile, bytes) and profile else Colour()
 
 
-def applied(colour: Colour, image: "Image") -> "Image":
-    """The pixels of an image (any mode) as RGB, converted where there is a transform."""
+def applied(colour: Colour, image: Image.Image) -> Image.Image:
+    """The pixels of an image (any mode) as RGB, converted if there is a transform."""
     if colour.transform is None:
         return image.convert("RGB")
-    from PIL import ImageCms
-
     found = ImageCms.applyTransform(image.convert(colour.mode), colour.transform)
     assert found is not None  # only an image changed in place gives None
     return found
 
 
 def said_faults(names: list[str]) -> str:
-    """The sentence about photos whose profile is passed over; "" where there are none."""
+    """The note on photos whose colour profile is ignored; "" if there are none."""
     if not names:
         return ""
     photos = "1 photo has" if len(names) == 1 else f"{len(names)} photos have"
@@ -75,8 +71,6 @@ def said_faults(names: list[str]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _colour(profile: bytes, mode: str) -> Colour:
-    from PIL import Image, ImageCms
-
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space.strip()
@@ -96,22 +90,17 @@ def _colour(profile: bytes, mode: str) -> Colour:
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError) as error:
         return Colour(fault=f"cannot be read ({error})")
     if taken != "CMYK":
-        import numpy
-
-        steps = numpy.arange(0, 256, 15, dtype=numpy.uint8)
-        grid = numpy.stack(numpy.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)  # 1, 18^3, 3
-        colours = Image.fromarray(grid if taken == "RGB" else numpy.ascontiguousarray(grid[..., 0]))
-        before = numpy.asarray(colours.convert("RGB"), dtype=int)
-        after = numpy.asarray(ImageCms.applyTransform(colours, transform), dtype=int)
+        steps = np.arange(0, 256, 15, dtype=np.uint8)
+        grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)  # 1, 18^3, 3
+        colours = Image.fromarray(grid if taken == "RGB" else np.ascontiguousarray(grid[..., 0]))
+        before = np.asarray(colours.convert("RGB"), dtype=int)
+        after = np.asarray(ImageCms.applyTransform(colours, transform), dtype=int)
         if abs(after - before).max() <= _NEAR:
             return Colour()
     return Colour(taken, transform)
 
 
-# One photo file to one upright 8-bit RGB image, or a plain word on what is wrong with it.
-
-
-# Part of every feature's address: change it whenever `decode` gives other pixels for the same bytes. The second is of
+# Part of every feature's address: change it whenever `decode` gives other pixels for the same bytes. The second is for
 # photos whose embedded colour profile is applied.
 DECODE_POLICY = "rgb8; first frame; exif upright; alpha over white; gray16/257; adobe cmyk; no colour profile; v1"
 COLOUR_POLICY = DECODE_POLICY.replace("no colour profile", "colour profile to srgb by relative colorimetry")
@@ -121,13 +110,22 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _KNOWN_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
 _MAX_SIDE_RATIO = 200  # transformers' smart_resize, through which every Qwen3-VL image goes, refuses more
+_TURNS = {  # EXIF 2.3, tag 274
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 _pillow_bound = threading.Lock()
 
 
 class BadImage(UserError):
-    """The file itself is at fault, whoever reads it. `fault` is the message without the file's name.
+    """The content of the file is bad. `fault` is the message without the file's name.
 
-    `depends_on_bound`: another `max_source_pixels` may give another verdict.
+    `depends_on_bound`: another `max_source_pixels` may give another result.
     """
 
     def __init__(self, name: str, fault: str, *, depends_on_bound: bool = False) -> None:
@@ -135,18 +133,17 @@ class BadImage(UserError):
         self.fault, self.depends_on_bound = fault, depends_on_bound
 
 
-def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int | None = None) -> "Image":
+def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int | None = None) -> Image.Image:
     """An upright 8-bit RGB image (H x W) from a file or from the bytes of one.
 
-    EXIF orientation is applied (an unreadable EXIF block states none), an animation gives its first frame, what is
-    transparent shows white, 16-bit gray is scaled to 8 bits, CMYK is read with Adobe's polarity, an embedded colour
-    profile is converted to sRGB (`style_match.data.images`). The header's size is compared with `max_source_pixels`
-    before pixels are allocated.
+    EXIF orientation is applied (an unreadable EXIF block is ignored), an animation gives its first frame, transparent
+    pixels become white, 16-bit gray is scaled to 8 bits, CMYK has Adobe's polarity, an embedded colour profile is
+    converted to sRGB. The size in the header is compared with `max_source_pixels` before pixels are allocated.
 
     Args:
         source: the file, or its bytes.
-        max_source_pixels: most pixels of the stored image.
-        side_px: a JPEG may be decoded smaller, as long as no side is shorter; for thumbnails, not for features.
+        max_source_pixels: upper bound on the pixels of the stored image.
+        side_px: a JPEG may be decoded smaller, but no side shorter; for thumbnails, not for features.
 
     Raises:
         BadImage: not an image, damaged, cut off, too many pixels, or longer than 200 times its width.
@@ -162,19 +159,19 @@ def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int |
         raise UserError(f"{source}: cannot be read ({error.strerror})") from error
 
 
-def decode_stream(stream: BinaryIO, name: str, *, max_source_pixels: int | None) -> "Image":
-    """`decode` for an open file that is called `name` in messages; no bound on pixels when None."""
+def decode_stream(stream: BinaryIO, name: str, *, max_source_pixels: int | None) -> Image.Image:
+    """`decode` for an open file; `name` is for messages. No bound on pixels when None."""
     return _decoded(lambda: open_stream(stream, name), name, max_source_pixels)
 
 
-def decode_opened(image: "Image", name: str, *, max_source_pixels: int) -> "Image":
-    """`decode` for an image that Pillow opened or made, called `name` in messages."""
+def decode_opened(image: Image.Image, name: str, *, max_source_pixels: int) -> Image.Image:
+    """`decode` for a Pillow image; `name` is for messages."""
     return _decoded(lambda: image, name, max_source_pixels)
 
 
 def _decoded(
-    opened: Callable[[], "Image"], name: str, max_source_pixels: int | None, side_px: int | None = None
-) -> "Image":
+    opened: Callable[[], Image.Image], name: str, max_source_pixels: int | None, side_px: int | None = None
+) -> Image.Image:
     try:
         image = opened()
         width, height = image.size
@@ -192,10 +189,10 @@ def _decoded(
     except MemoryError as error:
         raise UserError(f"{name}: memory ran out while decoding; lower data.max_source_pixels") from error
     except OSError as error:
-        if error.errno is not None:  # the disk's fault; Pillow's own complaints carry no number
+        if error.errno is not None:  # from the operating system; Pillow's own errors have no number
             raise UserError(f"{name}: cannot be read ({error.strerror})") from error
         raise BadImage(name, f"is damaged or cut off ({error})") from error
-    except Exception as error:  # damaged bytes reach deep into Pillow's readers, which raise whatever they meet
+    except Exception as error:  # damaged bytes make Pillow's readers raise anything
         raise BadImage(name, f"is damaged ({type(error).__name__}: {error})") from error
 
 
@@ -203,10 +200,8 @@ def too_many_pixels(width: int, height: int, bound: int) -> str:
     return f"{width} x {height} = {width * height} pixels, more than data.max_source_pixels={bound}"
 
 
-def open_stream(stream: BinaryIO, name: str) -> "Image":
-    """An image file as Pillow opens it: the header is read, no pixels yet. Raises BadImage."""
-    from PIL import Image, UnidentifiedImageError
-
+def open_stream(stream: BinaryIO, name: str) -> Image.Image:
+    """Open an image file: the header is read, no pixels yet. Raises BadImage."""
     start = stream.read(16)
     stream.seek(0)
     try:
@@ -229,9 +224,7 @@ def open_stream(stream: BinaryIO, name: str) -> "Image":
         raise BadImage(name, fault) from None
 
 
-def _open_heic(stream: BinaryIO, name: str) -> "Image":
-    from PIL import Image
-
+def _open_heic(stream: BinaryIO, name: str) -> Image.Image:
     if not _heic_is_registered():
         raise UserError(f"{name}: is HEIC; install its reader with pip install 'style_match[heic]' or save it as JPEG")
     stream.seek(0)
@@ -248,9 +241,7 @@ def _heic_is_registered() -> bool:
     return True
 
 
-def _rgb(image: "Image", colour: Colour, name: str) -> "Image":
-    from PIL import Image
-
+def _rgb(image: Image.Image, colour: Colour, name: str) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         image = _gray16(image)
     if image.mode in ("I", "F"):
@@ -264,37 +255,22 @@ def _rgb(image: "Image", colour: Colour, name: str) -> "Image":
     return applied(colour, image)
 
 
-def _gray16(image: "Image") -> "Image":
-    """16-bit gray to 8 bits, rounded; with an alpha channel where the file names one gray as transparent."""
-    import numpy
-    from PIL import Image
-
-    gray = numpy.asarray(image).astype(numpy.uint32)  # (H, W), 0 to 65535
-    scaled = Image.fromarray(((gray + 128) // 257).astype(numpy.uint8))
+def _gray16(image: Image.Image) -> Image.Image:
+    """16-bit gray to 8 bits, rounded; with an alpha channel if the file names a transparent gray."""
+    gray = np.asarray(image).astype(np.uint32)  # (H, W), 0 to 65535
+    scaled = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
     if (transparent := image.info.get("transparency")) is not None:
-        scaled.putalpha(Image.fromarray(numpy.where(gray == transparent, 0, 255).astype(numpy.uint8)))
+        scaled.putalpha(Image.fromarray(np.where(gray == transparent, 0, 255).astype(np.uint8)))
     return scaled
 
 
-def _upright(source: "Image", image: "Image") -> "Image":
-    """`image` turned as the EXIF (or XMP) orientation of `source` says; table of the EXIF 2.3 standard, tag 274."""
-    from PIL.ExifTags import Base
-    from PIL.Image import Transpose
-
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
+def _upright(source: Image.Image, image: Image.Image) -> Image.Image:
+    """`image` turned by the EXIF (or XMP) orientation of `source`: EXIF 2.3 standard, tag 274."""
     try:
         orientation = source.getexif().get(Base.Orientation, 1)
-    except Exception:  # viewers show a photo with a broken EXIF block as it is stored, and so do we
+    except Exception:  # viewers also ignore a broken EXIF block
         return image
-    turn = turns.get(orientation) if isinstance(orientation, int) else None
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
 
 
@@ -302,13 +278,11 @@ QUALITY = 85  # of JPEG, of 100
 
 
 def thumbnail(photo: str | Path | bytes, side_px: int, *, max_source_pixels: int) -> bytes:
-    """A photo's file, or the bytes of one, as JPEG of at most `side_px` a side: no EXIF, XMP or comment.
+    """A photo file, or the bytes of one, as a JPEG of at most `side_px` per side, without EXIF, XMP or comment.
 
     Raises:
-        UserError: it is no photo, or cannot be read.
+        UserError: not a photo, or it cannot be read.
     """
-    from PIL import Image, ImageOps
-
     small = ImageOps.contain(decode(photo, max_source_pixels=max_source_pixels, side_px=side_px), (side_px, side_px))
     pixels = Image.frombytes("RGB", small.size, small.tobytes())  # Pillow would write the comment of a JPEG again
     content = io.BytesIO()
@@ -317,5 +291,5 @@ def thumbnail(photo: str | Path | bytes, side_px: int, *, max_source_pixels: int
 
 
 def as_uri(jpeg: bytes) -> str:
-    """A JPEG as it stands in a page of one file."""
+    """A JPEG as a data URI for a page of one file."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -1,4 +1,4 @@
-"""metadata.jsonl: one JSON object a photo, from the labeler, by hand, or as image folders of Hugging Face have it."""
+"""metadata.jsonl: one JSON object per photo, from the labeler, by hand, or of an image folder of Hugging Face."""
 
 import hashlib
 import json
@@ -13,48 +13,48 @@ from style_match.data.tables import csv_layout, read_table, read_text
 from style_match.utils.text import cut, plain, plain_keys_and_values, shown
 
 FILE_NAME, TABLE_NAME = "metadata.jsonl", "metadata.csv"
-IMAGE_KEYS = ("image", "file_name")  # that name the photo; the second is of image folders of Hugging Face
-_REMEDY = "write one JSON object a line"
+IMAGE_KEYS = ("image", "file_name")  # of the photo; the second is for image folders of Hugging Face
+_REMEDY = "write one JSON object per line"
 
 
 def read_metadata(root: Path, profiles: Profiles | None, faults: Faults) -> dict[str, dict[str, Any]]:
-    """Image as written in the profiles table to its object without the key `image`; {} where there is no file."""
+    """Image as written in the profiles table -> its object without the key `image`; {} without a file."""
     return {name: found for name, (_, found) in read_lines(root, profiles, faults).items()}
 
 
 def read_lines(
     root: Path, profiles: Profiles | None, faults: Faults, *, keys: Sequence[str] = IMAGE_KEYS, name: str = FILE_NAME
 ) -> dict[str, tuple[int, dict[str, Any]]]:
-    """As `read_metadata`, each object with the number of its line, from 1.
+    """`read_metadata`, each object with its line number, from 1.
 
     Args:
-        keys: that may name the photo, the first that is there counts.
-        name: of the file: metadata.jsonl, or metadata.csv, a row of which is an object of its filled cells.
+        keys: that may name the photo; the first that exists counts.
+        name: of the file: metadata.jsonl, or metadata.csv, where a row is an object of its filled cells.
     """
-    written: dict[PurePosixPath, set[str]] = {}
+    spellings: dict[PurePosixPath, set[str]] = {}
     if profiles is not None:
         position = profiles.table.header.index("image")
         for _, cells in profiles.table.rows:
-            written.setdefault(PurePosixPath(cells[position]), set()).add(cells[position])
+            spellings.setdefault(PurePosixPath(cells[position]), set()).add(cells[position])
     metadata: dict[str, tuple[int, dict[str, Any]]] = {}
     line_of: dict[PurePosixPath, int] = {}
     for line, found in _objects(root / name, keys, faults):
         image = PurePosixPath(found.pop("image"))
         earlier = line_of.setdefault(image, line)
         if earlier != line:
-            what = f"image {shown(str(image))} has metadata already in line {earlier}; remove one"
+            what = f"image {shown(str(image))} already has metadata in line {earlier}; remove one"
             faults.add(what, file=name, place=f"line {line}")
-        elif profiles is not None and image not in written:
+        elif profiles is not None and image not in spellings:
             what = f"no photo {shown(str(image))} in {profiles.table.path.name}; correct the name or remove the line"
             faults.add(what, file=name, place=f"line {line}")
-        for each in written.get(image, ()):
+        for each in spellings.get(image, ()):
             metadata[each] = (line, found)
     return metadata
 
 
 def names_photos(path: Path, keys: Sequence[str]) -> bool:
-    """Whether a CSV file is there whose header has one of the keys: a metadata.csv may be about something else."""
-    if not path.is_file():  # a pipe would be waited for
+    """Whether a CSV file has one of the keys in its header: a metadata.csv may be about something else."""
+    if not path.is_file():  # reading a pipe would wait for ever
         return False
     try:
         with open(path, encoding="utf-8-sig", errors="replace") as file:
@@ -67,7 +67,7 @@ def names_photos(path: Path, keys: Sequence[str]) -> bool:
 
 
 def _objects(path: Path, keys: Sequence[str], faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, object with the key `image`) of each sound line."""
+    """(line, object with the key `image`) of each valid line."""
     if not os.path.lexists(path):
         return
     if path.suffix == ".csv":
@@ -89,14 +89,14 @@ def _objects(path: Path, keys: Sequence[str], faults: Faults) -> Iterator[tuple[
 
 
 def metadata_name(profile_id: str, metadata: dict[str, Any] | None) -> str:
-    """What names a photo of which only the metadata was read: sha256 (hex) over profile id and metadata."""
+    """Identity of a photo of which only the metadata is used: sha256 (hex) of profile id and metadata."""
     return hashlib.sha256(json.dumps([profile_id, metadata], sort_keys=True).encode()).hexdigest()
 
 
 def parse_line(content: str, keys: Sequence[str] = IMAGE_KEYS) -> dict[str, Any] | str:
-    """The object with every text in it `plain` and its photo under `image`, or what is wrong with the line."""
+    """The object, every text `plain` and the photo under `image`; or a text that says what is wrong with the line."""
     try:
-        found = json.loads(content, object_pairs_hook=_without_twins, parse_constant=_refuse)
+        found = json.loads(content, object_pairs_hook=_unique_keys, parse_constant=_refuse)
     except RecursionError:
         return f"is nested too deeply; {_REMEDY}"
     except ValueError as error:
@@ -111,12 +111,12 @@ def parse_line(content: str, keys: Sequence[str] = IMAGE_KEYS) -> dict[str, Any]
     return found
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     pairs = [(plain(key), plain_keys_and_values(value)) for key, value in pairs]
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
     return found
 
 

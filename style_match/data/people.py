@@ -1,26 +1,22 @@
-"""Who is one person, and whom nobody may hold against a model as a wrong answer."""
+"""Which profiles are one person, and which keys connect items (user, group of copies, photo)."""
 
-from typing import TYPE_CHECKING
-
+from style_match.data.dataset import DatasetFolder
 from style_match.data.records import DUPLICATES
 from style_match.utils.graph import Key, groups
 
-if TYPE_CHECKING:
-    from style_match.data.dataset import DatasetFolder
 
+def people_of(folder: DatasetFolder) -> dict[str, int]:
+    """Profile id -> number of the person behind it; the definition of a person for splits, training and scores.
 
-def people_of(folder: "DatasetFolder") -> dict[str, int]:
-    """Profile id -> number of the person behind it; the one definition of a person, for splits, training and scores.
-
-    Profiles are of one person where they share a `user_id`, a `duplicate_group` or a photo's pixels, directly or
-    through others.
+    Profiles are one person if they share a `user_id`, a `duplicate_group` or a photo's pixels, directly or through
+    others.
     """
     persons = enumerate(groups(profile_keys(folder)))
     return {profile_id: number for number, profile_ids in persons for profile_id in profile_ids}
 
 
-def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
-    """Item id -> what connects it with other items: its profiles, their people, their photos' pixels.
+def item_keys(folder: DatasetFolder) -> dict[str, tuple[Key, ...]]:
+    """Item id -> the keys that connect it with other items: its profiles, their users, their photos' pixels.
 
     Items are couples, or profiles for styles, in the order of their table.
     """
@@ -33,10 +29,10 @@ def item_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
     }
 
 
-def profile_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
-    """Profile id -> what tells who it is: itself, its `user_id`, its `duplicate_group`, its photos' pixels.
+def profile_keys(folder: DatasetFolder) -> dict[str, tuple[Key, ...]]:
+    """Profile id -> its keys: itself, its `user_id`, its `duplicate_group`, its photos' pixels.
 
-    Photos count once `check_photos` has decoded them: two files are one photo if their decoded pixels are equal.
+    Photos count after `check_photos`: two files are one photo if their decoded pixels are equal.
     """
     keys_of: dict[str, tuple[Key, ...]] = {}
     for profile_id in folder.profile_ids:
@@ -50,14 +46,14 @@ def profile_keys(folder: "DatasetFolder") -> dict[str, tuple[Key, ...]]:
     return keys_of
 
 
-def photo_identity(folder: "DatasetFolder", image: str) -> str | None:
+def photo_identity(folder: DatasetFolder, image: str) -> str | None:
     """Hash of a photo's pixels, or of its bytes where it was not decoded; None before `check_photos`."""
     facts = folder.photo_facts.get(image)
     return facts.pixels if facts and facts.pixels else folder.photo_sha256.get(image)
 
 
-def say(key: Key, folder: "DatasetFolder") -> str:
-    """The connection in words."""
+def describe_key(key: Key, folder: DatasetFolder) -> str:
+    """A key for a message."""
     kind, name = key
     if kind == "photo":
         images = sorted(photo.image for photo in folder.photos if photo_identity(folder, photo.image) == name)
@@ -65,8 +61,3 @@ def say(key: Key, folder: "DatasetFolder") -> str:
     if kind == DUPLICATES:
         return f"a copy or near copy of one photo ({DUPLICATES} {name})"
     return f"{kind} {name}"
-
-
-def say_item(item: str) -> str:
-    """An item id for a message: a couple's two ids joined by a plus sign."""
-    return item.replace("\t", " + ")

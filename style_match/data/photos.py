@@ -1,166 +1,44 @@
-"""The full decode of every photo, before anything is computed from them."""
+"""Photo files: each is decoded once, before anything is computed from it."""
 
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from style_match.data.dataset import DatasetFolder
 from style_match.data.fingerprints import Fingerprints, PhotoFacts
+from style_match.data.image_paths import ImagePaths, is_absent
 from style_match.data.images import said_faults
-from style_match.data.records import has_control_character
 from style_match.utils.errors import UserError
-from style_match.utils.files import on_disk
-from style_match.utils.text import folded, plain, shown
 
-if TYPE_CHECKING:
-    from style_match.data.dataset import DatasetFolder
-
-
-# Where the file of a row's `image` lies, kept inside the folders the user named.
-
-
-def is_absent(fault: str) -> bool:
-    """Whether a fault of `ImagePaths.find` says that there is no such file, and none with a name that is near."""
-    return "does not exist below" in fault
-
-
-class ImagePaths:
-    """Finds image files below `base` and refuses what leads out of the `allowed` folders.
-
-    What is not there is looked for in `beside`, where a link has to lead into `base`: so are datasets laid out whose
-    photos are links into a store, such as the snapshots of the Hugging Face Hub and of DVC.
-
-    The allowed folders may themselves be symbolic links, and links between them are fine. A file is found whatever
-    Unicode form its name has on disk (macOS writes Hangul and accents decomposed).
-    """
-
-    def __init__(self, base: Path, allowed: tuple[Path, ...], beside: Path | None = None) -> None:
-        self.base, self._beside = base, beside
-        self._real_base = os.path.realpath(base)
-        self._allowed = tuple(os.path.realpath(folder) for folder in allowed)
-        self._real_parents: dict[Path, str] = {}
-        self._names: dict[Path, dict[str, list[str]]] = {}
-
-    def find(self, image: str) -> tuple[Path | None, str]:
-        """(path, "") of a regular file, or (None, what is wrong and the remedy)."""
-        name = shown(image)
-        if "://" in image:
-            return None, f"{name} is a web address; download the photos and write their file names"
-        if has_control_character(image):
-            return None, f"{name} holds a control character"
-        if PurePosixPath(image).is_absolute() or PureWindowsPath(image).anchor:
-            return None, f"{name} is an absolute path; write it relative to {self.base}"
-        if not PurePosixPath(image).parts:
-            return None, f"{name} is not a file name"
-        if "\\" in image:
-            return None, f"{name} is written with backslashes; write folders with /"
-        if ".." in PurePosixPath(image).parts:
-            return None, f"{name} leaves the folder by '..'; put the file inside or set data.image_root"
-        found = self.on_disk(image) or self._linked(image)
-        if len(found) > 1:
-            both = " and ".join(ascii(each.name) for each in found[:2])
-            return None, f"{name} is the name of several files that look alike, {both}; rename or remove one"
-        path = found[0] if found else self.base / image
-        if not self._is_inside(path):
-            what = (
-                f"{name} is a symbolic link out of {self.base}; copy the file or set data.image_root to a folder that"
-            )
-            return None, f"{what} holds {os.path.realpath(path)}"
-        try:
-            mode = os.stat(path).st_mode
-        except FileNotFoundError:
-            return None, f"{name} does not exist{self._near(path)}"
-        except OSError as error:
-            return None, f"{name} cannot be read ({error.strerror})"
-        if not stat.S_ISREG(mode):
-            return None, f"{name} is not a regular file; name an image file"
-        return path, ""
-
-    def find_stored(self, path: str) -> tuple[Path | None, str]:
-        """`find` for a path that a program stored beside the bytes: an absolute one may lead into the folders."""
-        if not PurePosixPath(path).is_absolute():
-            return self.find(path)
-        found = on_disk(Path(path))
-        if not found.is_relative_to(self.base) or ".." in found.parts:
-            return (
-                None,
-                f"{shown(path)} is not inside of {self.base}; name the folder that holds it with image_root=FOLDER",
-            )
-        return self.find(found.relative_to(self.base).as_posix())
-
-    def _linked(self, image: str) -> list[Path]:
-        """Links in `beside` under the name that lead out of it and into `base`."""
-        if self._beside is None:
-            return []
-        here = Path(os.path.realpath(self._beside))
-        found = [(path, Path(os.path.realpath(path))) for path in self.on_disk(image, self._beside)]
-        return [path for path, real in found if real.is_relative_to(self._real_base) and not real.is_relative_to(here)]
-
-    def on_disk(self, image: str, base: Path | None = None) -> list[Path]:
-        """What is below `base` under the name `image` in any Unicode form; an ASCII name is tried as it is first."""
-        base = self.base if base is None else base
-        path = base / image
-        if image.isascii() and os.path.lexists(path):
-            return [path]
-        found = [base]
-        for part in PurePosixPath(image).parts:
-            found = [folder / name for folder in found for name in self._listed(folder).get(plain(part), [])]
-        return found
-
-    def _is_inside(self, path: Path) -> bool:
-        if path.parent not in self._real_parents:  # one look a folder, not one a photo
-            self._real_parents[path.parent] = os.path.realpath(path.parent)
-        real = os.path.join(self._real_parents[path.parent], path.name)
-        if os.path.islink(real):
-            real = os.path.realpath(real)
-        return any(real.startswith(folder.rstrip(os.sep) + os.sep) for folder in self._allowed)
-
-    def _listed(self, folder: Path) -> dict[str, list[str]]:
-        """The names in a folder by their one spelling; read once, none where the folder cannot be listed."""
-        if folder not in self._names:
-            names: dict[str, list[str]] = {}
-            try:
-                for name in sorted(os.listdir(folder)):
-                    names.setdefault(plain(name), []).append(name)
-            except OSError:
-                names = {}
-            self._names[folder] = names
-        return self._names[folder]
-
-    def _near(self, path: Path) -> str:
-        """A hint where a file is there whose name differs only in upper and lower case."""
-        folder = self.base
-        for part in path.relative_to(self.base).parts:
-            near = next((each for each in self._listed(folder) if folded(each) == folded(part)), None)
-            if near is None:
-                return f" below {self.base}"
-            folder /= self._listed(folder)[near][0]
-        return f"; {plain(str(folder.relative_to(self.base)))!r} does"
-
+__all__ = ["ImagePaths", "check_photos", "is_absent"]
 
 ON_BAD_IMAGE = ("error", "exclude")
-_AHEAD = 32  # files a worker is given at once
+_AHEAD = 32  # files submitted at once per worker
 
 
 def check_photos(
-    folder: "DatasetFolder",
+    folder: DatasetFolder,
     fingerprints: Fingerprints,
     *,
     max_source_pixels: int,
     on_bad_image: str,
     num_workers: int,
     progress: Callable[[int, int], object] | None = None,
-) -> "DatasetFolder":
-    """Decodes each photo whose bytes were not decoded before, with `num_workers` threads (0: in this one).
+) -> DatasetFolder:
+    """Decode each photo whose bytes were not decoded before.
 
-    `progress(done, total)` counts files. The result knows the photos' hashes (`photo_sha256`); with
-    `on_bad_image="exclude"` the profiles with a bad photo, and their couples, are moved to `rejected`.
+    Args:
+        on_bad_image: "error", or "exclude": profiles with a bad photo and their couples are moved to `rejected`.
+        num_workers: threads; 0 uses the calling one.
+        progress: called with (done, total) files.
 
-    Raises UserError listing every bad photo with `on_bad_image="error"`, and, whatever that is, every photo that
-    could not be read at all (no permission, HEIC without its reader): leaving those out would hide a fault elsewhere.
+    Returns:
+        The folder with `photo_sha256` and `photo_facts`.
+
+    Raises:
+        UserError: lists every bad photo with `on_bad_image="error"`, and always every photo that could not be read at
+            all (no permission, HEIC without its reader): excluding those would hide a fault elsewhere.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise UserError(f"data.on_bad_image={on_bad_image} is none of {', '.join(ON_BAD_IMAGE)}")
@@ -187,30 +65,28 @@ def check_photos(
     bad = [photo for photo in folder.photos if not found[photo.path].ok]
     if bad and on_bad_image == "error":
         title = f"{len(bad)} of {len(folder.photos)} photos cannot be used"
-        remedy = "mend or remove them, or leave their profiles out with data.on_bad_image=exclude"
+        remedy = "repair or remove them, or exclude their profiles with data.on_bad_image=exclude"
         table = folder.profiles_file
         rows = [f"{table.name}, {folder.place(photo.row)}: {photo.path}: {found[photo.path].fault}" for photo in bad]
         raise UserError("\n  ".join([f"{title} ({remedy}):", *rows]))
-    reasons: dict[str, str] = {}
+    reasons: dict[str, list[str]] = {}
     for photo in bad:
-        reason = f"{photo.image}: {found[photo.path].fault}"
-        before = reasons.get(photo.profile_id)
-        reasons[photo.profile_id] = reason if before is None else f"{before}; {reason}"
-    passed_over = said_faults([photo.image for photo in folder.photos if found[photo.path].colour_fault])
+        reasons.setdefault(photo.profile_id, []).append(f"{photo.image}: {found[photo.path].fault}")
+    colour_note = said_faults([photo.image for photo in folder.photos if found[photo.path].colour_fault])
     facts_of = {photo.image: found[photo.path] for photo in folder.photos}
     folder = replace(
         folder,
         photo_sha256={image: facts.sha256 for image, facts in facts_of.items()},
         photo_facts=facts_of,
-        notes=(*folder.notes, *filter(None, [passed_over])),
+        notes=(*folder.notes, *filter(None, [colour_note])),
     )
-    return folder.without(reasons) if reasons else folder
+    return folder.without({each: "; ".join(texts) for each, texts in reasons.items()}) if reasons else folder
 
 
 def _in_threads(
     inspect: Callable[[Path], PhotoFacts | UserError], paths: Sequence[Path], num_workers: int
 ) -> Iterator[tuple[Path, PhotoFacts | UserError]]:
-    """In the order of `paths`. Hashing and decoding leave Python's lock, so threads are enough."""
+    """Results in the order of `paths`. Hashing and decoding release the GIL, so threads are enough."""
     if num_workers == 0:
         yield from ((path, inspect(path)) for path in paths)
         return

@@ -1,21 +1,48 @@
-"""The profiles table: who there is and where their photos are."""
+"""The profiles and couples tables and classes.json, checked row by row."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from style_match.data.photos import ImagePaths, is_absent
-from style_match.data.records import DUPLICATES, LEFT_OUT, Faults, Photo, Rejected, has_control_character, nearest
-from style_match.data.tables import Table, read_given_splits, read_table, read_text
-from style_match.utils.text import folded, plain_keys_and_values, shown
+from style_match.data.image_paths import ImagePaths, is_absent
+from style_match.data.records import (
+    DUPLICATES,
+    LEFT_OUT,
+    SPLITS,
+    Couple,
+    Faults,
+    Photo,
+    Rejected,
+    describe_item,
+    has_control_character,
+    nearest,
+)
+from style_match.data.tables import Table, read_table, read_text
+from style_match.utils.text import cut, folded, plain_keys_and_values, shown
+
+SIDES = (("female_id", "male_id"), ("left_id", "right_id"))
+GENDERS = {
+    **dict.fromkeys(("female", "f", "woman", "w", "girl", "여", "여자", "여성"), "female"),
+    **dict.fromkeys(("male", "m", "man", "boy", "남", "남자", "남성"), "male"),
+}
+FILE_NAME = "classes.json"  # which classes exist, each at the position that is its number
+KEYS = ("column", "classes")
+_MISSING = "the cell is missing; fill it in or remove the row"
+_WHOLE = re.compile(r"0*(\d+)(?:\.0+)?")
 
 
 @dataclass(frozen=True)
 class Profiles:
-    """`columns` are the further columns of a profile's first row; `splits` names each profile's split, if given.
+    """The profiles table.
 
-    Rows with a reason under `left_out` are in `rejected` alone, and so are the profiles `left_out`, who have no other.
+    Attributes:
+        columns: profile id -> the further columns of its first row.
+        labels: profile id -> class.
+        splits: profile id -> split, if the table has a `split` column.
+        rejected: rows with a reason under `left_out`.
+        left_out: profiles all of whose rows are rejected.
     """
 
     table: Table
@@ -31,15 +58,16 @@ class Profiles:
 
 
 def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faults: Faults) -> Profiles | None:
-    """Reads and checks profiles.csv or .parquet; None when it has no readable rows. Every fault goes to `faults`."""
+    """Read and check profiles.csv or .parquet; None if it has no readable rows. Every fault goes to `faults`."""
     required = ("profile_id", "image", *([label_column] if label_column else []))
     table = read_table(root, "profiles", (required,), faults)
     if table is None:
         return None
     name = table.path.name
-    said_once = ("gender", "user_id", "split", DUPLICATES, label_column)
-    one_value = [column for column in said_once if column in table.header]
-    left_out: list[tuple[str, Rejected]] = []  # profile id, photo
+    of_profile = [  # equal in all rows of a profile
+        column for column in ("gender", "user_id", "split", DUPLICATES, label_column or "") if column in table.header
+    ]
+    left_out: list[tuple[str, Rejected]] = []  # (profile id, photo)
     photos: list[Photo] = []
     missing: list[tuple[int, str]] = []
     columns: dict[str, dict[str, str]] = {}
@@ -50,15 +78,14 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
         reason = record.pop(LEFT_OUT, "")
         empty = [column for column in (required[:2] if reason else required) if not record[column]]
         for column in empty:
-            faults.add("the cell is missing; fill it in or remove the row", file=name, place=place, column=column)
+            faults.add(_MISSING, file=name, place=place, column=column)
         if has_control_character(profile_id):
-            faults.add(f"{shown(profile_id)} holds a control character", file=name, place=place, column="profile_id")
+            faults.add(f"{shown(profile_id)} has a control character", file=name, place=place, column="profile_id")
         if not profile_id or not image:
             continue
         earlier = row_of.setdefault((profile_id, PurePosixPath(image)), row)
         if earlier != row:
-            what = f"profile {shown(profile_id)} with image {shown(image)} stands already in {table.place(earlier)}"
-            what += "; remove one"
+            what = f"profile {shown(profile_id)} already has image {shown(image)} in {table.place(earlier)}; remove one"
             faults.add(what, file=name, place=place)
         if reason:
             left_out.append((profile_id, Rejected("photo", image, name, row, reason)))
@@ -72,28 +99,37 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
             columns[profile_id] = {key: cell for key, cell in record.items() if key not in ("profile_id", "image")}
             first_row[profile_id] = row
             continue
-        for column in one_value:
+        for column in of_profile:
             if column in empty or columns[profile_id][column] == record[column]:
                 continue
             first = f"{shown(columns[profile_id][column])} in {table.place(first_row[profile_id])}"
-            what = f"profile {shown(profile_id)} has {shown(record[column])} here and {first}"
-            what += f"; {_remedy(column, label_column)}"
+            remedy = "make them agree"
+            if column == label_column:
+                remedy = "if photos of one person differ, give each its own profile_id and the person's id as user_id"
+            what = f"profile {shown(profile_id)} has {shown(record[column])} here and {first}; {remedy}"
             faults.add(what, file=name, place=place, column=column)
     if not columns and left_out:
         faults.add(f"every photo is left out ({left_out[0][1].reason}); empty the cells", file=name, column=LEFT_OUT)
-    _add_missing(missing, len(table.rows) - len(left_out), images.base, table, faults)
+    num_rows = len(table.rows) - len(left_out)
+    if len(missing) == num_rows > 2 and all(is_absent(fault) for _, fault in missing):
+        what = f"none of the {num_rows} images exists below {images.base}"
+        faults.add(f"{what}; set data.image_root to the folder they are relative to", file=name, column="image")
+    else:
+        for row, fault in missing:
+            faults.add(fault, file=name, place=table.place(row), column="image")
     labels = {profile_id: cells[label_column] for profile_id, cells in columns.items()} if label_column else {}
-    _check_classes(labels, table, label_column, faults)
-    hidden = {photo.row for _, photo in left_out}
-    kept = replace(table, rows=tuple(row for row in table.rows if row[0] not in hidden))
-    by_row = read_given_splits(kept, faults, all_three=label_column is not None)
+    if label_column:
+        _check_labels(labels, table, label_column, faults)
+    rejected_rows = {photo.row for _, photo in left_out}
+    remaining = replace(table, rows=tuple(row for row in table.rows if row[0] not in rejected_rows))
+    by_row = read_given_splits(remaining, faults, all_three=label_column is not None)
     splits = None if by_row is None else {profile_id: by_row[row] for profile_id, row in first_row.items()}
     lost = frozenset(profile_id for profile_id, _ in left_out if profile_id not in columns)
     return Profiles(table, tuple(photos), columns, labels, splits, tuple(_rejected(left_out, lost)), lost)
 
 
 def _rejected(left_out: list[tuple[str, Rejected]], lost: frozenset[str]) -> Iterator[Rejected]:
-    """A line a photo, or a profile that has no other: with the row of its first photo and all reasons."""
+    """One entry per photo, or per profile without any other photo: the row of its first photo and all reasons."""
     of_lost: dict[str, list[Rejected]] = {}
     for profile_id, photo in left_out:
         if profile_id in lost:
@@ -105,99 +141,249 @@ def _rejected(left_out: list[tuple[str, Rejected]], lost: frozenset[str]) -> Ite
         yield Rejected("profile", profile_id, photos[0].file, photos[0].row, reason)
 
 
-def _remedy(column: str, label_column: str | None) -> str:
-    if column == label_column:
-        return "if photos of one person differ, give each photo its own profile_id and the person's id as user_id"
-    return "make them agree"
-
-
-def _add_missing(missing: list[tuple[int, str]], rows: int, base: Path, table: Table, faults: Faults) -> None:
-    if len(missing) == rows > 2 and all(is_absent(fault) for _, fault in missing):
-        what = f"none of the {rows} images exists below {base}; set data.image_root to the folder they are relative to"
-        faults.add(what, file=table.path.name, column="image")
-        return
-    for row, fault in missing:
-        faults.add(fault, file=table.path.name, place=table.place(row), column="image")
-
-
-def _check_classes(labels: dict[str, str], table: Table, label_column: str | None, faults: Faults) -> None:
+def _check_labels(labels: dict[str, str], table: Table, label_column: str, faults: Faults) -> None:
     classes = sorted(set(labels.values()) - {""})
-    if label_column is None or not classes:
-        return
     if len(classes) == 1:
-        what = f"every profile has the class {shown(classes[0])}; styles need two classes or more"
+        what = f"every profile has the class {shown(classes[0])}; styles need at least two classes"
         faults.add(what, file=table.path.name, column=label_column)
-    written: dict[str, str] = {}
+    by_letters: dict[str, str] = {}
     for each in classes:
-        plain = "".join(letter for letter in folded(each) if letter.isalnum())
-        if plain and written.setdefault(plain, each) != each:
-            what = f"classes {shown(written[plain])} and {shown(each)} differ in writing only; write them alike"
+        letters = "".join(letter for letter in folded(each) if letter.isalnum())
+        if letters and (other := by_letters.setdefault(letters, each)) != each:
+            what = f"classes {shown(other)} and {shown(each)} differ only in spelling; use one spelling"
             faults.add(what, file=table.path.name, column=label_column)
 
 
-# classes.json: which classes there are, each at the place that is its number, whatever rows come and go.
+def read_given_splits(table: Table, faults: Faults, *, all_three: bool) -> dict[int, str] | None:
+    """Row number -> split; None when no row names one, or when the column has faults.
+
+    With `all_three` each of train, val and test must have a row.
+    """
+    if "split" not in table.header:
+        return None
+    before, at = len(faults), {"file": table.path.name, "column": "split"}
+    cells = {row: record["split"] for row, record in table.records()}
+    if not any(cells.values()):
+        return None
+    for row, word in cells.items():
+        if not word:
+            what = "the cell is missing but other rows name a split; fill in every row or remove the column"
+            faults.add(what, place=table.place(row), **at)
+        elif word not in SPLITS:
+            what = f"{shown(word)} is none of {', '.join(SPLITS)}{nearest(word, SPLITS)}"
+            faults.add(what, place=table.place(row), **at)
+    if len(faults) == before and all_three:
+        for split in SPLITS:
+            if split not in cells.values():
+                faults.add(f"no row is in split {shown(split)}; each split needs rows", **at)
+    return cells if len(faults) == before else None
 
 
-FILE_NAME = "classes.json"
-KEYS = ("column", "classes")
+@dataclass(frozen=True)
+class Couples:
+    """The couples table; `rejected` are couples of profiles that are left out."""
+
+    table: Table
+    couples: tuple[Couple, ...]
+    left_name: str
+    right_name: str
+    rejected: tuple[Rejected, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_couples(root: Path, profiles: Profiles | None, faults: Faults) -> Couples | None:
+    """Read and check couples.csv or .parquet against the profiles (None: they could not be read)."""
+    table = read_table(root, "couples", SIDES, faults)
+    if table is None:
+        return None
+    present = [sides for sides in SIDES if set(sides) <= set(table.header)]
+    if len(present) > 1:
+        faults.add("has female_id, male_id and left_id, right_id; keep one of the two", file=table.path.name)
+        return None
+    sides = present[0]
+    if profiles is not None and _has_ids_as_numbers(table, sides, profiles, faults):
+        return None  # further faults would follow from these ids
+    splits = _splits_of_couples(table, sides, profiles, faults)
+    check = _CoupleCheck(table, sides, profiles, splits)
+    couples, rejected = [], []
+    for row, record in table.records():
+        left, right = record[sides[0]], record[sides[1]]
+        found = list(check.faults_of(row, left, right))
+        for what, column in found:
+            faults.add(what, file=table.path.name, place=table.place(row), column=column)
+        if found:
+            continue
+        couple = Couple(left, right, None if splits is None else splits[row], row)
+        if profiles is not None and (lost := [each for each in (left, right) if each in profiles.left_out]):
+            rejected.append(couple_without(couple, lost, table.path.name))
+        else:
+            couples.append(couple)
+    if rejected and not couples:
+        faults.add(f"every couple is left out ({rejected[0].reason})", file=table.path.name)
+    notes = []
+    if words := [shown(word) for word in check.unknown_genders]:
+        notes.append(
+            f"gender: {cut(', '.join(words))} {'is' if len(words) == 1 else 'are'} unknown, so {table.path.name} was "
+            "not checked for swapped columns there; use female or male"
+        )
+    left_name, right_name = (side.removesuffix("_id") for side in sides)
+    return Couples(table, tuple(couples), left_name, right_name, tuple(rejected), tuple(notes))
+
+
+def gender_of(word: str) -> str | None:
+    """female or male, for a word of `GENDERS` in any case; None for others."""
+    return GENDERS.get(folded(word))
+
+
+def couple_without(couple: Couple, lost: Iterable[str], file: str) -> Rejected:
+    """A couple that is rejected because these of its profiles are left out."""
+    reason = f"profile {' and '.join(lost)} is left out"
+    return Rejected("couple", describe_item(couple.item_id), file, couple.row, reason)
+
+
+def _has_ids_as_numbers(table: Table, sides: tuple[str, str], profiles: Profiles, faults: Faults) -> bool:
+    """Add a fault for each column whose ids differ from those of the profiles only in how a number is written."""
+    by_number: dict[str, str] = {}
+    for profile_id in (*profiles.columns, *profiles.left_out):
+        by_number.setdefault(_as_number(profile_id), profile_id)
+    before = len(faults)
+    for side in sides:
+        bad = [
+            (row, record[side])
+            for row, record in table.records()
+            if record[side] not in profiles and _as_number(record[side]) in by_number
+        ]
+        if bad:
+            row, written = bad[0]
+            what = (
+                f"{shown(written)} is {shown(by_number[_as_number(written)])} in {profiles.table.path.name}, and "
+                f"{len(bad)} ids differ like this: one of the two columns was stored as numbers. Store both as text"
+            )
+            faults.add(what, file=table.path.name, place=table.place(row), column=side)
+    return len(faults) > before
+
+
+def _as_number(text: str) -> str:
+    """The digits of a whole number, without leading zeros and a fraction of zeros; other texts as they are."""
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found else text
+
+
+def _splits_of_couples(
+    table: Table, sides: tuple[str, str], profiles: Profiles | None, faults: Faults
+) -> dict[int, str] | None:
+    """A couple's split is its own cell, otherwise that of its two profiles; where both exist they must agree."""
+    own = read_given_splits(table, faults, all_three=True)
+    of_profiles = None if profiles is None else profiles.splits
+    if profiles is None or of_profiles is None:
+        return own
+    splits = {}
+    for row, record in table.records():
+        found = {of_profiles[record[side]] for side in sides if record[side] in of_profiles}
+        found |= {own[row]} if own is not None else set()
+        if len(found) > 1:
+            files = f"{table.path.name} and {profiles.table.path.name}" if own is not None else profiles.table.path.name
+            what = f"{files} put this couple and its profiles in splits {' and '.join(sorted(found))}; choose one"
+            faults.add(what, file=table.path.name, place=table.place(row))
+        splits[row] = min(found, default="train")  # more than one, or none, is a fault
+    return splits
+
+
+class _CoupleCheck:
+    """Finds faults in rows of the couples table, one after the other, from the profiles and the rows before."""
+
+    def __init__(
+        self, table: Table, sides: tuple[str, str], profiles: Profiles | None, splits: dict[int, str] | None
+    ) -> None:
+        self.table, self.sides, self.profiles, self.splits = table, sides, profiles, splits
+        self.columns = {} if profiles is None else profiles.columns
+        self.by_folded = {folded(each): each for each in self.columns}
+        self.first_of: dict[frozenset[str], tuple[int, str]] = {}  # pair -> its first row and the left profile there
+        self.side_of: dict[str, tuple[str, int]] = {}  # profile -> its side and the row that says so
+        self.unknown_genders: dict[str, None] = {}
+
+    def faults_of(self, row: int, left: str, right: str) -> Iterator[tuple[str, str]]:
+        """(what is wrong, column) for one row."""
+        for side, profile_id in zip(self.sides, (left, right), strict=True):
+            if not profile_id:
+                yield _MISSING, side
+            elif self.profiles is not None and profile_id not in self.profiles:
+                twin = self.by_folded.get(folded(profile_id))
+                hint = f", but {shown(twin)} (case matters)" if twin else ""
+                file = self.profiles.table.path.name
+                yield f"no profile {shown(profile_id)} in {file}{hint}; add it or correct the id", side
+        user_ids = {self.columns.get(each, {}).get("user_id") for each in (left, right)}
+        if left and left == right:
+            yield f"profile {shown(left)} is coupled with itself; remove or correct the row", ""
+        elif len(user_ids) == 1 and (user_id := user_ids.pop()):
+            both = f"profiles {shown(left)} and {shown(right)} are one person, user_id {shown(user_id)}"
+            yield f"{both}; remove or correct the row", ""
+        elif left and right:
+            yield from self._faults_of_pair(row, left, right)
+
+    def _faults_of_pair(self, row: int, left: str, right: str) -> Iterator[tuple[str, str]]:
+        first, first_left = self.first_of.setdefault(frozenset((left, right)), (row, left))
+        if first != row:
+            where = f"is already in {self.table.place(first)}{'' if first_left == left else ' the other way round'}"
+            if self.splits is not None and self.splits[first] != self.splits[row]:
+                where += f", in split {self.splits[first]} there and {self.splits[row]} here"
+            yield f"the couple {shown(left)}, {shown(right)} {where}; remove one", ""
+            return
+        for side, profile_id in zip(self.sides, (left, right), strict=True):
+            first_side, first = self.side_of.setdefault(profile_id, (side, row))
+            word = self.columns.get(profile_id, {}).get("gender", "")
+            gender = gender_of(word)
+            if first_side != side:
+                where = f"in {first_side} in {self.table.place(first)}"
+                yield f"profile {shown(profile_id)} is {where}; a profile keeps one side", side
+            elif word and not gender and side in SIDES[0]:
+                self.unknown_genders[word] = None
+            elif gender and side in SIDES[0] and side != f"{gender}_id":
+                what = f"profile {shown(profile_id)} has gender {shown(gender)}; are the columns swapped?"
+                yield f"{what} (or use left_id, right_id)", side
 
 
 def read_classes(root: Path, profiles: Profiles | None, label_column: str, faults: Faults) -> tuple[str, ...]:
-    """The classes of `label_column` by their numbers; () where there is no file, or one of another column.
-
-    A label that is none of them is a fault, named with its line.
-    """
+    """The classes of `label_column` by their numbers; () without classes.json, or if it is for another column."""
     path = root / FILE_NAME
-    if not path.exists():
-        return ()
-    text = read_text(path, faults)
+    text = read_text(path, faults) if path.exists() else None
     if text is None:
         return ()
     try:
         found = plain_keys_and_values(json.loads(text))
     except (ValueError, RecursionError) as error:
-        faults.add(f"is broken JSON ({error}); restore it, or delete it to number the classes anew", file=FILE_NAME)
+        what = f"is broken JSON ({error}); restore it, or delete it to number the classes again"
+        faults.add(what, file=FILE_NAME)
         return ()
-    before = len(faults)
-    _check(found, faults)
-    if len(faults) > before or found["column"] != label_column:
+    if what := _fault_of_classes(found):
+        faults.add(what, file=FILE_NAME)
+        return ()
+    if found["column"] != label_column:
         return ()
     classes = tuple(found["classes"])
     if profiles is not None:
-        _check_labels(profiles.labels, classes, profiles, label_column, faults)
+        row_of = {photo.profile_id: photo.row for photo in reversed(profiles.photos)}
+        for profile_id, label in profiles.labels.items():
+            if label and label not in classes:
+                what = f"{shown(label)} is no class of {FILE_NAME}{nearest(label, classes)}"
+                place = profiles.table.place(row_of[profile_id]) if profile_id in row_of else ""
+                at = {"file": profiles.table.path.name, "place": place, "column": label_column}
+                faults.add(f"{what}; correct it or add it at the end", **at)
     return classes
 
 
-def _check(found: object, faults: Faults) -> None:
-    if not isinstance(found, dict):
-        faults.add('is not an object; write {"column": "fashion_style", "classes": [...]}', file=FILE_NAME)
-        return
+def _fault_of_classes(found: object) -> str:
+    """What is wrong with the content of classes.json; "" if nothing is."""
+    if not isinstance(found, Mapping):
+        return 'is not an object; write {"column": "fashion_style", "classes": [...]}'
     for key in found.keys() - set(KEYS):
-        faults.add(f"unknown key {shown(key)}{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}", file=FILE_NAME)
+        return f"unknown key {shown(key)}{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}"
     column, classes = (found.get(key) for key in KEYS)
     if not isinstance(column, str) or not column:
-        faults.add('"column" is not the name of a column of the profiles table', file=FILE_NAME)
-    if not isinstance(classes, list) or not all(
-        isinstance(name, str) and name.strip() == name != "" for name in classes
-    ):
-        faults.add('"classes" is not a list of class names without spaces around them', file=FILE_NAME)
-    elif len(classes) < 2:
-        faults.add(f'"classes" names {len(classes)}; styles need two or more', file=FILE_NAME)
-    else:
-        for each in sorted({each for each in classes if classes.count(each) > 1}):
-            faults.add(f"class {shown(each)} stands twice; a class has one number", file=FILE_NAME)
-
-
-def _check_labels(
-    labels: Mapping[str, str], classes: tuple[str, ...], profiles: Profiles, label_column: str, faults: Faults
-) -> None:
-    row_of: dict[str, int] = {}
-    for photo in profiles.photos:
-        row_of.setdefault(photo.profile_id, photo.row)
-    for profile_id, label in labels.items():
-        if label and label not in classes:
-            what = (
-                f"{shown(label)} is no class of {FILE_NAME}{nearest(label, classes)}; correct it or add it at the end"
-            )
-            place = profiles.table.place(row_of[profile_id]) if profile_id in row_of else ""
-            faults.add(what, file=profiles.table.path.name, place=place, column=label_column)
+        return '"column" is not the name of a column of the profiles table'
+    if not isinstance(classes, list) or not all(isinstance(name, str) and name for name in classes):
+        return '"classes" is not a list of class names'
+    if len(classes) < 2:
+        return f'"classes" has {len(classes)} names; styles need at least two'
+    twice = sorted({each for each in classes if classes.count(each) > 1})
+    return f"class {shown(twice[0])} occurs twice; a class has one number" if twice else ""

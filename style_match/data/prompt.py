@@ -1,7 +1,7 @@
-"""The text a photo is shown with, written out in Qwen's chat format so that its bytes can be hashed.
+"""Prompts in Qwen's chat format, as text whose bytes can be hashed.
 
-A prompt is an optional system turn and one user turn, and ends exactly with `<|im_end|>`: that token is the EOS which
-`eos` pooling reads. (The chat template of the released checkpoints adds a newline after it.)
+A prompt is an optional system turn and one user turn. It ends exactly with `<|im_end|>`, the EOS token that `eos`
+pooling reads. (The chat template of the released checkpoints adds a newline after it.)
 """
 
 import re
@@ -10,11 +10,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from style_match.data.records import MAX_SHOWN
 from style_match.utils.errors import UserError
 
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 END = "<|im_end|>"
-MAX_SHOWN = 20  # photos named in one message
+REPAIR = "Repair metadata.jsonl (style_match.label writes it; or by hand, one JSON object per photo)"
 
 _CONTROL_TOKEN = re.compile(r"<\|[^<>|\s]*\|>")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -30,18 +31,18 @@ def render(
     template: str,
     leave_out: Collection[str],
 ) -> str:
-    """Write one prompt.
+    """Render one prompt.
 
     Args:
-        image: whether the photo stands before the text, as one `<|image_pad|>` that is widened later.
-        metadata: the photo's attributes, or None where the template takes none.
+        image: whether the photo comes before the text, as one `<|image_pad|>` that is expanded later.
+        metadata: the photo's attributes, or None if the template takes none.
         system: text of the system turn; no such turn if None.
-        instruction: what the model is asked.
+        instruction: the task of the model.
         template: text of the user turn, with `{metadata}` and `{instruction}`.
         leave_out: keys, at any depth, that are never rendered.
 
     Raises:
-        UserError: a control token such as `<|im_end|>` stands in the text; the template has an unknown placeholder or
+        UserError: the text contains a control token such as `<|im_end|>`; the template has an unknown placeholder or
             lacks one; the metadata has nothing to render.
     """
     _check_options(metadata is not None, system, instruction, template)
@@ -57,7 +58,7 @@ def metadata_text(metadata: Mapping[str, Any], *, leave_out: Collection[str]) ->
     """Lines `key: value` in the object's own order; nested values joined by ", ", empty ones skipped.
 
     Raises:
-        UserError: a control token stands in it, or nothing is left to render.
+        UserError: it contains a control token, or nothing is left to render.
     """
     hidden = {_plain(key) for key in leave_out}
     lines = []
@@ -83,41 +84,39 @@ def render_all(
 
     Args:
         images: photos as the dataset folder writes them.
-        metadata_of: photo -> attributes; not read where the prompt takes no metadata.
+        metadata_of: photo -> attributes; not read if the prompt takes no metadata.
         prompt: a group of `conf/prompt`.
         leave_out: keys never rendered: the label that is trained or evaluated on.
-        class_names: label values that no metadata may tell.
+        class_names: label values that no metadata may contain.
 
     Raises:
-        UserError: photos without metadata, with control tokens in it, or whose metadata tells the class.
+        UserError: photos without metadata, with control tokens in it, or whose metadata contains the class.
     """
     _check_options(prompt["metadata"], prompt["system"], prompt["instruction"], prompt["template"])
     options = {name: prompt[name] for name in ("image", "system", "instruction", "template")}
-    faults: list[str] = []
-    prompts = []
+    faults, prompts = [], []
     for image in images:
         metadata = metadata_of.get(image) if prompt["metadata"] else None
-        if prompt["metadata"] and metadata is None:
-            faults.append(f"{image}: it has no metadata")
-            continue
         try:
+            if prompt["metadata"] and metadata is None:
+                raise UserError("it has no metadata")
             prompts.append(render(metadata=metadata, leave_out=leave_out, **options))
+            if metadata and (told := classes_told(metadata, class_names, leave_out=leave_out)):
+                raise UserError(f"the metadata tells the class ({', '.join(told)})")
         except UserError as error:
             faults.append(f"{image}: {error}")
-            continue
-        told = classes_told(metadata, class_names, leave_out=leave_out) if metadata is not None else []
-        if told:
-            faults.append(f"{image}: the metadata tells the class ({', '.join(told)})")
     if faults:
-        more = f"\n(and {len(faults) - MAX_SHOWN} more)" if len(faults) > MAX_SHOWN else ""
         raise UserError(
-            f"prompt={prompt['name']} cannot be rendered for {len(faults)} of {len(images)} photos:\n"
-            + "\n".join(faults[:MAX_SHOWN])
-            + more
-            + "\nMend metadata.jsonl (style_match.label writes it; or by hand, one JSON object a photo), "
-            "or use prompt=image."
+            f"prompt={prompt['name']} cannot be rendered for {list_faults(faults, len(images))}\n{REPAIR}, or use "
+            "prompt=image."
         )
     return tuple(prompts)
+
+
+def list_faults(faults: Sequence[str], num_photos: int) -> str:
+    """The count of faulty photos and the first `MAX_SHOWN` faults, one per line."""
+    more = [f"(and {len(faults) - MAX_SHOWN} more)"] if len(faults) > MAX_SHOWN else []
+    return "\n".join([f"{len(faults)} of {num_photos} photos:", *faults[:MAX_SHOWN], *more])
 
 
 def classes_told(metadata: Mapping[str, Any], class_names: Collection[str], *, leave_out: Collection[str]) -> list[str]:
@@ -142,19 +141,15 @@ def _check_options(wants_metadata: bool, system: str | None, instruction: str, t
         refuse_control_tokens(text, f"prompt.{option}")
     allowed = {"instruction", "metadata"} if wants_metadata else {"instruction"}
     found = set(_PLACEHOLDER.findall(template))
-    unknown = sorted(found - allowed)
-    if unknown:
-        raise UserError(
-            f"prompt.template has {{{unknown[0]}}}, which this prompt does not fill; it fills "
-            + " and ".join(f"{{{name}}}" for name in sorted(allowed))
-            + "."
-        )
+    if unknown := sorted(found - allowed):
+        names = " and ".join(f"{{{name}}}" for name in sorted(allowed))
+        raise UserError(f"prompt.template has {{{unknown[0]}}}, which this prompt does not fill; it fills {names}.")
     if wants_metadata and "metadata" not in found:
         raise UserError("prompt.template lacks {metadata}, so the metadata would not reach the model.")
 
 
 def refuse_control_tokens(text: str, where: str) -> None:
-    """UserError where a control token stands in a text, which `where` names."""
+    """Raise UserError if a text contains a control token; `where` names the text."""
     found = _CONTROL_TOKEN.search(text)
     if found:
         raise UserError(f"{where} contains the control token {found[0]}, which would end or alter the prompt")
@@ -175,7 +170,7 @@ def _leaves(value: Any, hidden: Collection[str]) -> Iterator[str]:
 
 
 def _plain(key: object) -> str:
-    """A key without case and punctuation, so that `Fashion Style` is `fashion_style`."""
+    """A key without case and punctuation: `Fashion Style` equals `fashion_style`."""
     return re.sub(r"[\W_]+", "", _fold(str(key)))
 
 

@@ -1,29 +1,23 @@
-"""rejected.csv: what a run left out and why."""
+"""Rows of a dataset folder, and the faults found while reading it."""
 
 import difflib
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from style_match.utils.errors import UserError
-from style_match.utils.files import as_csv, write_whole
 from style_match.utils.text import other_case, shown
 
-if TYPE_CHECKING:
-    from style_match.data.dataset import DatasetFolder
-
-
-# The rows of a dataset folder after reading.
-
-
 SPLITS = ("train", "val", "test")
+LEFT_OUT, DUPLICATES = "left_out", "duplicate_group"  # columns that style_match.prepare adds
+JOURNAL, FORGOTTEN = ".forget.json", "forgotten.json"
+MAX_SHOWN = 20  # faults in one message
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One row of the profiles table. `image` is as written there, `path` where the file is, `row` its line."""
+    """One row of the profiles table: `image` as written there, `path` of the file, `row` (line) in the table."""
 
     profile_id: str
     image: str
@@ -33,7 +27,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Couple:
-    """One row of the couples table; `split` where the user gave one."""
+    """One row of the couples table; `split` if the user's `split` column divides the data."""
 
     left_id: str
     right_id: str
@@ -42,7 +36,7 @@ class Couple:
 
     @property
     def item_id(self) -> str:
-        """Names the couple in a split. An id never holds a tab (the folder's validation refuses it)."""
+        """The name of the couple in a split. An id never contains a tab."""
         return f"{self.left_id}\t{self.right_id}"
 
 
@@ -57,32 +51,28 @@ class Rejected:
     reason: str
 
 
-JOURNAL, FORGOTTEN = ".forget.json", "forgotten.json"
-
-
-# Mistakes in a dataset folder, gathered so that one run reports them all.
-
-
-MAX_SHOWN = 20  # faults in one message, where no option says how many
+def describe_item(item: str) -> str:
+    """An item id for a message: the two ids of a couple joined by a plus sign."""
+    return item.replace("\t", " + ")
 
 
 class Faults:
-    """Collects what is wrong with the folder; `raise_if_any` turns it into one `UserError`."""
+    """Collects the faults of a folder, so that one `UserError` reports them all."""
 
     def __init__(self, folder: Path, max_shown: int) -> None:
         self.folder, self.max_shown = folder, max_shown
         self._found: list[str] = []
-        self._before = ""  # stands before each file
+        self._prefix = ""
 
     def inside(self, name: str) -> "Faults":
-        """The same collection, for files of a folder in the folder."""
+        """The same collection, for the files of a subfolder."""
         inner = Faults(self.folder, self.max_shown)
-        inner._found, inner._before = self._found, f"{name}/"
+        inner._found, inner._prefix = self._found, f"{name}/"
         return inner
 
     def add(self, what: str, *, file: str = "", place: str = "", column: str = "") -> None:
-        """`file` is the name inside the folder, `place` is "line 4" or "row 3", `what` ends with the remedy."""
-        file = f"{self._before}{file}" if file else ""
+        """Add a fault: `file` inside the folder, `place` such as "line 4"; `what` ends with the remedy."""
+        file = f"{self._prefix}{file}" if file else ""
         where = ", ".join(part for part in (file, place, f"column {column}" if column else "") if part)
         self._found.append(f"{where}: {what}" if where else what)
 
@@ -90,38 +80,26 @@ class Faults:
         return len(self._found)
 
     def raise_if_any(self) -> None:
-        """Raises UserError with one line a fault, at most `max_shown` of them, the rest counted."""
+        """Raise a UserError with one line per fault, at most `max_shown`; the rest is counted."""
         if not self._found:
             return
-        shown = self._found[: self.max_shown]
-        left = len(self._found) - len(shown)
-        title = f"{len(self._found)} fault{'s' if len(self._found) > 1 else ''} in the dataset folder {self.folder}:"
-        rest = [f"... and {left} more"] if left else []
-        raise UserError("\n  ".join([title, *shown, *rest]))
+        count = len(self._found)
+        lines = [f"{count} fault{'s' if count > 1 else ''} in the dataset folder {self.folder}:"]
+        lines += self._found[: self.max_shown]
+        if count > self.max_shown:
+            lines.append(f"... and {count - self.max_shown} more")
+        raise UserError("\n  ".join(lines))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint to append to a message: " (did you mean 'x'?)", or nothing when no known word is near."""
-    if twin := other_case(word, known := [*known]):
-        return f" (did you mean {shown(twin)}?)"
+    """A hint to append to a message: " (did you mean 'x'?)", or "" if no known word is similar."""
+    known = [*known]
     by_lower = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f" (did you mean {shown(by_lower[found[0]])}?)" if found else ""
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    match = other_case(word, known) or (by_lower[close[0]] if close else None)
+    return f" (did you mean {shown(match)}?)" if match else ""
 
 
 def has_control_character(text: str) -> bool:
-    """Tabs, line ends and the like, which belong into no id or file name."""
+    """Whether a text contains tabs, line ends and the like, which no id or file name may contain."""
     return any(unicodedata.category(letter) == "Cc" for letter in text)
-
-
-def write_rejected(folder: "DatasetFolder", path: Path, *, more: tuple[Rejected, ...] = ()) -> int:
-    """Writes kind, id, file, row, reason of `folder.rejected` and `more` (a split's); returns how many.
-
-    The file is written even when nothing was rejected, so that an older one does not stay.
-    """
-    rejected = (*folder.rejected, *more)
-    write_whole(path, as_csv([each.name for each in fields(Rejected)], map(astuple, rejected)))
-    return len(rejected)
-
-
-LEFT_OUT, DUPLICATES = "left_out", "duplicate_group"  # columns that style_match.prepare adds

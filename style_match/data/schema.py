@@ -1,4 +1,4 @@
-"""What a labeler is asked about a photo: one YAML a schema, a strict Pydantic model and JSON schema made of it."""
+"""The questions of a labeler about a photo: a YAML file, made into a strict Pydantic model and a JSON schema."""
 
 import json
 import keyword
@@ -25,7 +25,7 @@ _OPTIONS = ("description", "classes", "list")
 
 @dataclass(frozen=True)
 class Attribute:
-    """`classes` is empty for free text; descriptions and definitions are by language."""
+    """A question; `classes` is empty for free text; descriptions and definitions are by language."""
 
     name: str
     description: Mapping[str, str]
@@ -33,14 +33,14 @@ class Attribute:
     is_list: bool  # several texts
 
     def lines(self, language: str) -> str:
-        """The attribute as the prompt lists it."""
+        """The attribute in the list of the prompt."""
         kind = "" if not self.is_list else " (a list of texts)" if language == "en" else " (여러 개의 글)"
         head = f"{self.name}{kind}: {self.description[language]}"
-        return "\n".join([head, *(f"  - {name}: {said[language]}" for name, said in self.classes.items())])
+        return "\n".join([head, *(f"  - {name}: {text[language]}" for name, text in self.classes.items())])
 
 
 class Schema:
-    """The attributes that are asked, and what is told to the model about them.
+    """The attributes to label, and the texts that explain them to the model.
 
     Args:
         node: a file of `conf/schema`, as a dict.
@@ -48,89 +48,92 @@ class Schema:
 
     Attributes:
         name: of the file.
-        task: "style" or "couple", or what the user's own is for.
-        preset: the name of the model that the schema was made for.
-        label: the attribute that is trained on, which no other may tell; None where there is none.
-        attributes: by name, in order, without those that `leave_out` names.
+        task: "style", "couple", or a user's own.
+        preset: the model that the schema was made for.
+        label: the attribute to train on, which no other may reveal; None if there is none.
+        attributes: by name, in order, without those in `leave_out`.
 
     Raises:
-        UserError: naming the file and all that is wrong with it.
+        UserError: lists all faults of the file.
     """
 
     def __init__(self, node: Mapping[str, Any], *, file: str):
-        faults = _Faults(file)
+        faults: list[str] = []
         if not isinstance(node, Mapping):
             raise UserError(f"{file}: is a list; write KEY: VALUE, with the keys {', '.join(KEYS)}")
         for key in node:
             if key not in KEYS:
-                faults.add(f"{key} is unknown{nearest(str(key), KEYS)}; the keys are {', '.join(KEYS)}")
+                faults.append(f"{key} is unknown{nearest(str(key), KEYS)}; the keys are {', '.join(KEYS)}")
         self.name, self.task, self.preset = (str(node.get(key) or "") for key in ("name", "task", "model"))
         for key in ("name", "task", "model"):
             if not node.get(key):
-                faults.add(f"{key} is missing")
+                faults.append(f"{key} is missing")
         if self.name and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.name):
-            faults.add(f"name: {self.name!r} is not taken by the API; write at most 64 letters A to Z, digits, _ and -")
+            faults.append(
+                f"name: {self.name!r} is not taken by the API; write at most 64 letters A to Z, digits, _ and -"
+            )
         given = _attributes(node.get("attributes"), faults)
         out = _names(node.get("leave_out"), "leave_out", faults)
         for name in out:
             if name not in given:
-                faults.add(f"leave_out: {name} is no attribute; the attributes are {', '.join(given)}")
+                faults.append(f"leave_out: {name} is no attribute; the attributes are {', '.join(given)}")
         self.attributes = {name: attribute for name, attribute in given.items() if name not in out}
         if given and not self.attributes:
-            faults.add("leave_out leaves no attribute; keep one")
+            faults.append("leave_out leaves no attribute; keep one")
         label = node.get("label")
         self.label: str | None = None if label is None else plain(str(label))
         if self.label is not None and not (given.get(self.label) and given[self.label].classes):
-            faults.add(f"label: {self.label} is no attribute with classes")
+            faults.append(f"label: {self.label} is no attribute with classes")
         self._instructions = _by_language(node.get("instructions"), "instructions", faults)
         self._text = _by_language(node.get("text"), "text", faults)
         if any(ATTRIBUTES not in text for text in self._text.values()):
-            faults.add(f"text lacks {ATTRIBUTES}, so the model would not be told what is asked")
+            faults.append(f"text lacks {ATTRIBUTES}, so the model would not see the attributes")
         self._untold = _by_language(node.get("untold"), "untold", faults) if self.label in self.attributes else {}
-        faults.raise_if_any()
+        if faults:
+            raise UserError("\n".join(f"{file}: {fault}" for fault in faults))
 
     @classmethod
     def from_config(cls, node: DictConfig, file: str) -> "Schema":
         return cls(OmegaConf.to_container(node, resolve=True), file=file)  # type: ignore[arg-type]
 
     def instructions(self, language: str) -> str:
-        """What the model is told before it sees the photo."""
+        """The system text, before the photo."""
         return self._instructions[language]
 
     def text(self, language: str) -> str:
-        """What stands beside the photo, with the attributes and the definitions of their classes."""
+        """The text beside the photo, with the attributes and the definitions of their classes."""
         listed = "\n".join(attribute.lines(language) for attribute in self.attributes.values())
         text = self._text[language].replace(ATTRIBUTES, listed)
         return f"{text}\n\n{self._untold[language]}" if self._untold else text
 
     @cached_property
     def model(self) -> type[BaseModel]:
-        """The Pydantic model of an answer; what is too much, too little or no class is refused."""
+        """The Pydantic model of an answer; missing and extra keys and unknown classes are refused."""
         fields: dict[str, Any] = {name: (_kind(attribute), ...) for name, attribute in self.attributes.items()}
         return create_model(f"{self.name.title()}Labels", __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
     @cached_property
     def json_schema(self) -> dict[str, Any]:
-        """For strict structured outputs: every key required, no other allowed."""
+        """For strict structured outputs: every key is required, no other allowed."""
         return _without_titles(self.model.model_json_schema())
 
     def parse(self, text: str) -> dict[str, Any]:
         """The values of an answer, in the order of the attributes.
 
         Raises:
-            ValueError: it is no JSON, or not what the schema asks for; the message names each fault.
+            ValueError: no JSON, or not an answer to the schema; the message lists all faults.
         """
         try:
             return self.model.model_validate_json(text).model_dump()
         except ValidationError as error:
-            raise ValueError("; ".join(_said(fault) for fault in error.errors(include_url=False))) from None
+            raise ValueError("; ".join(_describe(fault) for fault in error.errors(include_url=False))) from None
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """`parse` for an answer that is an object already; what the schema does not ask for is passed over."""
+        """`parse` for an answer that is an object already; keys that are not in the schema are ignored."""
         return self.parse(json.dumps({name: values[name] for name in self.attributes if name in values}))
 
     def class_names(self, attribute: str) -> tuple[str, ...]:
-        """Empty for free text, and for an attribute that is left out."""
+        """The classes of an attribute; () for free text and for an attribute in `leave_out`."""
         return tuple(self.attributes[attribute].classes) if attribute in self.attributes else ()
 
     @property
@@ -139,80 +142,70 @@ class Schema:
         return tuple(name for name, attribute in self.attributes.items() if attribute.classes)
 
 
-class _Faults:
-    def __init__(self, file: str) -> None:
-        self.file, self.found = file, list[str]()
-
-    def add(self, what: str) -> None:
-        self.found.append(f"{self.file}: {what}")
-
-    def raise_if_any(self) -> None:
-        if self.found:
-            raise UserError("\n".join(self.found))
-
-
-def _attributes(node: Any, faults: _Faults) -> dict[str, Attribute]:
+def _attributes(node: Any, faults: list[str]) -> dict[str, Attribute]:
     if not isinstance(node, Mapping) or not node:
-        faults.add("attributes: there are none; write NAME: {description: ..., classes: {CLASS: definition}}")
+        faults.append("attributes: there are none; write NAME: {description: ..., classes: {CLASS: definition}}")
         return {}
     found: dict[str, Attribute] = {}
     for written, options in node.items():
         name = plain(written) if isinstance(written, str) else written
         where = f"attribute {name}"
         if name in found:
-            faults.add(f"{where}: is there twice; remove one")
+            faults.append(f"{where}: is there twice; remove one")
             continue
         if fault := _fault_of_key(name):
-            faults.add(f"{where}: {fault}")
+            faults.append(f"{where}: {fault}")
             continue
         if options is None or not isinstance(options, Mapping):
-            faults.add(f"{where}: has no description")
+            faults.append(f"{where}: has no description")
             continue
         for key in options:
             if key not in _OPTIONS:
-                faults.add(f"{where}: {key} is unknown; it may have {', '.join(_OPTIONS)}")
+                faults.append(f"{where}: {key} is unknown; it may have {', '.join(_OPTIONS)}")
         is_list = options.get("list", False)
         if not isinstance(is_list, bool):
-            faults.add(f"{where}: list is true or false")
+            faults.append(f"{where}: list is true or false")
         classes = _classes(options["classes"], where, faults) if "classes" in options else {}
         if classes and is_list:
-            faults.add(f"{where}: a list has no classes; take one of the two")
+            faults.append(f"{where}: a list has no classes; take one of the two")
         found[name] = Attribute(name, _by_language(options.get("description"), where, faults), classes, bool(is_list))
     return found
 
 
-def _classes(node: Any, where: str, faults: _Faults) -> dict[str, Mapping[str, str]]:
+def _classes(node: Any, where: str, faults: list[str]) -> dict[str, Mapping[str, str]]:
     if not isinstance(node, Mapping) or len(node) < 2:
-        faults.add(f"{where}: classes has {len(node) if isinstance(node, Mapping) else 'no'} names; write two or more")
+        faults.append(
+            f"{where}: classes has {len(node) if isinstance(node, Mapping) else 'no'} names; write two or more"
+        )
         return {}
     written: dict[str, str] = {}
     for name in node:
         name = plain(name) if isinstance(name, str) else name
         if fault := _fault_of_name(name):
             quotes = "" if isinstance(name, str) else ", in quotes where YAML reads yes or a number"
-            faults.add(f"{where}: class {name!r} {fault}{quotes}")
+            faults.append(f"{where}: class {name!r} {fault}{quotes}")
         elif (first := written.get(key := "".join(c for c in folded(name) if c.isalnum()))) is not None:
-            faults.add(f"{where}: classes {first} and {name} differ in writing only")
+            faults.append(f"{where}: classes {first} and {name} differ in writing only")
         else:
             written[key] = name
-    return {plain(str(name)): _by_language(said, f"{where}, class {name}", faults) for name, said in node.items()}
+    return {plain(str(name)): _by_language(text, f"{where}, class {name}", faults) for name, text in node.items()}
 
 
-def _by_language(node: Any, where: str, faults: _Faults) -> dict[str, str]:
+def _by_language(node: Any, where: str, faults: list[str]) -> dict[str, str]:
     """One text for every language, or {en: ..., ko: ...}."""
     texts = node if isinstance(node, Mapping) else dict.fromkeys(LANGUAGES, node)
     for language in LANGUAGES:
         if not isinstance(texts.get(language), str) or not texts[language].strip():
-            faults.add(f"{where}: no text in {language}; write one text, or one for each of {', '.join(LANGUAGES)}")
+            faults.append(f"{where}: no text in {language}; write one text, or one for each of {', '.join(LANGUAGES)}")
     if unknown := [str(language) for language in texts if language not in LANGUAGES]:
-        faults.add(f"{where}: {', '.join(unknown)} is none of the languages {', '.join(LANGUAGES)}")
+        faults.append(f"{where}: {', '.join(unknown)} is none of the languages {', '.join(LANGUAGES)}")
     return {language: str(texts.get(language) or "").strip() for language in LANGUAGES}
 
 
-def _names(node: Any, where: str, faults: _Faults) -> Sequence[str]:
+def _names(node: Any, where: str, faults: list[str]) -> Sequence[str]:
     if node is None or isinstance(node, list):
         return [plain(str(name)) for name in node or ()]
-    faults.add(f"{where} is no list; write [NAME, NAME]")
+    faults.append(f"{where} is no list; write [NAME, NAME]")
     return ()
 
 
@@ -240,7 +233,7 @@ def _kind(attribute: Attribute) -> Any:
 
 
 def _text(text: str) -> str:
-    """A text that metadata.jsonl can hold and a prompt can show."""
+    """Check a text that goes into metadata.jsonl and prompts."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -256,7 +249,7 @@ def _text(text: str) -> str:
 
 
 def _without_titles(node: Any) -> Any:
-    """Without the names that Pydantic derives from the keys: they tell nothing and are paid for with each request."""
+    """Remove the titles that Pydantic derives from the keys: they cost tokens in each request."""
     if isinstance(node, Mapping):
         return {
             key: {name: _without_titles(each) for name, each in below.items()}
@@ -268,7 +261,7 @@ def _without_titles(node: Any) -> Any:
     return [_without_titles(each) for each in node] if isinstance(node, list) else node
 
 
-def _said(fault: Any) -> str:
+def _describe(fault: Any) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     what = str(fault["msg"]).removeprefix("Value error, ")
     given = f", not {str(fault['input'])[:40]!r}" if fault["type"] == "literal_error" else ""
@@ -276,6 +269,6 @@ def _said(fault: Any) -> str:
 
 
 def shortened(names: Iterable[str], *, most: int) -> str:
-    """A list for a message: the first `most` names, the rest counted."""
+    """A list for a message: the first `most` names, and the number of the others."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

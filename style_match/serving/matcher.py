@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from style_match.backbone.feature_key import Checkpoint
 from style_match.backbone.inputs import Inputs
 from style_match.backbone.pooling import joined
-from style_match.data.couples import gender_of
 from style_match.data.dataset import PROFILES, DatasetFolder
 from style_match.data.images import decode, decode_opened
 from style_match.data.people import people_of
+from style_match.data.profiles import gender_of
 from style_match.data.prompt import render_all
 from style_match.serving.matcher_folder import ABOUT, HEAD, MatcherFolder, read_matcher
 from style_match.synthetic.dataset import draw_demo

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from style_match.backbone.inputs import Inputs
 from style_match.backbone.qwen3_vl import resolve_device
 from style_match.cli.run_config import read_config
-from style_match.data.records import write_rejected
+from style_match.data.dataset import write_rejected
 from style_match.evaluation.outputs import answers_table, metrics_sections, ranks_table, write_table
 from style_match.evaluation.tables import print_results, print_text
 from style_match.training.loop import Selected

@@ -1,4 +1,4 @@
-"""YAML and JSON of unknown origin: no aliases, bounded in size and in depth."""
+"""Files: atomic writes, locks, Unicode forms of names, CSV that is safe in spreadsheets, bounded YAML and JSON."""
 
 import contextlib
 import csv
@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from omegaconf._utils import get_yaml_loader
 
 from style_match.utils.errors import UserError
 from style_match.utils.text import plain
 
-# Files that are written whole or not at all.
-
 
 def on_disk(path: Path) -> Path:
-    """The path as the disk spells it: a missing name is replaced by the only one that differs in Unicode form.
+    """The path with the Unicode forms that the disk has.
 
-    macOS writes Hangul and accents decomposed, and other systems keep the two forms apart.
+    macOS writes Hangul and accents decomposed; other systems keep the two forms apart. A name that does not exist is
+    replaced by the only name in its folder that differs in Unicode form.
     """
     if str(path).isascii() or os.path.lexists(path):
         return path
@@ -39,18 +37,19 @@ def on_disk(path: Path) -> Path:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left beside the files they were writing; only where no other process writes."""
+    """Remove temporary files of killed processes. Call it only while no other process writes to the folder."""
     for path in folder.glob(".*.[0-9]*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes | str, *, remedy: str = "Free some space or choose another folder.") -> None:
-    """Write a file beside its place and rename it there, so that a killed process leaves the old one or the new one.
+    """Write a file atomically: a killed process leaves the old file or the new one.
 
     Args:
-        remedy: what the user is told to do where it cannot be written.
+        remedy: last sentence of the error message.
+
     Raises:
-        UserError: the disk is full, or the folder cannot be written; the old file stays.
+        UserError: the disk is full or the folder cannot be written; the old file stays.
     """
     try:
         replace_whole(path, content.encode() if isinstance(content, str) else content)
@@ -60,25 +59,17 @@ def write_whole(path: Path, content: bytes | str, *, remedy: str = "Free some sp
 
 
 def replace_whole(path: Path, content: bytes) -> None:
-    """`write_whole` for those who say themselves what to do about an error.
-
-    Raises:
-        OSError: as the operating system reports it; like an interrupt, it leaves nothing beside the old file.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """`write_whole` that raises OSError as the operating system reports it; the old file stays."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)  # else a power cut may leave the new name without its content
-        finally:
-            os.close(descriptor)
-        os.replace(beside, path)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # otherwise a power cut may leave the new name without its content
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise
 
 
@@ -87,32 +78,28 @@ def cache_root() -> Path:
     return Path(os.environ.get("STYLE_MATCH_CACHE") or "~/.cache/style_match").expanduser()
 
 
-# A file that one process at a time may hold.
+def hold(path: Path, *, wait: bool = False) -> IO[str] | None:
+    """Create and lock a file until it is closed or the process ends.
 
+    While another process has the lock, `wait` for it or return None.
 
-def hold(path: Path) -> IO[str] | None:
-    """The file, made where it is not there, locked until it is closed or the process ends, however it ends.
-
-    None where another process holds it. Raises OSError where it cannot be made or locked.
+    Raises:
+        OSError: the file cannot be created or locked.
     """
     import fcntl
 
-    file = open(path, "a")  # noqa: SIM115 - open as long as it is held
+    file = open(path, "a")  # noqa: SIM115 - open as long as the lock is needed
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BaseException as error:
         file.close()
-        return None
-    except BaseException:
-        file.close()
+        if isinstance(error, BlockingIOError):
+            return None
         raise
     return file
 
 
-# CSV as the project writes it: no cell is a formula for a spreadsheet program.
-
-
-# What a spreadsheet program may take for a formula; the wide forms count in East Asian versions.
+# CSV whose cells are no formulas. Spreadsheet programs may read these starts as one (wide forms: East Asian versions).
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -120,21 +107,21 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 def as_csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     """The text of a CSV file; `read_cell` gives back the cells.
 
-    A text that begins like a formula gets an apostrophe before it, which spreadsheet programs read as "text". Numbers
+    A text that begins like a formula gets an apostrophe in front, which spreadsheet programs read as "text". Numbers
     stay as they are.
     """
     content = io.StringIO(newline="")
-    plain = csv.writer(content, lineterminator="\n")
-    quoting = csv.writer(content, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    minimal = csv.writer(content, lineterminator="\n")
+    quoted = csv.writer(content, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in (header, *rows):
         cells = [_cell(value) for value in row]
-        breaks = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # which `plain` does not quote
-        (quoting if breaks else plain).writerow(cells)
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # `minimal` does not quote these
+        (quoted if has_return else minimal).writerow(cells)
     return content.getvalue()
 
 
 def read_cell(cell: str) -> str:
-    """A cell of a CSV without the apostrophe that `as_csv` put before it."""
+    """A cell of a CSV file without the apostrophe that `as_csv` added."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
@@ -151,8 +138,8 @@ class Unbounded(ValueError):
     """The text has aliases, or is too large or too deeply nested."""
 
 
-class _Loader(get_yaml_loader()):  # type: ignore[misc]
-    """OmegaConf's loader, which refuses aliases and deep nesting before it makes anything of them."""
+class _Loader(yaml.SafeLoader):
+    """YAML as OmegaConf reads it (1e-5 is a number, a date is text, no key twice), without aliases and deep nesting."""
 
     depth = 0
 
@@ -167,14 +154,34 @@ class _Loader(get_yaml_loader()):  # type: ignore[misc]
         self.depth -= 1
         return node
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1} has the key {twice[0]} twice")
+        return super().construct_mapping(node, deep=deep)
+
+
+_FLOAT, _TIMESTAMP = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_FLOAT, _TIMESTAMP)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*([eE][-+]\d+)?|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
+
 
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file, as OmegaConf reads it.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not UTF-8, has aliases, or is too large or too deeply nested (`Unbounded`).
-        yaml.YAMLError: it is no YAML.
+        OSError: the file cannot be read.
+        ValueError: not UTF-8, aliases, or too large or too deeply nested (`Unbounded`).
+        yaml.YAMLError: not YAML.
     """
     return yaml.load(_text(path), Loader=_Loader)
 
@@ -183,26 +190,24 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no JSON, is not UTF-8, or is too large or too deeply nested (`Unbounded`).
+        OSError: the file cannot be read.
+        ValueError: not JSON, not UTF-8, or too large or too deeply nested (`Unbounded`).
     """
-    text = _text(path)
     try:
-        content = json.loads(text)
+        content = json.loads(_text(path))
+        is_deep = _is_deeper(content, MAX_DEPTH)
     except RecursionError:
-        raise Unbounded(f"it is nested more than {MAX_DEPTH} levels deep") from None
-    level, depth = [content], 0
-    while level:
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise Unbounded(f"it is nested more than {MAX_DEPTH} levels deep")
+        is_deep = True
+    if is_deep:
+        raise Unbounded(f"it is nested more than {MAX_DEPTH} levels deep")
     return content
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def _text(path: Path) -> str:

@@ -1,19 +1,23 @@
-"""Who is connected with whom, so that no person stands in two splits."""
+"""Connected components of people, and the pairs that are no negatives for each other."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 # (kind, name): ("profile", "f1"), ("user_id", "u7"), ("duplicate_group", "d3"), ("photo", hash of its pixels)
 Key = tuple[str, str]
 
 
 class Components:
-    """The connected components of a graph whose edges come one by one; a node not seen before stands alone."""
+    """Connected components of a graph that grows edge by edge; an unknown node is a component of one."""
 
     def __init__(self) -> None:
         self._parent: dict[Hashable, Hashable] = {}
 
     def root(self, node: Hashable) -> Hashable:
-        """A node that stands for the whole component."""
+        """The node that represents the component."""
         parent = self._parent
         parent.setdefault(node, node)
         while parent[node] != node:
@@ -22,25 +26,32 @@ class Components:
         return node
 
     def join(self, one: Hashable, other: Hashable) -> None:
-        """Make them one component; the root of `one` stands for it."""
+        """Merge two components; the root of `one` represents the result."""
         self._parent[self.root(other)] = self.root(one)
-
-    def numbers(self) -> dict[Hashable, int]:
-        """Number of the component of every node, counted from 0 in order of appearance."""
-        numbers: dict[Hashable, int] = {}
-        return {node: numbers.setdefault(self.root(node), len(numbers)) for node in list(self._parent)}
 
 
 def connected(pairs: Iterable[tuple[Hashable, Hashable]]) -> dict[Hashable, int]:
-    """Number of the connected component of every node of the graph, counted from 0 in order of appearance."""
-    components = Components()
-    for one, other in pairs:
-        components.join(one, other)
-    return components.numbers()
+    """Number the connected components of a graph.
+
+    Args:
+        pairs: edges; a pair of equal nodes adds the node alone.
+
+    Returns:
+        node -> number of its component, counted from 0 in order of first appearance.
+    """
+    index: dict[Hashable, int] = {}
+    edges = [(index.setdefault(one, len(index)), index.setdefault(other, len(index))) for one, other in pairs]
+    if not edges:
+        return {}
+    rows, columns = np.array(edges).T
+    graph = coo_array((np.ones(len(edges), np.int8), (rows, columns)), shape=(len(index), len(index)))
+    _, labels = connected_components(graph, directed=False)
+    numbers: dict[int, int] = {}
+    return {node: numbers.setdefault(label, len(numbers)) for node, label in zip(index, labels.tolist(), strict=True)}
 
 
 def groups(keys: Mapping[str, Iterable[Key]]) -> list[list[str]]:
-    """Connected components: items that share a key, directly or through others. Order of first appearance."""
+    """Group the items that share a key, directly or through others; in order of first appearance."""
     number = connected((item, other) for item, its_keys in keys.items() for other in (item, *its_keys))
     found: dict[int, list[str]] = {}
     for item in keys:
@@ -49,7 +60,7 @@ def groups(keys: Mapping[str, Iterable[Key]]) -> list[list[str]]:
 
 
 def across_splits(keys: Mapping[str, Iterable[Key]], name_of: Mapping[str, str]) -> list[tuple[Key, str, str]]:
-    """(key, item, item) for each key whose items stand in two splits, with the first item of either."""
+    """Find the keys that items of two splits share: (key, first item of one split, first item of another)."""
     first: dict[Key, str] = {}
     found: dict[Key, tuple[Key, str, str]] = {}
     for item, its_keys in keys.items():
@@ -63,19 +74,19 @@ def across_splits(keys: Mapping[str, Iterable[Key]], name_of: Mapping[str, str])
 def not_strangers(
     left: Sequence[Hashable], right: Sequence[Hashable], couples: Iterable[tuple[Hashable, Hashable]]
 ) -> list[tuple[int, int]]:
-    """(position in left, position in right) of all pairs who are one person or a couple; nobody is wrong for the other.
+    """Positions (in left, in right) of all pairs that are one person or a couple, and so never negatives.
 
     Args:
         left: the person behind each profile of one gallery; `right` of the other.
-        couples: of people, in either order.
+        couples: pairs of people, in either order.
     """
-    known: dict[Hashable, set[Hashable]] = {person: {person} for person in left}
+    partners: dict[Hashable, set[Hashable]] = {person: {person} for person in left}
     for couple in couples:
         for one, other in (couple, couple[::-1]):
-            if one in known:
-                known[one].add(other)
-    places: dict[Hashable, list[int]] = {}
-    for place, person in enumerate(right):
-        places.setdefault(person, []).append(place)
-    pairs = ((i, j) for i, person in enumerate(left) for other in known[person] for j in places.get(other, ()))
+            if one in partners:
+                partners[one].add(other)
+    positions: dict[Hashable, list[int]] = {}
+    for position, person in enumerate(right):
+        positions.setdefault(person, []).append(position)
+    pairs = ((i, j) for i, person in enumerate(left) for other in partners[person] for j in positions.get(other, ()))
     return sorted(pairs)

@@ -1,15 +1,12 @@
-"""Text from elsewhere without the characters that act on a terminal, a page or a line instead of being shown."""
+"""Text from users and files: one Unicode spelling for comparisons, safe and bounded forms for messages."""
 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# One spelling of a text, so that two texts that people read as the same compare as equal. Imports nothing heavy.
-
-
 MOST = 120  # characters of a value in a message
-# Byte order mark, zero-width space, word joiner, soft hyphen, and marks of writing direction: they show nothing.
+# Byte order mark, zero-width space, word joiner, soft hyphen, and marks of writing direction: invisible.
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _OUTER = "\u200c\u200d" + "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
 
@@ -20,8 +17,7 @@ def plain(text: str) -> str:
     Removed anywhere: byte order marks (U+FEFF), zero-width spaces (U+200B), word joiners (U+2060), soft hyphens
     (U+00AD) and marks of writing direction. The zero-width joiner and non-joiner (U+200D, U+200C) change how emoji and
     Persian or Indic words look, so they are removed only at both ends. Upper and lower case, white space inside,
-    digits and compatibility characters (such as full-width letters) stay as they are: `007`, `1e5` and `null` are
-    texts like any other.
+    digits and compatibility characters (such as full-width letters) stay: `007`, `1e5` and `null` are plain texts.
     """
     if text.isascii():
         return text.strip()
@@ -29,7 +25,7 @@ def plain(text: str) -> str:
 
 
 def plain_keys_and_values(value: Any) -> Any:
-    """A value read from JSON or YAML with every text in it `plain`; keys that become the same are merged."""
+    """Apply `plain` to every text in a value read from JSON or YAML; equal keys are merged."""
     if isinstance(value, str):
         return plain(value)
     if isinstance(value, list | tuple):
@@ -40,12 +36,12 @@ def plain_keys_and_values(value: Any) -> Any:
 
 
 def stored_forms(text: str) -> set[str]:
-    """The spellings of a `plain` text that a file written by another program, or an older version, may hold."""
+    """The spellings of a `plain` text that files of other programs may contain."""
     return {text, unicodedata.normalize("NFD", text)}
 
 
 def folded(text: str) -> str:
-    """Equal for two texts that differ only in upper and lower case, or not at all."""
+    """A form for comparisons that ignore upper and lower case."""
     return plain(plain(text).casefold())
 
 
@@ -56,12 +52,12 @@ def other_case(word: str, known: Iterable[str]) -> str | None:
 
 
 def cut(text: str, most: int = MOST) -> str:
-    """A text for a message, its end replaced by ... where it is long."""
+    """A text for a message; the end of a long one is replaced by `...`."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def shown(value: Any) -> str:
-    """A value in quotes for a message, cut where it is long; bytes are counted and not shown."""
+    """A value in quotes for a message, cut to `MOST` characters; bytes are counted, not shown."""
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
     return cut(repr(value[: MOST + 1] if isinstance(value, str) else value))
@@ -77,7 +73,7 @@ _REMOVED = re.compile(
 
 
 def safe(text: str) -> str:
-    """`text` on one line: a space for line breaks and tabs, no control, escape or bidirectional characters."""
+    """`text` on one line: spaces for line breaks and tabs, no control, escape or bidirectional characters."""
     return _REMOVED.sub("", _BREAKS.sub(" ", _ESCAPES.sub("", text))).strip()
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from style_match.data.dataset import DatasetFolder
 from style_match.data.folds import make_fold
 from style_match.data.records import Couple, Photo
@@ -65,3 +67,27 @@ def places(splits: list[Split]) -> dict[str, tuple[str, ...]]:
     found = {item: tuple(split.name_of[item] for split in splits) for item in splits[0].name_of}
     assert all(words.count("test") == 1 for words in found.values())
     return found
+
+
+def pairs_of_sizes(sizes: list[int]) -> list[tuple[str, str]]:
+    """Couples in connected groups of these sizes."""
+    return [(f"f{i}", f"m{i}-{j}") for i, size in enumerate(sizes) for j in range(size)]
+
+
+@st.composite
+def couple_graphs(draw: st.DrawFn) -> list[tuple[str, str]]:
+    """Couples, some of which share people; always enough single ones to split."""
+    lefts, rights = draw(st.integers(1, 25)), draw(st.integers(1, 25))
+    pairs = draw(st.sets(st.tuples(st.integers(0, lefts), st.integers(0, rights)), max_size=30))
+    extra = draw(st.integers(10, 40))
+    return [(f"f{a}", f"m{b}") for a, b in sorted(pairs)] + [(f"x{i}", f"y{i}") for i in range(extra)]
+
+
+def brute_force_groups(items: dict[str, set[str]]) -> list[set[str]]:
+    """Connected items, by merging each with all groups that share a key."""
+    found: list[tuple[set[str], set[str]]] = []
+    for item, keys in items.items():
+        touched = [group for group in found if group[1] & keys]
+        found = [group for group in found if group not in touched]
+        found.append(({item}.union(*(group[0] for group in touched)), keys.union(*(group[1] for group in touched))))
+    return [group for group, _ in found]

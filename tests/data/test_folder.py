@@ -8,14 +8,12 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from style_match.data.dataset import DatasetFolder, read_folder
+from style_match.data.dataset import DatasetFolder, read_folder, write_rejected
 from style_match.data.fingerprints import Fingerprints
-from style_match.data.records import Couple, Photo, write_rejected
+from style_match.data.records import Couple, Photo
 from style_match.utils.errors import UserError
 
 from .conftest import MakeFolder, write_csv, write_photo
-
-STYLE_HEADER = ("profile_id", "image", "fashion_style", "user_id")
 
 
 def to_parquet(path: Path, rows: list[dict[str, object]]) -> None:
@@ -55,28 +53,23 @@ def test_left_and_right(make_folder: MakeFolder) -> None:
         sides=("left_id", "right_id"),
         couples=[("a", "b")],
     )
-    folder = read_folder(root, task="couple")
-    assert (folder.left_name, folder.right_name) == ("left", "right")
+    folder = read_folder(root, task="couple", label_column=None)
+    assert (folder.left_name, folder.right_name, folder.label_column) == ("left", "right", None)
 
 
 def test_styles(make_folder: MakeFolder) -> None:
     root = make_folder(
-        header=STYLE_HEADER,
-        profiles=[("p1", "1.png", "Chic", "u1"), ("p1", "2.png", "Chic", "u1"), ("p2", "3.png", "Street", "")],
+        header=("profile_id", "image", "스타일", "user_id"),
+        profiles=[("p1", "1.png", "모던", "u1"), ("p1", "2.png", "모던", "u1"), ("p2", "3.png", "빈티지", "")],
     )
-    folder = read_folder(root, task="style")
-    assert folder.labels == {"p1": "Chic", "p2": "Street"}
-    assert folder.label_column == "fashion_style"
-    assert folder.couples == ()
-    with pytest.raises(UserError, match=r"no column 'look'; the columns are profile_id"):
-        read_folder(root, task="style", label_column="look")
-
-
-def test_another_label_column(make_folder: MakeFolder) -> None:
-    root = make_folder(
-        header=("profile_id", "image", "스타일"), profiles=[("a", "1.png", "모던"), ("b", "2.png", "빈티지")]
-    )
-    assert read_folder(root, task="style", label_column="스타일").labels == {"a": "모던", "b": "빈티지"}
+    folder = read_folder(root, task="style", label_column="스타일")
+    assert folder.labels == {"p1": "모던", "p2": "빈티지"} and folder.couples == ()
+    with pytest.raises(UserError, match=r"no column 'fashion_style'; the columns are profile_id"):
+        read_folder(root, task="style")
+    with pytest.raises(UserError, match=r"data\.label_column is not set"):
+        read_folder(root, task="style", label_column=None)
+    with pytest.raises(UserError, match=r"data\.task=styles is none of couple, style \(did you mean 'style'\?\)"):
+        read_folder(root, task="styles")
 
 
 def test_parquet_reads_like_csv(make_folder: MakeFolder, tmp_path: Path) -> None:
@@ -95,31 +88,23 @@ def test_parquet_reads_like_csv(make_folder: MakeFolder, tmp_path: Path) -> None
     assert (one.photos[0].row, two.photos[0].row, two.place(1)) == (2, 1, "row 1")
 
 
-def test_image_root(make_folder: MakeFolder, tmp_path: Path) -> None:
-    root = make_folder(profiles=[("a", "x/1.png"), ("b", "x/2.png")], couples=[("a", "b")], photos=False)
-    for number in (1, 2):
-        write_photo(tmp_path / "photos" / "x" / f"{number}.png")
-    folder = read_folder(root, task="couple", image_root=tmp_path / "photos")
-    assert folder.photos[0].path == tmp_path / "photos" / "x" / "1.png"
-
-
-def test_a_symlinked_root_and_links_inside_are_fine(couple_folder: Path, tmp_path: Path) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(couple_folder)
-    (couple_folder / "images" / "f0.png").unlink()
-    (couple_folder / "images" / "f0.png").symlink_to("f1.png")
-    assert len(read_folder(link, task="couple").photos) == 20
-    assert read_folder(link, task="couple").photos[0].path == link / "images" / "f0.png"
-
-
-def test_a_link_from_the_folder_into_image_root_is_fine(make_folder: MakeFolder, tmp_path: Path) -> None:
-    write_photo(tmp_path / "store" / "1.png")
-    root = make_folder(profiles=[("a", "1.png"), ("b", "2.png")], couples=[("a", "b")])
+def test_links_between_the_folder_and_image_root(couple_folder: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "1.png").symlink_to(root / "1.png")
-    write_photo(photos / "2.png")
-    assert len(read_folder(root, task="couple", image_root=photos).photos) == 2
+    (couple_folder / "images").rename(photos)
+    write_photo(couple_folder / "f0.png")
+    (photos / "f0.png").unlink()
+    (photos / "f0.png").symlink_to(couple_folder / "f0.png")
+    (photos / "f1.png").unlink()
+    (photos / "f1.png").symlink_to("f2.png")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "images").symlink_to(photos)
+    (tmp_path / "link").symlink_to(couple_folder)
+    with pytest.raises(UserError, match="is a symbolic link out of"):
+        read_folder(tmp_path / "link", task="couple", image_root=tmp_path / "base")
+    text = (couple_folder / "profiles.csv").read_text().replace("images/", "")
+    (couple_folder / "profiles.csv").write_text(text)
+    folder = read_folder(tmp_path / "link", task="couple", image_root=photos)
+    assert len(folder.photos) == 20 and folder.photos[0].path == photos / "f0.png"
 
 
 def test_home_and_relative_folders(couple_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,21 +126,11 @@ def test_no_folder(couple_folder: Path, monkeypatch: pytest.MonkeyPatch, root: s
         read_folder(couple_folder, task="couple", image_root="nowhere")
 
 
-def test_no_such_task(couple_folder: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.task=couples is none of couple, style \(did you mean 'couple'\?\)"):
-        read_folder(couple_folder, task="couples")
-
-
-def test_styles_need_a_label_column(couple_folder: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.label_column is not given"):
-        read_folder(couple_folder, task="style", label_column=None)
-    assert read_folder(couple_folder, task="couple", label_column=None).label_column is None
-
-
 def test_file_names_in_other_scripts_and_with_spaces(make_folder: MakeFolder) -> None:
     names = ["사진 1.png", "Screenshot 3.12.01\u202fPM.png", "été.png", "a,b.png"]
     root = make_folder(
-        header=STYLE_HEADER, profiles=[(f"p{i}", name, f"class{i % 2}", "") for i, name in enumerate(names)]
+        header=("profile_id", "image", "fashion_style"),
+        profiles=[(f"p{i}", name, f"class{i % 2}") for i, name in enumerate(names)],
     )
     assert [photo.image for photo in read_folder(root, task="style").photos] == names
 

@@ -30,19 +30,21 @@ class TestReadFolder:
         assert folder.given_splits == {"f1\tm1": "train", "f2\tm2": "val", "f3\tm3": "test"}
         assert [couple.split for couple in folder.couples] == ["train", "val", "test"]
 
-    def test_an_unknown_word(self, make_folder: MakeFolder) -> None:
-        root = self.root(make_folder, ("f1", "m1", "train"), ("f2", "m2", "Valid"), ("f3", "m3", "test"))
-        assert faults(root) == [
-            "couples.csv, line 3, column split: 'Valid' is none of train, val, test (did you mean 'val'?)"
-        ]
-
-    def test_an_empty_split(self, make_folder: MakeFolder) -> None:
-        root = self.root(make_folder, ("f1", "m1", "train"), ("f2", "m2", "test"))
-        assert faults(root) == ["couples.csv, column split: no row is in split 'val'; each split needs rows"]
-
-    def test_only_some_rows(self, make_folder: MakeFolder) -> None:
-        root = self.root(make_folder, ("f1", "m1", "train"), ("f2", "m2", ""), ("f3", "m3", "test"))
-        assert faults(root)[0].startswith("couples.csv, line 3, column split: the cell is missing but other rows name")
+    @pytest.mark.parametrize(
+        ("words", "fault"),
+        [
+            (
+                ("train", "Valid", "test"),
+                ", line 3, column split: 'Valid' is none of train, val, test (did you mean 'val'",
+            ),
+            (("train", "test"), ", column split: no row is in split 'val'; each split needs rows"),
+            (("train", "", "test"), ", line 3, column split: the cell is missing but other rows name a split"),
+        ],
+    )
+    def test_faults(self, make_folder: MakeFolder, words: Sequence[str], fault: str) -> None:
+        rows = [(f"f{number}", f"m{number}", word) for number, word in enumerate(words)]
+        (found,) = faults(self.root(make_folder, *rows))
+        assert found.startswith(f"couples.csv{fault}")
 
     def test_an_empty_column_gives_none(self, make_folder: MakeFolder) -> None:
         assert read_folder(self.root(make_folder, ("f1", "m1", "")), task="couple").given_splits == {}
@@ -50,29 +52,8 @@ class TestReadFolder:
     def test_a_couple_in_two_splits(self, make_folder: MakeFolder) -> None:
         rows = [("f1", "m1", "train"), ("f2", "m2", "val"), ("f3", "m3", "test"), ("m1", "f1", "test")]
         assert faults(self.root(make_folder, *rows)) == [
-            "couples.csv, line 5: the couple 'm1', 'f1' stands already in line 2 the other way round, "
-            "there in split train and here in test; remove one"
-        ]
-
-    def test_a_person_in_two_splits(self, make_folder: MakeFolder) -> None:
-        rows = [("f1", "m1", "train"), ("f2", "m2", "val"), ("f3", "m3", "test"), ("f1", "m4", "test")]
-        assert faults(self.root(make_folder, *rows)) == [
-            "couples.csv, column split: profile f1 connects f1 + m1 (train) and f1 + m4 (test); "
-            "put connected people into one split"
-        ]
-
-    def test_a_user_in_two_splits(self, make_folder: MakeFolder) -> None:
-        root = make_folder(
-            header=("profile_id", "image", "fashion_style", "user_id", "split"),
-            profiles=[
-                ("a", "a.png", "x", "u1", "train"),
-                ("b", "b.png", "y", "u2", "val"),
-                ("c", "c.png", "x", "u1", "test"),
-            ],
-        )
-        assert faults(root, "style") == [
-            "profiles.csv, column split: user_id u1 connects a (train) and c (test); "
-            "put connected people into one split"
+            "couples.csv, line 5: the couple 'm1', 'f1' is already in line 2 the other way round, "
+            "in split train there and test here; remove one"
         ]
 
     def test_splits_of_profiles_divide_couples_too(self, make_folder: MakeFolder) -> None:
@@ -121,6 +102,28 @@ class TestMakeSplit:
         with pytest.raises(UserError, match="give train/val/test 1/0/2"):
             make_split(folder, seed=0, fractions=FRACTIONS)
 
+    def test_a_person_in_two_splits(self, make_folder: MakeFolder) -> None:
+        root = make_folder(
+            profiles=[(each, f"{each}.png") for pair in (*singles(3), ("m4",)) for each in pair],
+            couples=[("f0", "m0", "train"), ("f1", "m1", "val"), ("f2", "m2", "test"), ("f0", "m4", "test")],
+            sides=self.SIDES,
+        )
+        with pytest.raises(UserError) as caught:
+            make_split(read_folder(root, task="couple"), seed=0, fractions=FRACTIONS)
+        assert str(caught.value) == (
+            "The split column of couples.csv puts connected people into two splits; put connected people into one "
+            "split:\n  profile f0 connects f0 + m0 (train) and f0 + m4 (test)"
+        )
+
+    def test_a_user_in_two_splits(self, make_folder: MakeFolder) -> None:
+        rows = [("a", "x", "u1", "train"), ("b", "y", "u2", "val"), ("c", "x", "u1", "test")]
+        root = make_folder(
+            header=("profile_id", "image", "fashion_style", "user_id", "split"),
+            profiles=[(one, f"{one}.png", *cells) for one, *cells in rows],
+        )
+        with pytest.raises(UserError, match=r"of profiles\.csv .*\n  user_id u1 connects a \(train\) and c \(test\)"):
+            make_split(read_folder(root, task="style"), seed=0, fractions=FRACTIONS)
+
     def test_one_photo_in_two_splits(self, make_folder: MakeFolder) -> None:
         folder = self.folder(make_folder, "train", "val", "test", "test")
         (folder.root / "f2.png").write_bytes((folder.root / "f0.png").read_bytes())
@@ -128,7 +131,8 @@ class TestMakeSplit:
         with pytest.raises(UserError) as caught:
             make_split(folder, seed=0, fractions=FRACTIONS)
         assert str(caught.value) == (
-            "the split column puts connected people into two splits; put connected people into one split:\n"
+            "The split column of couples.csv puts connected people into two splits; put connected people into one "
+            "split:\n"
             "  the same photo (f0.png, f2.png) connects f0 + m0 (train) and f2 + m2 (test)"
         )
 

@@ -32,7 +32,7 @@ def test_lossy_formats(kind: str, options: dict) -> None:
     assert np.abs(quarters(found) - quarters(picture())).max() < 4
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [*range(10), 65535])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation(orientation: int, kind: str) -> None:
     exif = Image.Exif()
@@ -41,7 +41,7 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     found = decode(data, max_source_pixels=BOUND)
     assert largest_difference(found, expected) == 0
-    assert found.size == ((48, 32) if orientation < 5 else (32, 48))
+    assert found.size == ((32, 48) if 5 <= orientation <= 8 else (48, 32))
 
 
 def test_orientation_6_is_the_phone_held_upright() -> None:
@@ -50,13 +50,6 @@ def test_orientation_6_is_the_phone_held_upright() -> None:
     stored = picture().rotate(90, expand=True)
     found = decode(saved(stored, "PNG", exif=exif), max_source_pixels=BOUND)
     assert largest_difference(found, picture()) == 0
-
-
-@pytest.mark.parametrize("value", [0, 9, 65535])
-def test_orientation_out_of_range_is_none(value: int) -> None:
-    exif = Image.Exif()
-    exif[274] = value
-    assert decode(saved(picture(), "PNG", exif=exif), max_source_pixels=BOUND).size == picture().size
 
 
 def test_broken_exif_block_leaves_the_photo_as_stored() -> None:
@@ -70,16 +63,10 @@ def test_cmyk_jpeg_has_adobes_polarity() -> None:
     assert largest_difference(decode(data, max_source_pixels=BOUND), picture()) <= 12
 
 
-def test_cmyk_tiff() -> None:
-    cmyk = picture().convert("CMYK")
-    assert largest_difference(decode(saved(cmyk, "TIFF"), max_source_pixels=BOUND), cmyk.convert("RGB")) == 0
-
-
-def test_gray_and_bilevel() -> None:
-    gray = picture().convert("L")
-    assert largest_difference(decode(saved(gray, "PNG"), max_source_pixels=BOUND), gray.convert("RGB")) == 0
-    bilevel = gray.point(lambda value: 255 * (value > 100)).convert("1")
-    assert largest_difference(decode(saved(bilevel, "PNG"), max_source_pixels=BOUND), bilevel.convert("RGB")) == 0
+@pytest.mark.parametrize(("mode", "kind"), [("CMYK", "TIFF"), ("L", "PNG"), ("1", "PNG")])
+def test_other_modes(mode: str, kind: str) -> None:
+    image = picture().convert(mode)
+    assert largest_difference(decode(saved(image, kind), max_source_pixels=BOUND), image.convert("RGB")) == 0
 
 
 def over_white(rgba: np.ndarray) -> np.ndarray:

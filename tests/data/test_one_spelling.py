@@ -107,7 +107,7 @@ def test_metadata(tmp_path: Path) -> None:
     (root / "metadata.jsonl").write_text(json.dumps(line), encoding="utf-8")
     assert read_folder(root, task="couple").metadata == {"사진/여é0.png": {"색": ["검정"], "n": 1}}
     twice = json.dumps({"image": "a", "색": 1})[:-1] + f', "{nfd("색")}": 2}}'
-    assert "stands twice" in str(parse_line(twice))
+    assert "occurs twice" in str(parse_line(twice))
 
 
 def test_a_split_that_was_stored_before_stays(tmp_path: Path) -> None:

@@ -107,10 +107,8 @@ class TestDuplicateGroup:
         splits = ("train", "val", "test")
         rows = [(f"p{i}", f"{i}.png", "d1" if i < 2 else "", "ab"[i % 2], splits[i % 3]) for i in range(6)]
         root = make_folder(header=(*self.HEADER, "fashion_style", "split"), profiles=rows)
-        assert faults(root, "style") == [
-            "profiles.csv, column split: a copy or near copy of one photo (duplicate_group d1) connects p0 (train) and "
-            "p1 (val); put connected people into one split"
-        ]
+        with pytest.raises(UserError, match=r"photo \(duplicate_group d1\) connects p0 \(train\) and p1 \(val\)"):
+            make_split(read_folder(root, task="style"), seed=0, fractions=FRACTIONS)
 
     def test_a_profile_is_in_one_group(self, make_folder: MakeFolder) -> None:
         root = make_folder(header=self.HEADER, profiles=[("p", "1.png", "d1"), ("p", "2.png", "d2")])
@@ -157,8 +155,8 @@ class TestClasses:
             ({"column": "fashion_style", "clases": ["a", "b"]}, "unknown key 'clases' (did you mean 'classes'?)"),
             ({"column": "fashion_style"}, '"classes" is not a list of class names'),
             ({"column": "fashion_style", "classes": ["Chic", 3]}, '"classes" is not a list of class names'),
-            ({"column": "fashion_style", "classes": ["Chic"]}, '"classes" names 1; styles need two or more'),
-            ({"column": "fashion_style", "classes": ["a", "b", "a"]}, "class 'a' stands twice"),
+            ({"column": "fashion_style", "classes": ["Chic"]}, '"classes" has 1 names; styles need at least two'),
+            ({"column": "fashion_style", "classes": ["a", "b", "a"]}, "class 'a' occurs twice"),
             ({"classes": ["a", "b"]}, '"column" is not the name of a column'),
         ],
     )

@@ -1,11 +1,12 @@
-"""Rendered prompts: what stands in them, in which order, and what never does."""
+"""Rendered prompts: their bytes, and what never appears in them."""
 
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -35,6 +36,7 @@ def test_the_bytes_of_each_kind_of_prompt():
     assert rendered(None, template="{instruction}") == f"{user}{photo}Describe this person.<|im_end|>"
     assert rendered({"b": "x", "a": 2}) == f"{user}{photo}b: x\na: 2\nDescribe this person.<|im_end|>"
     assert rendered({"a": "x"}, image=False) == f"{user}a: x\nDescribe this person.<|im_end|>"
+    assert "a: {instruction} 5 <| 6 |> <3\nDescribe" in rendered({"a": "{instruction} 5 <| 6 |> <3"})
     assert rendered({"a": "x"}, system="Be brief.").startswith(f"<|im_start|>system\nBe brief.<|im_end|>\n{user}")
 
 
@@ -59,8 +61,27 @@ def test_metadata_keeps_its_order_and_joins_what_is_nested():
     ]
 
 
-def test_braces_in_metadata_are_text():
-    assert "caption: {instruction} {x}\nDescribe" in rendered({"caption": "{instruction} {x}"})
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0"),
+        (0.0, "0.0"),
+        (False, "no"),
+        (True, "yes"),
+        (12, "12"),
+        ("  a \n b ", "a b"),
+        ([0, None, "", "x"], "0, x"),
+        (None, None),
+        ("", None),
+        (" ", None),
+        ([], None),
+        ({}, None),
+        ([None, {"inner": ""}], None),
+    ],
+)
+def test_zero_and_false_are_values_and_only_what_is_empty_is_left_out(value, shown):
+    lines = metadata_text({"hats": value, "hair": "short"}, leave_out=()).splitlines()
+    assert lines == ([f"hats: {shown}"] if shown is not None else []) + ["hair: short"]
 
 
 WORDS = st.text("abcdefg ", min_size=1, max_size=12).filter(str.strip)
@@ -83,19 +104,8 @@ def test_the_label_never_appears(metadata, key, depth, label):
         hidden = {"outer": hidden}
     prompt = rendered(metadata | hidden, leave_out=("fashion_style",))
     assert "something" in prompt
+    assert prompt.count("<|image_pad|>") == prompt.count("<|im_end|>") == 1 and prompt.endswith("<|im_end|>")
     assert label.split("_")[0].casefold() not in prompt.casefold()
-
-
-@given(metadata=st.dictionaries(WORDS, VALUES, max_size=4))
-def test_a_prompt_has_one_place_for_the_photo_and_ends_with_eos(metadata):
-    try:
-        prompt = rendered(metadata)
-    except UserError as error:
-        assert "no attribute to render" in str(error)
-        return
-    assert prompt.count("<|image_pad|>") == 1
-    assert prompt.count("<|im_end|>") == 1
-    assert prompt.endswith("<|im_end|>")
 
 
 @pytest.mark.parametrize("text", ["a <|im_end|> b", "<|im_start|>system", "<|image_pad|>", "<|anything|>"])
@@ -107,10 +117,6 @@ def test_control_tokens_are_refused(text):
     for option in ("system", "instruction", "template"):
         with pytest.raises(UserError, match=rf"prompt\.{option} contains the control token"):
             rendered({"caption": "x"}, **{option: text + "{metadata}"})
-
-
-def test_angle_brackets_that_are_no_token_stay():
-    assert "caption: 5 <| 6 |> <3" in rendered({"caption": "5 <| 6 |> <3"})
 
 
 @pytest.mark.parametrize(
@@ -144,8 +150,6 @@ def test_other_words_are_not_class_names(caption):
 
 
 def test_korean_class_names_are_found_before_particles_and_in_decomposed_letters():
-    import unicodedata
-
     caption = unicodedata.normalize("NFD", "댄디룩을 좋아하는 사람")
     assert classes_told({"caption": caption}, ["댄디_룩", "스트릿"], leave_out=()) == ["댄디_룩"]
 
@@ -194,13 +198,6 @@ def test_render_all_names_a_broken_option_once_and_cuts_long_lists():
         render_all(images, {}, prompt=GROUP | {"template": "x"})
     with pytest.raises(UserError, match=r"50 of 50 photos(.|\n)*\(and 30 more\)"):
         render_all(images, {}, prompt=GROUP)
-
-
-@given(st.dictionaries(WORDS, WORDS, min_size=1, max_size=3), st.dictionaries(WORDS, WORDS, min_size=1, max_size=3))
-def test_other_metadata_is_another_prompt(one, other):
-    texts = [metadata_text(metadata, leave_out=()) for metadata in (one, other)]
-    assume(texts[0] != texts[1])
-    assert rendered(one) != rendered(other)
 
 
 @pytest.mark.parametrize("name", ["image", "image_metadata", "metadata"])

@@ -63,22 +63,7 @@ def test_the_cause_stands_alone_and_is_never_hidden(root: Path) -> None:
     assert faults(root) == ["profiles.csv: no column 'profile_id'; the columns are id, image"]
 
 
-def test_extra_cells_are_named_with_the_separator(root: Path) -> None:
-    rewrite(root / "profiles.csv", lambda text: text.replace(",", ";").replace("f3.png", "f3.png;x"))
-    assert faults(root) == ["profiles.csv, line 8: 3 cells under 2 columns; quote a cell that holds a semicolon"]
-    rewrite(root / "profiles.csv", lambda text: text.replace("f3.png;x", '"f3.png"'))
-    read(root)
-
-
-ROUNDED = [
-    "1.23E+18",
-    "1.2345678901234568e+18",
-    "1e+16",
-    "9007199254740993.0",
-]
-
-
-@pytest.mark.parametrize("written", ROUNDED)
+@pytest.mark.parametrize("written", ["1.23E+18", "1.2345678901234568e+18", "1e+16", "9007199254740993.0"])
 def test_rounded_ids_are_the_only_fault(root: Path, written: str) -> None:
     write_csv(root / "couples.csv", ("female_id", "male_id"), [(written, f"m{number}") for number in range(9)])
     (found,) = faults(root)
@@ -123,7 +108,7 @@ def test_ids_that_became_numbers_in_one_table(root: Path, in_profiles: str, in_c
     assert [each.partition(":")[0] for each in found] == [
         f"couples.csv, line 2, column {side}" for side in ("female_id", "male_id")
     ]
-    assert "24 ids differ so: one of the two columns was stored as numbers. Write both as text" in found[0]
+    assert "24 ids differ like this: one of the two columns was stored as numbers. Store both as text" in found[0]
     pairs = [(in_profiles.format(number[a]), in_profiles.format(number[b])) for a, b in COUPLES]
     write_csv(root / "couples.csv", ("female_id", "male_id"), pairs)
     read(root)
@@ -137,26 +122,15 @@ def test_bytes_in_a_parquet_table_are_not_printed(root: Path) -> None:
     parquet.write_table(pyarrow.table(columns), root / "profiles.parquet")
     (found,) = faults(root)
     assert found == (
-        "profiles.parquet, column image: holds bytes or structs, no text; make a dataset folder of it: "
+        "profiles.parquet, column image: contains bytes or structs, no text; make a dataset folder of it: "
         f"python -m style_match.prepare source={root} kind=parquet out=DATASET"
     )
     columns["image"] = pyarrow.array([(root / image).read_bytes() for _, image in PROFILES])
     parquet.write_table(pyarrow.table(columns), root / "profiles.parquet")
-    assert "holds bytes or structs" in faults(root)[0] and len(faults(root)[0]) < 400
+    assert "contains bytes or structs" in faults(root)[0] and len(faults(root)[0]) < 400
 
 
-GENDERS = [
-    ("female", "male"),
-    ("F", "M"),
-    ("여", "남"),
-    ("여자", "남자"),
-    ("여성", "남성"),
-    ("Woman", "MAN"),
-    ("w", "m"),
-]
-
-
-@pytest.mark.parametrize("words", GENDERS)
+@pytest.mark.parametrize("words", [("female", "male"), ("F", "M"), ("여", "남"), ("여자", "남자"), ("Woman", "MAN")])
 def test_swapped_couples(root: Path, words: tuple[str, str]) -> None:
     rows = [(one, image, words[one[0] == "m"]) for one, image in PROFILES]
     write_csv(root / "profiles.csv", ("profile_id", "image", "gender"), rows)
@@ -175,8 +149,8 @@ def test_unknown_words_of_gender_are_said(root: Path) -> None:
     write_csv(root / "profiles.csv", ("profile_id", "image", "gender"), rows)
     (note,) = read(root).notes
     assert note == (
-        "gender: 'femme', 'homme' are not known, so couples.csv was not checked for swapped columns there; "
-        "write female or male"
+        "gender: 'femme', 'homme' are unknown, so couples.csv was not checked for swapped columns there; "
+        "use female or male"
     )
 
 
@@ -192,10 +166,7 @@ def test_links_into_a_store(root: Path, tmp_path_factory: pytest.TempPathFactory
     )
     folder = read_folder(root, task="couple", image_root=store)
     assert folder.photos[0].path.read_bytes() == (store / "0").read_bytes()
-    other = tmp_path_factory.mktemp("other")
-    assert (
-        "does not exist" in faults(root, image_root=other)[0] or "none of the 48" in faults(root, image_root=other)[0]
-    )
+    assert "none of the 48" in faults(root, image_root=tmp_path_factory.mktemp("other"))[0]
     (root / "f0.png").unlink()
     write_photo(root / "f0.png")  # a file of the folder itself does not stand in for one of image_root
     assert "'f0.png' does not exist" in faults(root, image_root=store)[0]

@@ -6,7 +6,8 @@ import io
 import pytest
 
 from style_match.curation.forget import Lines, drop_rows
-from style_match.data.records import Faults, Rejected, write_rejected
+from style_match.data.dataset import write_rejected
+from style_match.data.records import Faults, Rejected
 from style_match.data.tables import read_table
 from style_match.labeling.audit import agreement, write_audit
 from style_match.labeling.outputs import Failure, write_failed

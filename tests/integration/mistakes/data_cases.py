@@ -66,7 +66,7 @@ TABLES = [
         "row_twice",
         "the same row twice",
         DATA,
-        ("profiles.csv, line 50", "'f3'", "stands already in line 8", "remove one"),
+        ("profiles.csv, line 50", "'f3'", "in line 8; remove one"),
         world.add_row("data/profiles.csv", "f3,photos/f3.jpg,female,plain"),
     ),
     Case(
@@ -87,21 +87,21 @@ TABLES = [
         "with_oneself",
         "a profile is coupled with itself",
         DATA,
-        ("couples.csv, line 5", "'f3' is coupled with itself", "remove the row"),
+        ("couples.csv, line 5", "'f3' is coupled with itself", "remove or correct the row"),
         world.edit("data/couples.csv", "f3,m3\n", "f3,f3\n"),
     ),
     Case(
         "couple_twice",
         "the same couple twice",
         DATA,
-        ("couples.csv, line 26", "'f3', 'm3' stands already in line 5", "remove one"),
+        ("couples.csv, line 26", "'f3', 'm3' is already in line 5", "remove one"),
         world.add_row("data/couples.csv", "f3,m3"),
     ),
     Case(
         "couple_in_two_splits",
         "a couple in two splits",
         DATA,
-        ("couples.csv, line 26", "in line 5", "there in split train and here in test"),
+        ("couples.csv, line 26", "in line 5", "in split train there and test here"),
         lambda folder: [
             world.with_splits(lambda couple: ("train", "train", "val", "test")[(couple - 3) % 4])(folder),
             world.add_row("data/couples.csv", "f3,m3,test")(folder),
@@ -135,7 +135,7 @@ TABLES = [
         "one_class",
         "one class only",
         STYLES,
-        ("profiles.csv, column fashion_style", "every profile has the class 'plain'", "two classes or more"),
+        ("profiles.csv, column fashion_style", "every profile has the class 'plain'", "at least two classes"),
         world.rewrite("data/profiles.csv", lambda text: text.replace("dotted", "plain").replace("striped", "plain")),
     ),
     Case(
