@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from style_match.serving.index.folder import known_indexes
-from style_match.serving.web.server import registered
+from style_match.serving.web.running import registered
 from style_match.utils.errors import UserError
 
 from .conftest import HER, World

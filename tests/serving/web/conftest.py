@@ -18,10 +18,16 @@ from style_match.data.records import Photo
 from style_match.serving.matcher import Vectors
 from style_match.serving.recommend import exact_index
 from style_match.serving.web.catalogue import Catalogue
+from style_match.serving.web.live import Live
 from style_match.serving.web.server import make_server
 
 EVIL = "<img src=x onerror=alert(1)></script>"
 IDENTITY = "ab" * 32
+
+
+def live_of(catalogue: Catalogue) -> Live:
+    """A `Live` whose folder does not change."""
+    return Live(catalogue.inputs.folder.root, lambda: catalogue, public=catalogue.public)
 
 
 def jpeg(file: Path, size: tuple[int, int] = (40, 60), **about) -> bytes:
@@ -118,7 +124,8 @@ def client(catalogue):
     """`client(password=None, hosts=("127.0.0.1",), max_upload_mb=1, **of the catalogue)`."""
 
     def make(password=None, hosts=("127.0.0.1",), max_upload_mb=1, **options) -> TestClient:
-        server = make_server(catalogue(**options), hosts=hosts, password=password, max_upload_mb=max_upload_mb)
+        live = live_of(catalogue(**options))
+        server = make_server(live, hosts=hosts, password=password, max_upload_mb=max_upload_mb)
         return TestClient(server, base_url="http://127.0.0.1:7860", raise_server_exceptions=False)
 
     return make
