@@ -82,11 +82,11 @@ def comparisons(condition: Condition) -> Iterator[Compare]:
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
     |(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
-    |(?P<column>`[^`]+`)
-    |(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?!\w))
+    |(?P<number>[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?!\w))
+    |(?P<flag>(?i:true|false)\b)
     |(?P<keyword>(?:and|AND|or|OR|not|NOT|in|IN)\b)
-    |(?P<word>[^\W\d]\w*)
-    |(?P<symbol>==|!=|<=|>=|[<>](?!>)|[()\[\],+-])
+    |(?P<column>`[^`]+`|[^\W\d]\w*)
+    |(?P<symbol>==|!=|<=|>=|[<>](?!>)|[()\[\],])
     |(?P<foreign>&&|\|\||<>|[=&|!])""",
     re.VERBOSE | re.DOTALL,
 )
@@ -101,100 +101,102 @@ def parse(text: str) -> Condition:
     Raises:
         UserError: the text is no condition; the message marks the position.
     """
-    text = plain(text)  # a word with a combining accent is one word only when composed
-    if len(text) > MAX_CHARACTERS:
-        raise UserError(f"where has {len(text)} characters; at most {MAX_CHARACTERS} are allowed.")
-    try:
-        return _Reader(text).condition(ast.parse(_skeleton(text), mode="eval").body)
-    except SyntaxError as error:
-        if not error.offset or error.offset > len(text):
-            _refuse(text, len(text), "the condition is not complete")
-        _refuse(text, error.offset - 1, error.msg.partition(". ")[0])
-    except (RecursionError, MemoryError):
-        raise UserError("where: the condition is nested too deeply.") from None
+    return _Parser(plain(text)).parse()  # a word with a combining accent is one word only when composed
 
 
-def _skeleton(text: str) -> str:
-    """The text with every column and value replaced by a name of the same length, so that `ast` sees structure alone.
+class _Parser:
+    """Lets `ast` find the structure of a text in which every column and value is a name of the same length.
 
     Positions in the tree are then positions in the text, and no word of the text is a keyword of Python.
+
+    Attributes:
+        names: position -> kind of token and the token.
     """
-    pieces, place = [], 0
-    while place < len(text):
-        token = _TOKEN.match(text, place)
-        if token is None:
-            problem = "is not closed" if text[place] in "'\"`" else "is not allowed here"
-            _refuse(text, place, f"{text[place]} {problem}")
-        if token.lastgroup == "foreign":
-            _refuse(text, place, f"{token[0]} is not an operator of where; use {_FOREIGN[token[0]]}")
-        blank = {"space": " ", "keyword": None, "symbol": None}.get(str(token.lastgroup), "x")
-        pieces.append(token[0].lower() if blank is None else blank * len(token[0]))
-        place = token.end()
-    return "".join(pieces)
-
-
-class _Reader:
-    """Translates the nodes of a skeleton, whose names it looks up in the text."""
 
     def __init__(self, text: str):
         self.text = text
+        self.names: dict[int, tuple[str, str]] = {}
 
-    def condition(self, node: ast.expr, *, negated: bool = False) -> Condition:
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return self.condition(node.operand, negated=not negated)
+    def parse(self) -> Condition:
+        if len(self.text) > MAX_CHARACTERS:
+            raise UserError(f"where has {len(self.text)} characters; at most {MAX_CHARACTERS} are allowed.")
+        try:
+            return self._condition(ast.parse(self._structure(), mode="eval").body)
+        except SyntaxError as error:
+            if not error.offset or error.offset > len(self.text):
+                self._refuse(len(self.text), "the condition is not complete")
+            self._refuse(error.offset - 1, error.msg.partition(". ")[0])
+        except (RecursionError, MemoryError):
+            raise UserError("where: the condition is nested too deeply.") from None
+
+    def _structure(self) -> str:
+        pieces, place = [], 0
+        while place < len(self.text):
+            token = _TOKEN.match(self.text, place)
+            if token is None:
+                problem = "is not closed" if self.text[place] in "'\"`" else "is not allowed here"
+                self._refuse(place, f"{self.text[place]} {problem}")
+            kind, source = str(token.lastgroup), token[0]
+            if kind == "foreign":
+                self._refuse(place, f"{source} is not an operator of where; use {_FOREIGN[source]}")
+            if kind in ("keyword", "symbol"):
+                pieces.append(source.lower())
+            else:
+                pieces.append((" " if kind == "space" else "x") * len(source))
+                self.names[place] = kind, source
+            place = token.end()
+        return "".join(pieces)
+
+    def _condition(self, node: ast.expr, *, negated: bool = False) -> Condition:
+        if isinstance(node, ast.UnaryOp):  # not
+            return self._condition(node.operand, negated=not negated)
         if isinstance(node, ast.BoolOp):  # De Morgan's laws hold in three-valued logic too
             kind = And if isinstance(node.op, ast.And) != negated else Or
-            return kind(tuple(self.condition(part, negated=negated) for part in node.values))
+            return kind(tuple(self._condition(part, negated=negated) for part in node.values))
         if not isinstance(node, ast.Compare):
-            _refuse(self.text, node.col_offset, f"expected a comparison, found {self._source(node)!r}")
+            self._refuse(node.col_offset, f"expected a comparison, found {self._token(node)[1]!r}")
         if len(node.ops) > 1:
-            _refuse(self.text, node.col_offset, "chained comparisons are not supported; join two comparisons with and")
-        op, column = _OPS[type(node.ops[0])], self._column(node.left)
-        value = self._list(node.comparators[0]) if op in ("in", "not in") else self._value(node.comparators[0])
-        return Compare(column, OPPOSITE[op] if negated else op, value)
+            self._refuse(node.col_offset, "chained comparisons are not supported; join two comparisons with and")
+        op, operand = _OPS[type(node.ops[0])], node.comparators[0]
+        token, column = self._token(node.left)
+        if token != "column":
+            self._refuse(node.left.col_offset, f"expected a column, found {column!r}")
+        value = self._list(operand) if op in ("in", "not in") else self._value(operand)
+        return Compare(column.strip("`"), OPPOSITE[op] if negated else op, value)
 
-    def _source(self, node: ast.expr) -> str:
-        return self.text[node.col_offset : node.end_col_offset]
-
-    def _column(self, node: ast.expr) -> str:
-        source = self._source(node)
-        if not isinstance(node, ast.Name) or source[0] in "'\"." or source[0].isdigit() or source.lower() in FLAGS:
-            _refuse(self.text, node.col_offset, f"expected a column, found {source!r}")
-        return source.strip("`")
+    def _token(self, node: ast.expr) -> tuple[str, str]:
+        """Kind and source; an empty kind if the node is more than one token."""
+        kind, source = self.names.get(node.col_offset, ("", ""))
+        found = self.text[node.col_offset : node.end_col_offset]
+        return (kind if found == source else "", found)  # adjacent tokens make one name
 
     def _list(self, node: ast.expr) -> tuple[Value, ...]:
         if not isinstance(node, ast.List | ast.Tuple) or not node.elts:
-            _refuse(self.text, node.col_offset, "expected a list such as ['a', 'b']")
+            self._refuse(node.col_offset, "expected a list such as ['a', 'b']")
         return tuple(map(self._value, node.elts))
 
     def _value(self, node: ast.expr) -> Value:
-        source = self._source(node)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            number = self._value(node.operand)
-            if isinstance(number, float) and not isinstance(number, bool):
-                return -number if isinstance(node.op, ast.USub) else number
-        elif isinstance(node, ast.Name):
-            if source[0] in "'\"":
-                if wrong := re.search(r"\\[^\\'\"]", re.sub(r"\\[\\'\"]", "  ", source)):
-                    place = node.col_offset + wrong.start()
-                    _refuse(self.text, place, "a backslash must precede a quote or a backslash; write it twice")
-                return re.sub(r"\\(.)", r"\1", source[1:-1], flags=re.DOTALL)
-            if source.lower() in FLAGS:
-                return FLAGS[source.lower()]
-            if source[0].isdigit() or source[0] == ".":
-                if not math.isfinite(number := float(source)):
-                    _refuse(self.text, node.col_offset, f"{source} is too large a number")
-                return number
-            _refuse(self.text, node.col_offset, f"{source} is not a value; put texts in quotes: '{source.strip('`')}'")
-        _refuse(self.text, node.col_offset, f"expected a 'text', a number, true or false, found {source!r}")
+        kind, source = self._token(node)
+        if kind == "flag":
+            return FLAGS[source.lower()]
+        if kind == "number":
+            if not math.isfinite(float(source)):
+                self._refuse(node.col_offset, f"{source} is too large a number")
+            return float(source)
+        if kind == "text":
+            if wrong := re.search(r"\\[^\\'\"]", re.sub(r"\\[\\'\"]", "  ", source)):
+                place = node.col_offset + wrong.start()
+                self._refuse(place, "a backslash must precede a quote or a backslash; write it twice")
+            return re.sub(r"\\(.)", r"\1", source[1:-1], flags=re.DOTALL)
+        if kind == "column":
+            self._refuse(node.col_offset, f"{source} is not a value; put texts in quotes: '{source.strip('`')}'")
+        self._refuse(node.col_offset, f"expected a 'text', a number, true or false, found {source!r}")
 
-
-def _refuse(text: str, place: int, problem: str) -> NoReturn:
-    """Raise with the text and a mark below the place."""
-    line = " ".join(text.split("\n"))
-    place = min(max(place, 0), len(line))
-    width = sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in line[:place])
-    raise UserError(f"where: {problem} (character {place + 1})\n  {line}\n  {' ' * width}^")
+    def _refuse(self, place: int, problem: str) -> NoReturn:
+        """Raise with the text and a mark below the place."""
+        line = " ".join(self.text.split("\n"))
+        width = sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in line[:place])
+        raise UserError(f"where: {problem} (character {place + 1})\n  {line}\n  {' ' * width}^")
 
 
 # Evaluation

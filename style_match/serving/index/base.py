@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from style_match.serving.index.storage import Manifest
+from style_match.serving.index import storage
+from style_match.serving.index.storage import Manifest, Unusable
 from style_match.serving.where import Condition
 from style_match.utils.errors import UserError
 
@@ -34,21 +35,6 @@ class Candidates:
     ids: Sequence[str]
     scores: np.ndarray
     vectors: np.ndarray
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Numbers of profiles that an update added, replaced and removed."""
-
-    added: int
-    replaced: int
-    removed: int
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.replaced or self.removed)
-
-    def __str__(self) -> str:
-        return f"{self.added} added, {self.replaced} replaced, {self.removed} removed"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -149,8 +135,20 @@ class Index(ABC):
     def close(self) -> None:  # noqa: B027  # most hold no connection
         """Close files and connections."""
 
-    def manifest(self, **more: Any) -> Manifest:
-        return Manifest(kind=self.kind, matcher=self.matcher, options=self.options, **more)
+    def _manifest(self) -> Manifest:
+        return Manifest(kind=self.kind, matcher=self.matcher, options=self.options, recall=self.recall)
+
+    def _read_manifest(self, folder: Path, matcher: str | None) -> Manifest:
+        """The manifest of a stored index of this kind, of this matcher (None: any) and built with these options."""
+        found = storage.read_manifest(folder)
+        if found.kind != self.kind:
+            raise Unusable(f"its kind was {found.kind}, not {self.kind}")
+        if matcher is not None and found.matcher != matcher:
+            raise Unusable(f"its matcher was {found.matcher}, not {matcher}")
+        for name in self.built_with:
+            if found.options.get(name) != self.options[name]:
+                raise Unusable(f"index.{name} was {found.options.get(name)}")
+        return found
 
     def search(
         self,
@@ -202,8 +200,8 @@ class Index(ABC):
             pending, num = tied, WIDER * num
         return answers
 
-    def update(self, ids: Sequence[str], vectors: np.ndarray, payload: Sequence[Cells] | None) -> Changes:
-        """Hold exactly these profiles, changing only those that differ."""
+    def update(self, ids: Sequence[str], vectors: np.ndarray, payload: Sequence[Cells] | None) -> str:
+        """Hold exactly these profiles, changing only those that differ; returns what changed, empty if nothing did."""
         held = self.digests()
         each = zip(ids, vectors, cells_of(ids, payload), strict=True)
         given = {one: digest(vector, cells) for one, vector, cells in each}
@@ -214,7 +212,9 @@ class Index(ABC):
             some = [payload[i] for i in changed] if payload is not None else None
             self.upsert([ids[i] for i in changed], vectors[changed], some)
         added = sum(ids[i] not in held for i in changed)
-        return Changes(added, len(changed) - added, len(removed))
+        if not changed and not removed:
+            return ""
+        return f"{added} added, {len(changed) - added} replaced, {len(removed)} removed"
 
 
 def margin(dim: int) -> float:

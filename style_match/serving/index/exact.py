@@ -78,12 +78,10 @@ class Exact(Index):
 
     def save(self, folder: Path) -> None:
         arrays = {"profiles": self._table(), **self._arrays()}
-        storage.save(folder, self.manifest(recall=self.recall), arrays)
+        storage.save(folder, self._manifest(), arrays)
 
     def open(self, folder: Path, *, matcher: str | None) -> None:
-        manifest = storage.read_manifest(folder)
-        options = {name: getattr(self, name) for name in self.built_with}
-        storage.check_manifest(manifest, self.kind, matcher, options)
+        manifest = self._read_manifest(folder, matcher)
         arrays = storage.load(folder, manifest)
         self.matcher, self.recall = manifest.matcher, manifest.recall
         self.ids, self.columns = _read_table(arrays["profiles"])

@@ -47,7 +47,7 @@ def open_or_build(
     index: Index = instantiate(cfg)
     folder = folder_of(index, data_root, matcher)
     with locked(folder):
-        _register(folder, data_root, matcher)
+        _register(folder, data_root)
         change = _update(index, folder, ids, vectors, payload, matcher)
     recall = index.recall
     measured = f", recall@{recall['k']} {100 * recall['value']:.1f} % when built" if recall else ""
@@ -75,7 +75,7 @@ def _update(
             raise Unusable(index.rebuild_reason)
         if changes or storage.read_manifest(folder).options != index.options:
             index.save(folder)
-        return str(changes) if changes else "up to date"
+        return changes or "up to date"
     except NoIndex:
         done = "built"
     except Unusable as error:
@@ -89,11 +89,10 @@ def _update(
 
 @dataclass(frozen=True)
 class Known:
-    """An index: its folder, the dataset folder of its profiles, and the identity of its matcher."""
+    """An index: its folder, and the dataset folder of its profiles."""
 
     folder: Path
     data_root: Path
-    matcher: str
 
 
 def known_indexes() -> list[Known]:
@@ -105,7 +104,7 @@ def known_indexes() -> list[Known]:
     path = _list_of_indexes()
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        return [Known(Path(one), Path(of["data_root"]), of["matcher"]) for one, of in entries.items()]
+        return [Known(Path(folder), Path(about["data_root"])) for folder, about in entries.items()]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
@@ -115,17 +114,13 @@ def known_indexes() -> list[Known]:
         ) from error
 
 
-def _register(folder: Path, data_root: str | Path, matcher: str) -> None:
+def _register(folder: Path, data_root: str | Path) -> None:
     """Put an index on the list, before anything is written to it."""
     path = _list_of_indexes()
     with locked(path.parent):
-        known = {one.folder: one for one in known_indexes()}
-        new = Known(folder.resolve(), _real(data_root), matcher)
-        if known.get(new.folder) != new:
-            entries = {
-                str(one.folder): {"data_root": str(one.data_root), "matcher": one.matcher}
-                for one in (known | {new.folder: new}).values()
-            }
+        known, new = known_indexes(), Known(folder.resolve(), _real(data_root))
+        if new not in known:
+            entries = {str(one.folder): {"data_root": str(one.data_root)} for one in [*known, new]}
             write_whole(path, json.dumps(entries, indent=2) + "\n")
 
 

@@ -146,14 +146,12 @@ class Qdrant(Index):
     def save(self, folder: Path) -> None:
         if self.url is None and self._storage != folder / STORAGE:
             raise ValueError("an embedded Qdrant is stored in the folder it is built in")
-        storage.save(folder, self.manifest())
+        storage.save(folder, self._manifest())
 
     def open(self, folder: Path, *, matcher: str | None) -> None:
         self.close()
         try:
-            manifest = storage.read_manifest(folder)
-            options = {name: getattr(self, name) for name in self.built_with}
-            storage.check_manifest(manifest, self.kind, matcher, options)
+            manifest = self._read_manifest(folder, matcher)
             self.matcher = manifest.matcher
             self.collection = self.collection or manifest.options["collection"]
         except NoIndex:

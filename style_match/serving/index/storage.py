@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,19 +41,31 @@ class Manifest(BaseModel):
     matcher: str
     options: dict[str, Any]
     recall: dict[str, Any] | None = None  # HNSW
-    file: str | None = Field(None, pattern=DATA_FILE.pattern)
+    file: str | None = Field(default=None, pattern=DATA_FILE.pattern)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn errors of the operating system into the user's.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        problem = f"{error.filename or folder} cannot be written: {error.strerror or error}."
+        raise UserError(f"The index {problem} {REMEDY}") from error
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from changing this index; the folder is created if it does not exist."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "a")  # noqa: SIM115  # closed below
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(folder / LOCK, "a"))
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -75,43 +87,19 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
 
 
-def check_manifest(manifest: Manifest, kind: str, matcher: str | None, options: Mapping[str, Any]) -> None:
-    """Check that a stored index is of this kind, matcher and of these options; None accepts any matcher.
-
-    Raises:
-        Unusable: it is not.
-    """
-    if manifest.kind != kind:
-        raise Unusable(f"its kind was {manifest.kind}, not {kind}")
-    if matcher is not None and manifest.matcher != matcher:
-        raise Unusable(f"its matcher was {manifest.matcher}, not {matcher}")
-    for name, value in options.items():
-        if manifest.options.get(name) != value:
-            raise Unusable(f"index.{name} was {manifest.options.get(name)}")
-
-
 def save(folder: Path, manifest: Manifest, arrays: Mapping[str, np.ndarray] | None = None) -> None:
-    """Write the data file, then the manifest that names it, then remove older data files.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full; the index before stays.
-    """
+    """Write the data file, then the manifest that names it, then remove older data files."""
     from safetensors.numpy import save_file
 
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if arrays is not None:
             beside = folder / f".data.{os.getpid()}.tmp"
-            try:
-                save_file(dict(arrays), beside)
-                manifest.file = f"data-{_digest(beside)}.safetensors"
-                os.replace(beside, folder / manifest.file)
-            finally:
-                beside.unlink(missing_ok=True)
+            save_file(dict(arrays), beside)
+            manifest.file = f"data-{_digest(beside)}.safetensors"
+            os.replace(beside, folder / manifest.file)
         write_whole(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n", remedy=REMEDY)
         remove_leftovers(folder)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
 
 
 def load(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -145,12 +133,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove_files(folder: Path) -> list[str]:
-    """Remove every file of an index, whatever the manifest says; returns the names of other files in the folder.
-
-    Raises:
-        UserError: a file cannot be removed.
-    """
-    try:
+    """Remove every file of an index, whatever the manifest says; returns the names of other files in the folder."""
+    with writing(folder):
         remove_unfinished(folder)
         for path in folder.iterdir():
             if path.name == STORAGE:
@@ -158,14 +142,8 @@ def remove_files(folder: Path) -> list[str]:
             elif DATA_FILE.fullmatch(path.name) or path.name == MANIFEST:
                 path.unlink()
         return sorted(path.name for path in folder.iterdir() if path.name != LOCK)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
 
 
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
-
-
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    return UserError(f"The index {error.filename or folder} cannot be written: {error.strerror or error}. {REMEDY}")
