@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,6 +44,7 @@ def open_or_build(
     """
     from hydra.utils import instantiate
 
+    importlib.import_module(cfg._target_.rpartition(".")[0])  # else `instantiate` hides that an extra is missing
     index: Index = instantiate(cfg)
     folder = folder_of(index, data_root, matcher)
     with locked(folder):
@@ -73,7 +74,7 @@ def _update(
         changes = index.update(ids, vectors, payload)
         if index.rebuild_reason:
             raise Unusable(index.rebuild_reason)
-        if changes or storage.read_manifest(folder).options != index.options:
+        if changes or _stored_options(folder) != index.options:
             index.save(folder)
         return changes or "up to date"
     except NoIndex:
@@ -82,6 +83,14 @@ def _update(
         done = f"rebuilt: {error}"
     index.build(ids, vectors, payload, matcher, folder=folder)
     return done
+
+
+def _stored_options(folder: Path) -> dict[str, Any] | None:
+    """None if the index is on a server and was built by another machine."""
+    try:
+        return storage.read_manifest(folder).options
+    except NoIndex:
+        return None
 
 
 # The list of stored indexes

@@ -24,7 +24,7 @@ def server():
     fake.close()
 
 
-def test_a_server_answers_as_the_exact_index_does(server, unlisted, make, capsys):
+def test_a_server_answers_as_the_exact_index_does(server, unlisted, make, monkeypatch, capsys):
     ids, vectors, cells = people(40)
     exact = make("exact")
     exact.build(ids[5:], vectors[5:], cells[5:], KEY)
@@ -39,11 +39,13 @@ def test_a_server_answers_as_the_exact_index_does(server, unlisted, make, capsys
     index.close()
     assert {"text.gender", "number.age", "flag.gender"} <= server.payload_indexes.keys()
     # another machine, without this cache, finds the collection
+    monkeypatch.setenv("STYLE_MATCH_CACHE", str(unlisted / "another cache"))
     server.seen.clear()
-    other = make("qdrant", url=server.url, collection=index.collection)
-    other.open(unlisted / "not there", matcher=KEY)
+    other = open_or_build(config_of("qdrant", url=server.url), unlisted, *some, KEY)
+    assert "35 profiles, up to date" in capsys.readouterr().err
     assert other.digests() == exact.digests()
     assert not [method for method, path, _ in server.seen if method in ("PUT", "DELETE")]
+    assert delete_everywhere(unlisted, ids[5:6])[0].endswith(": 1 profiles deleted")
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
