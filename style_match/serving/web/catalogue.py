@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -37,14 +37,6 @@ NO_VALUE = "none"  # group of the map for profiles without a value of the attrib
 MAX_THUMBNAILS = 4096  # in memory, some 10 kB each
 
 
-class Searches(Protocol):
-    """Answers texts; `how` is the note that the page shows."""
-
-    how: str
-
-    def __call__(self, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]: ...
-
-
 class Catalogue:
     """Answers of the page as plain values for JSON. Several threads may call it at once.
 
@@ -54,7 +46,8 @@ class Catalogue:
         trained: its profiles, embedded by the matcher's head.
         frozen: the same profiles in the same order, by the backbone alone.
         index: of `trained`; the frozen ones are searched exactly, in memory.
-        searcher: answers texts; None if there is no text search, and `no_search` says why.
+        find_by_text: (text, k=, where=) -> (id, score); None if there is no text search.
+        search_note: what is searched, or why nothing is.
         options: the node `app` of conf/app.yaml.
         synthetic: whether all profiles are drawn.
     """
@@ -67,13 +60,13 @@ class Catalogue:
         frozen: "Vectors",
         *,
         index: "Index",
-        searcher: Searches | None,
-        no_search: str,
+        find_by_text: Callable[..., list[tuple[str, float]]] | None,
+        search_note: str,
         options: Mapping[str, Any],
         synthetic: bool,
     ):
         self.matcher, self.inputs = matcher, inputs
-        self.searcher, self.no_search = searcher, no_search
+        self.find_by_text, self.search_note = find_by_text, search_note
         self.indexes = {"trained": index, "frozen": exact_index(frozen)}
         self.models = {"trained": trained, "frozen": frozen}
         self.profiles, self.options, self.synthetic = trained, options, synthetic
@@ -100,7 +93,7 @@ class Catalogue:
             "k": max(1, min(self.options["k"], *most)),
             "max_upload_mb": self.options["max_upload_mb"],
             "upload_note": self._no_upload(),
-            "search_note": "" if self.searcher else self.public(self.no_search),
+            "search_note": "" if self.find_by_text else self.public(self.search_note),
         }
 
     def close(self) -> None:
@@ -168,13 +161,13 @@ class Catalogue:
 
     def search(self, text: str, *, k: int, where: str | None) -> dict[str, Any]:
         """The profiles that fit a text best."""
-        if self.searcher is None:
-            raise UserError(self.no_search)
+        if self.find_by_text is None:
+            raise UserError(self.search_note)
         if not text.strip():
             raise UserError("Write what you are looking for.")
         with self._computing:
-            found = self.searcher(text, k=k, where=where)
-        return {"hits": self._cards(found), "how": self.searcher.how}
+            found = self.find_by_text(text, k=k, where=where)
+        return {"hits": self._cards(found), "how": self.search_note}
 
     def map(self, colour: str, where: str | None) -> dict[str, Any]:
         """t-SNE of the profiles by either model, in groups of one value of a column or attribute.
@@ -311,17 +304,6 @@ def public(message: str, folders: Iterable[Path]) -> str:
 DATA = ("image_root", "on_bad_image", "max_source_pixels", "num_workers")
 
 
-class Searcher:
-    """Answers texts by one path of the matcher: photos, captions, or both."""
-
-    def __init__(self, matcher: StyleMatcher, profiles: "Vectors", *, path: str):
-        self.matcher, self.profiles, self.path = matcher, profiles, path
-        self.how = f"Searched: {SAID[path]}."
-
-    def __call__(self, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
-        return find(self.matcher, self.profiles, text, k=k, where=where, path=self.path)
-
-
 def open_live(cfg: DictConfig, config_dirs: Sequence[str]) -> Live:
     """What conf/app.yaml describes; the catalogue is made at the first request.
 
@@ -349,7 +331,7 @@ def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalo
     index = open_or_build(
         cfg.index, root, trained.profile_ids, trained.embeddings, trained.rows, matcher=matcher.identity
     )
-    searcher, no_search = _searcher(cfg, matcher, trained, root, data)
+    find_by_text, search_note = _text_search(cfg, matcher, trained, root, data)
     options: Any = OmegaConf.to_container(cfg.app, resolve=True)
     return Catalogue(
         matcher,
@@ -357,22 +339,27 @@ def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalo
         trained,
         embedded(inputs, Identity(in_dim=inputs.dim)),
         index=index,
-        searcher=searcher,
-        no_search=no_search,
+        find_by_text=find_by_text,
+        search_note=search_note,
         options=options,
         synthetic=inputs.synthetic,
     )
 
 
-def _searcher(
+def _text_search(
     cfg: DictConfig, matcher: StyleMatcher, profiles: "Vectors", root: Path, data: Mapping[str, Any]
-) -> tuple[Searcher | None, str]:
-    """What answers texts; or None and the reason, which the page shows."""
+) -> tuple[Callable[..., list[tuple[str, float]]] | None, str]:
+    """See `Catalogue`: `find_by_text` and `search_note`."""
     try:
         options_of(matcher)
         path = cfg.path or matcher.folder.about["text"]["path"]
         options: dict[str, Any] = {"features_root": cfg.features.root, "show_progress": cfg.progress, **data}
-        return Searcher(matcher, text_vectors(matcher, profiles, str(root), path=path, **options), path=path), ""
+        searched = text_vectors(matcher, profiles, str(root), path=path, **options)
     except UserError as error:
         say(f"no text search: {error}")
         return None, f"No text search: {error}"
+
+    def find_by_text(text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
+        return find(matcher, searched, text, k=k, where=where, path=path)
+
+    return find_by_text, f"Searched: {SAID[path]}."
