@@ -114,17 +114,6 @@ def test_a_graph_that_leads_nowhere_does_not_hide_who_is_allowed(make):
             assert len(answers) == 5 and {one for one, _ in answers} <= of_heap
 
 
-@pytest.mark.parametrize("words", EVERY)
-def test_a_score_is_the_inner_product(words, make):
-    ids, vectors, cells = people(60)
-    index = make(words)
-    index.build(ids, vectors, cells, KEY)
-    for number, answers in enumerate(index.search(vectors, 4)):
-        assert answers[0] == (ids[number], pytest.approx(1, abs=1e-6))
-        for one, score in answers:
-            assert score == pytest.approx(float(vectors[number] @ vectors[ids.index(one)]), abs=1e-6)
-
-
 @pytest.mark.parametrize("words", EXACT)
 def test_scores_nearer_than_float32_tells_apart_are_told_apart(words, make):
     """200 vectors around one, whose products differ less than float32 rounds: their true order, not the BLAS's."""
