@@ -16,14 +16,14 @@ def run(cfg: DictConfig) -> None:
     """Serve until Ctrl-C.
 
     Raises:
-        UserError: another host than this machine without a password, a port in use, a missing extra, or any fault of
-            matcher folder, dataset folder or index.
+        UserError: a host other than this machine without a password, a port in use, a missing extra, or a fault of
+            the matcher folder, dataset folder or index.
     """
     app = cfg.app
     password = os.environ.get(PASSWORD)
     if app.host not in LOOPBACK and not password:
         raise UserError(
-            f"app.host={app.host} can be reached by other machines, so the page asks for a password: set it in the "
+            f"app.host={app.host} can be reached by other machines, which requires a password: set it in the "
             f"environment variable {PASSWORD}, or leave app.host out."
         )
     from hydra.core.hydra_config import HydraConfig
@@ -37,17 +37,16 @@ def run(cfg: DictConfig) -> None:
         raise UserError(f"{error.name} is not installed: pip install 'style_match[app]'.") from error
     _refuse_taken_port(app.host, app.port)
     own = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
-    read_matcher(cfg.model, own)
+    read_matcher(cfg.model, own)  # its faults, before torch is imported
 
-    # what imports torch, several seconds
     from style_match.serving.web.catalogue import open_live
-    from style_match.serving.web.server import make_server, registered, serve
+    from style_match.serving.web.running import registered
+    from style_match.serving.web.server import make_server, serve
 
     live = open_live(cfg, own)
     hosts = None if password else LOOPBACK
     server = make_server(live, hosts=hosts, password=password, max_upload_mb=app.max_upload_mb)
-    name = f"[{app.host}]" if ":" in app.host else app.host
-    address = f"http://{name}:{app.port}"
+    address = f"http://{f'[{app.host}]' if ':' in app.host else app.host}:{app.port}"
     with registered(address, live.root):
         live.current()
         line = f"{address}{' (password needed)' if password else ''}; Ctrl-C ends it"
@@ -56,14 +55,13 @@ def run(cfg: DictConfig) -> None:
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise UserError(
-                f"app.host={host} app.port={port} cannot be used: {error.strerror}. Give another app.port."
+                f"app.host={host} app.port={port} cannot be used: {error.strerror}. Set another app.port."
             ) from error
 
 

@@ -230,7 +230,7 @@ def number(text: str) -> Any:
 def machine() -> str:
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
     git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()  # noqa: E731
-    changed = " and uncommitted changes" if git("status", "--porcelain", "style_match/index", "conf/index") else ""
+    changed = " and uncommitted changes" if git("status", "--porcelain", "style_match/serving", "conf/index") else ""
     names = ("numpy", "torch", "faiss-cpu", "qdrant-client")
     return "\n".join(
         [

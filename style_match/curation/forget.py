@@ -37,7 +37,7 @@ from style_match.data.tables import csv_layout, read_table
 from style_match.labeling.ledger import FILE_NAME as LEDGER
 from style_match.labeling.outputs import DRY_RUN, FAILED, is_dry_run
 from style_match.serving.index.folder import absent
-from style_match.serving.web.server import running_apps
+from style_match.serving.web.running import running_apps
 from style_match.utils.cache import Memo
 from style_match.utils.errors import UserError
 from style_match.utils.files import cache_root, read_cell, read_yaml, remove_unfinished, write_whole

@@ -60,7 +60,7 @@ def test_a_port_in_use(refuses):
         taken.listen()
         port = taken.getsockname()[1]
         refuses(f"app.port={port} cannot be used", "model=nowhere", f"app.port={port}")
-        refuses("Give another app.port", "model=nowhere", f"app.port={port}")
+        refuses("Set another app.port", "model=nowhere", f"app.port={port}")
 
 
 @pytest.mark.parametrize("name", ["starlette", "uvicorn"])

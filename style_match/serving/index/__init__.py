@@ -1,1 +1,1 @@
-"""serving.index"""
+"""Indexes of profile embeddings: exact (numpy), FAISS, Qdrant."""

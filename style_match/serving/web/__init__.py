@@ -1,1 +1,1 @@
-"""serving.web"""
+"""The web page of `style_match.app`."""

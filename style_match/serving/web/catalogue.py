@@ -1,16 +1,14 @@
 """What the page shows: the profiles of a dataset folder, by the matcher and by the frozen backbone."""
 
-import ctypes
 import hashlib
 import io
 import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -19,8 +17,9 @@ from style_match.data.fingerprints import stamp
 from style_match.data.images import decode_stream, thumbnail
 from style_match.models.head.identity import Identity
 from style_match.serving.index.folder import open_or_build
-from style_match.serving.matcher import StyleMatcher, demo_root, embedded, task_of
+from style_match.serving.matcher import Photos, StyleMatcher, demo_root, embedded, named_sides, pooled, task_of
 from style_match.serving.query import NOBODY, Allowed, Asked, ask
+from style_match.serving.recommend import best, exact_index, refuse_too_many
 from style_match.serving.text import SAID, find, options_of, text_vectors
 from style_match.serving.web.live import Live
 from style_match.serving.where import kind_of
@@ -32,89 +31,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from style_match.serving.index.base import Index
-    from style_match.serving.matcher import MatcherInputs, StyleMatcher, Vectors
+    from style_match.serving.matcher import MatcherInputs, Vectors
 
-
-# Places of profiles in the plane, by either model.
-
-
-NONE = "none"  # group of those of whom an attribute is not known
-
-
-class EmbeddingMap:
-    """t-SNE of the profiles, computed when it is first asked for.
-
-    Args:
-        models: name -> the same profiles in the same order, by each model.
-        options: the node `app.map` of conf/app.yaml.
-        lock: held while it computes.
-    """
-
-    def __init__(self, models: "Mapping[str, Vectors]", options: Mapping[str, Any], lock: threading.Lock):
-        self.models, self.options, self.lock = models, options, lock
-
-    def __call__(self, cells: Sequence[str], allowed: np.ndarray) -> dict[str, Any]:
-        """The points as plain values for JSON.
-
-        Args:
-            cells: (N,) each profile's value of the attribute that colours.
-            allowed: (N,) bool: who is shown; the others keep their places for when they are.
-        """
-        profiles = next(iter(self.models.values()))
-        numbers = self.drawn.tolist()
-        groups: dict[str, list[int]] = {}
-        for point, number in enumerate(numbers):
-            if allowed[number]:
-                groups.setdefault(cells[number] or NONE, []).append(point)
-        shown = sum(map(len, groups.values()))
-        of = f"{shown} of {len(profiles)} profiles" if shown < len(profiles) else f"{shown} profiles"
-        at_random = ", drawn at random" if len(numbers) < len(profiles) else ""
-        return {
-            **{model: places.T.round(3).tolist() for model, places in self.places.items()},
-            "numbers": numbers,
-            "ids": [profiles.profile_ids[number] for number in numbers],
-            "colours": [cells[number] for number in numbers],
-            "groups": [{"name": name, "points": points} for name, points in sorted(groups.items())],
-            "note": f"{of}{at_random}. t-SNE: near means alike, distances between groups say little.",
-        }
-
-    @cached_property
-    def drawn(self) -> np.ndarray:
-        """(n,) the numbers of the profiles that have a place."""
-        from style_match.evaluation.tsne import sample
-
-        everybody = np.arange(len(next(iter(self.models.values()))))[:, None]
-        return sample(everybody, self.options["max_points"], self.options["seed"]).ravel()
-
-    @property
-    def places(self) -> dict[str, np.ndarray]:
-        """Model -> (n, 2)."""
-        with self.lock:
-            return self._computed
-
-    @cached_property
-    def _computed(self) -> dict[str, np.ndarray]:
-        from style_match.evaluation.tsne import project
-
-        return {
-            model: project(vectors.embeddings[self.drawn].astype(np.float64), self.options["perplexity"])
-            for model, vectors in self.models.items()
-        }
-
-
-KEPT_THUMBNAILS = 4096  # some 10 kB each
-
-
-class Searches(Protocol):
-    """Answers texts; `how` says in words what is searched."""
-
-    how: str
-
-    def __call__(self, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]: ...
+NO_VALUE = "none"  # group of the map for profiles without a value of the attribute
+MAX_THUMBNAILS = 4096  # in memory, some 10 kB each
 
 
 class Catalogue:
-    """Answers of the page, as plain values for JSON; may be asked from several threads at once.
+    """Answers of the page as plain values for JSON. Several threads may call it at once.
 
     Args:
         matcher: whose matches are shown.
@@ -122,39 +46,43 @@ class Catalogue:
         trained: its profiles, embedded by the matcher's head.
         frozen: the same profiles in the same order, by the backbone alone.
         index: of `trained`; the frozen ones are searched exactly, in memory.
-        searcher: answers texts; None where that is not to be had, and `no_search` says why.
+        find_by_text: (text, k=, where=) -> (id, score); None if there is no text search.
+        search_note: what is searched, or why nothing is.
         options: the node `app` of conf/app.yaml.
-        synthetic: whether all of it is drawn.
+        synthetic: whether all profiles are drawn.
     """
 
     def __init__(
         self,
-        matcher: "StyleMatcher",
+        matcher: StyleMatcher,
         inputs: "MatcherInputs",
         trained: "Vectors",
         frozen: "Vectors",
         *,
         index: "Index",
-        searcher: Searches | None,
-        no_search: str,
+        find_by_text: Callable[..., list[tuple[str, float]]] | None,
+        search_note: str,
         options: Mapping[str, Any],
         synthetic: bool,
     ):
-        from style_match.serving.recommend import exact_index
-
         self.matcher, self.inputs = matcher, inputs
-        self.searcher, self.no_search = searcher, no_search
+        self.find_by_text, self.search_note = find_by_text, search_note
         self.indexes = {"trained": index, "frozen": exact_index(frozen)}
         self.models = {"trained": trained, "frozen": frozen}
         self.profiles, self.options, self.synthetic = trained, options, synthetic
-        self._kept_thumbnail: Callable[..., bytes] = lru_cache(KEPT_THUMBNAILS)(self._thumbnail)
-        self._one_at_a_time = threading.Lock()  # the backbone and t-SNE take all cores
+        self.max_source_pixels = inputs.cfg.data.max_source_pixels
+        self._cached_thumbnail: Callable[..., bytes] = lru_cache(MAX_THUMBNAILS)(self._thumbnail)
+        self._computing = threading.Lock()  # the backbone and t-SNE use all cores
         self._decoding = threading.Lock()  # a large photo takes a gigabyte while it is decoded
-        self._map = EmbeddingMap(self.models, options["map"], self._one_at_a_time)
 
     def about(self) -> dict[str, Any]:
-        """What the page needs to know before it asks anything."""
+        """What the page needs before its first request."""
         folder = self.matcher.folder
+        sides = self.profiles.sides
+        if self.profiles.side_names is None:
+            most = [len(self.profiles) - 1]
+        else:
+            most = [int((sides == side).sum()) for side in (0, 1)]
         return {
             "version": self.version,
             "text": f"{len(self.profiles)} profiles of {self.inputs.folder.root.name}, matched by {folder.name}",
@@ -162,32 +90,28 @@ class Catalogue:
             "columns": self.columns,
             "colours": self.colours,
             "sides": list(folder.sides or ()),
-            "k": max(1, min(self.options["k"], *self._at_most())),
+            "k": max(1, min(self.options["k"], *most)),
             "max_upload_mb": self.options["max_upload_mb"],
             "upload_note": self._no_upload(),
-            "search_note": "" if self.searcher else self.public(self.no_search),
+            "search_note": "" if self.find_by_text else self.public(self.search_note),
         }
 
-    def current(self) -> "Catalogue":
-        """This one; `Live.current` makes another one where the dataset folder was changed."""
-        return self
-
     def close(self) -> None:
-        """Let go of the index's files and connections."""
+        """Close the index's files and connections."""
         self.indexes["trained"].close()
 
     @cached_property
     def version(self) -> str:
-        """What tells these profiles, in this order, from others: numbers name them only under the same version."""
+        """Changes with the profiles and their order: the page's numbers are valid under one version only."""
         return hashlib.sha256(json.dumps([self.profiles.profile_ids, self.profiles.photos]).encode()).hexdigest()[:16]
 
     def public(self, message: str) -> str:
-        """A message without where on this machine the matcher and the photos are."""
+        """A message without the paths of the dataset and matcher folders."""
         return public(message, (self.inputs.folder.root, self.matcher.folder.path))
 
     @cached_property
     def columns(self) -> list[dict[str, Any]]:
-        """Columns with their kind and, where these are few enough to choose from, their values."""
+        """Columns with their kind and, if there are few, their values."""
         found = []
         for name in dict.fromkeys(name for cells in self.profiles.columns for name in cells):
             cells = [row.get(name, "").strip() for row in self.profiles.columns]
@@ -196,12 +120,12 @@ class Catalogue:
 
     @cached_property
     def colours(self) -> list[str]:
-        """The columns and attributes that have few enough values for the map's colours."""
+        """Columns and attributes with few enough values for the colours of the map."""
         names = dict.fromkeys(name for about in self._attributes for name in about)
         return [name for name in names if self._few([about.get(name, "") for about in self._attributes])]
 
     def find(self, part: str) -> dict[str, Any]:
-        """Profiles whose id holds `part`, in the order of the table."""
+        """Profiles whose id contains `part`, in the order of the table."""
         part = folded(part)
         numbers = [number for number, one in enumerate(self.profiles.profile_ids) if part in folded(one)]
         shown = numbers[: self.options["num_shown"]]
@@ -212,56 +136,89 @@ class Catalogue:
         if not 0 <= number < len(self.profiles):
             raise UserError(f"There is no profile number {number}.")
         profile_id = self.profiles.profile_ids[number]
-        asked = {
+        queries = {
             model: ask(self.matcher, profile_id, vectors, side=None, metadata=None)
             for model, vectors in self.models.items()
         }
-        return {"query": self._card(number), **self._matches(asked, k, where)}
+        return {"query": self._card(number), **self._matches(queries, k, where)}
 
     def match_photo(self, content: bytes, side: str | None, *, k: int, where: str | None) -> dict[str, Any]:
-        """The best matches of a photo, which is decoded in memory and not kept."""
+        """The best matches of a photo, which is decoded in memory and not stored."""
         if note := self._no_upload():
             raise UserError(note)
         names = self.matcher.folder.sides
         if names is not None and side not in names:
             raise UserError(f"Say whom the photo shows: {names[0]} or {names[1]}.")
         number = names.index(side) if names is not None and side is not None else -1
-        bound = self.inputs.cfg.data.max_source_pixels
-        with self._one_at_a_time:
-            try:
-                with self._decoding:
-                    picture = decode_stream(io.BytesIO(content), "your photo", max_source_pixels=bound)
-                queries = self._embedded(picture, side)
-                del picture
-            finally:
-                give_back_memory()
+        with self._computing:
+            with self._decoding:
+                stream = io.BytesIO(content)
+                picture = decode_stream(stream, "your photo", max_source_pixels=self.max_source_pixels)
+            embeddings = self._embedded(picture, side)
         person = self.profiles.person_of_photo.get(hashlib.sha256(content).hexdigest(), NOBODY)
-        asked = {model: Asked("your photo", query, person, number) for model, query in queries.items()}
-        return self._matches(asked, k, where)
+        queries = {model: Asked("your photo", embedding, person, number) for model, embedding in embeddings.items()}
+        return self._matches(queries, k, where)
 
     def search(self, text: str, *, k: int, where: str | None) -> dict[str, Any]:
         """The profiles that fit a text best."""
-        if self.searcher is None:
-            raise UserError(self.no_search)
+        if self.find_by_text is None:
+            raise UserError(self.search_note)
         if not text.strip():
             raise UserError("Write what you are looking for.")
-        with self._one_at_a_time:
-            found = self.searcher(text, k=k, where=where)
-        return {"hits": self._cards(found), "how": self.searcher.how}
+        with self._computing:
+            found = self.find_by_text(text, k=k, where=where)
+        return {"hits": self._cards(found), "how": self.search_note}
 
     def map(self, colour: str, where: str | None) -> dict[str, Any]:
-        """Places of profiles in the plane by either model, in groups of one value of a column or attribute."""
-        cells = [about.get(colour, "") for about in self._attributes]
-        return self._map(cells, Allowed(self.profiles, where).filtered)
+        """t-SNE of the profiles by either model, in groups of one value of a column or attribute.
 
-    def _matches(self, asked: Mapping[str, Asked], k: int, where: str | None) -> dict[str, Any]:
-        from style_match.serving.recommend import best, refuse_too_many
+        Profiles that `where` leaves out keep their places.
+        """
+        cells, allowed = [about.get(colour, "") for about in self._attributes], Allowed(self.profiles, where).filtered
+        with self._computing:
+            places = self._places
+        numbers = self._drawn.tolist()
+        groups: dict[str, list[int]] = {}
+        for point, number in enumerate(numbers):
+            if allowed[number]:
+                groups.setdefault(cells[number] or NO_VALUE, []).append(point)
+        num_shown, num_profiles = sum(map(len, groups.values())), len(self.profiles)
+        shown = f"{num_shown} of {num_profiles} profiles" if num_shown < num_profiles else f"{num_shown} profiles"
+        at_random = ", drawn at random" if len(numbers) < num_profiles else ""
+        return {
+            **{model: points.T.round(3).tolist() for model, points in places.items()},
+            "numbers": numbers,
+            "ids": [self.profiles.profile_ids[number] for number in numbers],
+            "colours": [cells[number] for number in numbers],
+            "groups": [{"name": name, "points": points} for name, points in sorted(groups.items())],
+            "note": f"{shown}{at_random}. t-SNE: near means alike, distances between groups say little.",
+        }
 
+    def thumbnail(self, number: int, photo: int, side_px: int) -> bytes:
+        """A profile's photo, both counted from 0, as JPEG; cached until its file is changed or removed.
+
+        Raises:
+            UserError: there is no such profile, photo or file, or it cannot be read.
+        """
+        if not (0 <= number < len(self.profiles) and 0 <= photo < len(self.profiles.photos[number])):
+            raise UserError(f"There is no photo {photo} of a profile number {number}.")
+        path = self.profiles.photos[number][photo]
+        try:
+            version = stamp(os.stat(path))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        return self._cached_thumbnail(path, side_px, *version)
+
+    def _thumbnail(self, path: str, side_px: int, *stamp: int) -> bytes:
+        with self._decoding:
+            return thumbnail(path, side_px, max_source_pixels=self.max_source_pixels)
+
+    def _matches(self, queries: Mapping[str, Asked], k: int, where: str | None) -> dict[str, Any]:
         found = {}
         for model, vectors in self.models.items():
             allowed = Allowed(vectors, where)
-            refuse_too_many(asked[model], allowed, k, where)
-            found[model] = self._cards(best([asked[model]], vectors, allowed, k=k, index=self.indexes[model])[0])
+            refuse_too_many(queries[model], allowed, k, where)
+            found[model] = self._cards(best([queries[model]], vectors, allowed, k=k, index=self.indexes[model])[0])
         return found
 
     def _embedded(self, picture: "Image", side: str | None) -> dict[str, np.ndarray]:
@@ -269,8 +226,6 @@ class Catalogue:
         import torch
 
         from style_match.models.embed import embed
-        from style_match.models.head.identity import Identity
-        from style_match.serving.matcher import Photos, named_sides, pooled
 
         photos = Photos(self.inputs, picture, None)
         sides = named_sides(self.matcher.folder, side, ["your photo"])
@@ -278,27 +233,39 @@ class Catalogue:
         heads = {"trained": self.matcher.head, "frozen": Identity(in_dim=self.inputs.dim)}
         return {name: embed(head, features, torch.arange(1), sides)[0].numpy() for name, head in heads.items()}
 
+    @cached_property
+    def _drawn(self) -> np.ndarray:
+        """(P,) numbers of the profiles on the map."""
+        from style_match.evaluation.tsne import sample
+
+        options = self.options["map"]
+        return sample(np.arange(len(self.profiles))[:, None], options["max_points"], options["seed"]).ravel()
+
+    @cached_property
+    def _places(self) -> dict[str, np.ndarray]:
+        """Model -> (P, 2)."""
+        from style_match.evaluation.tsne import project
+
+        return {
+            model: project(vectors.embeddings[self._drawn].astype(np.float64), self.options["map"]["perplexity"])
+            for model, vectors in self.models.items()
+        }
+
     def _no_upload(self) -> str:
-        """Why no photo can be uploaded; empty where it can."""
+        """Why no photo can be uploaded; empty if it can."""
         prompt = self.inputs.cfg.prompt
         if prompt.image and not prompt.metadata:
             return ""
         return f"No upload: this matcher reads metadata (prompt={prompt.name}), which a photo alone does not have."
 
-    def _at_most(self) -> list[int]:
-        """How many may be recommended to one, of each side."""
-        if self.profiles.side_names is None:
-            return [len(self.profiles) - 1]
-        return [int((self.profiles.sides == side).sum()) for side in (0, 1)]
-
     def _few(self, cells: Sequence[str]) -> list[str] | None:
-        """The different values, where there are several but not too many."""
+        """The different values, if there are several but not too many."""
         values = sorted(set(cells) - {""})
         return values if 1 < len(values) <= self.options["max_values"] else None
 
     @cached_property
     def _attributes(self) -> list[dict[str, str]]:
-        """(N,) the columns of each profile, and what metadata.jsonl says of its first photo."""
+        """(N,) the columns of each profile and the metadata of its first photo."""
         return [
             {**{name: cell.strip() for name, cell in cells.items()}, **self._metadata(number)}
             for number, cells in enumerate(self.profiles.columns)
@@ -323,80 +290,39 @@ class Catalogue:
         num_photos = len(self.profiles.photos[number])
         return {"number": number, "id": self.profiles.profile_ids[number], "num_photos": num_photos}
 
-    def thumbnail(self, number: int, photo: int, side_px: int) -> bytes:
-        """A profile's photo, both counted from 0, as JPEG; kept until its file is changed or removed.
 
-        Raises:
-            UserError: there is no such profile, photo or file, or it cannot be read.
-        """
-        if not (0 <= number < len(self.profiles) and 0 <= photo < len(self.profiles.photos[number])):
-            raise UserError(f"There is no photo {photo} of a profile number {number}.")
-        path = self.profiles.photos[number][photo]
-        try:
-            about = os.stat(path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        return self._kept_thumbnail(path, side_px, *stamp(about))
-
-    def _thumbnail(self, path: str, side_px: int, *stamp: int) -> bytes:
-        bound = self.inputs.cfg.data.max_source_pixels
-        with self._decoding:
-            try:
-                return thumbnail(path, side_px, max_source_pixels=bound)
-            finally:
-                give_back_memory()
-
-
-def public(message: str, places: Iterable[Path]) -> str:
-    """A message without where on this machine these folders are."""
-    for place in places:
-        for written in (str(place.resolve()), str(place)):
-            message = message.replace(written, place.name) if place.name else message
+def public(message: str, folders: Iterable[Path]) -> str:
+    """A message with the names of these folders instead of their paths."""
+    for folder in folders:
+        for path in (str(folder.resolve()), str(folder)):
+            message = message.replace(path, folder.name) if folder.name else message
     return message
 
 
-def give_back_memory() -> None:
-    """Have the C library return freed memory to the system, where it can (glibc)."""
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-# From the config of `style_match.app` to the catalogue: profiles embedded, index brought up to date.
-
-
-class Searcher:
-    """Answers texts by one path of the matcher: photos, captions, or both."""
-
-    def __init__(self, matcher: StyleMatcher, profiles: "Vectors", *, path: str):
-        self.matcher, self.profiles, self.path = matcher, profiles, path
-        self.how = f"Searched: {SAID[path]}."
-
-    def __call__(self, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
-        return find(self.matcher, self.profiles, text, k=k, where=where, path=self.path)
-
+# From the config of `style_match.app` to the catalogue
 
 DATA = ("image_root", "on_bad_image", "max_source_pixels", "num_workers")
 
 
 def open_live(cfg: DictConfig, config_dirs: Sequence[str]) -> Live:
-    """What conf/app.yaml describes; the catalogue is made when it is first asked for.
+    """What conf/app.yaml describes; the catalogue is made at the first request.
 
     Raises:
-        UserError: any fault of matcher folder or backbone; no dataset folder is named.
+        UserError: the matcher folder or backbone cannot be used, or no dataset folder is named.
     """
     matcher = StyleMatcher.from_pretrained(
         cfg.model, backbone=cfg.backbone.path, device=cfg.backbone.device, config_dirs=config_dirs
     )
     root = demo_root(matcher.folder, cfg.data.root, show=cfg.progress, num_workers=cfg.data.num_workers)
-    places = (root, matcher.folder.path)
-    return Live(root, partial(open_catalogue, cfg, matcher, root), public=lambda message: public(message, places))
+    hide_paths = partial(public, folders=(root, matcher.folder.path))
+    return Live(root, partial(open_catalogue, cfg, matcher, root), public=hide_paths)
 
 
 def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalogue:
-    """The catalogue of a dataset folder.
+    """The catalogue of a dataset folder: profiles embedded, index updated.
 
     Raises:
-        UserError: any fault of dataset folder, backbone or index.
+        UserError: the dataset folder, backbone or index cannot be used.
     """
     data = {name: cfg.data[name] for name in DATA}
     about = {"root": str(root), "task": task_of(matcher.folder, root), **data}
@@ -405,7 +331,7 @@ def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalo
     index = open_or_build(
         cfg.index, root, trained.profile_ids, trained.embeddings, trained.rows, matcher=matcher.identity
     )
-    searcher, no_search = _searcher(cfg, matcher, trained, root, data)
+    find_by_text, search_note = _text_search(cfg, matcher, trained, root, data)
     options: Any = OmegaConf.to_container(cfg.app, resolve=True)
     return Catalogue(
         matcher,
@@ -413,22 +339,27 @@ def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalo
         trained,
         embedded(inputs, Identity(in_dim=inputs.dim)),
         index=index,
-        searcher=searcher,
-        no_search=no_search,
+        find_by_text=find_by_text,
+        search_note=search_note,
         options=options,
         synthetic=inputs.synthetic,
     )
 
 
-def _searcher(
+def _text_search(
     cfg: DictConfig, matcher: StyleMatcher, profiles: "Vectors", root: Path, data: Mapping[str, Any]
-) -> tuple[Searcher | None, str]:
-    """What answers texts; None and the reason where the matcher or the folder has no texts, which the page shows."""
+) -> tuple[Callable[..., list[tuple[str, float]]] | None, str]:
+    """See `Catalogue`: `find_by_text` and `search_note`."""
     try:
         options_of(matcher)
         path = cfg.path or matcher.folder.about["text"]["path"]
         options: dict[str, Any] = {"features_root": cfg.features.root, "show_progress": cfg.progress, **data}
-        return Searcher(matcher, text_vectors(matcher, profiles, str(root), path=path, **options), path=path), ""
+        searched = text_vectors(matcher, profiles, str(root), path=path, **options)
     except UserError as error:
         say(f"no text search: {error}")
         return None, f"No text search: {error}"
+
+    def find_by_text(text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
+        return find(matcher, searched, text, k=k, where=where, path=path)
+
+    return find_by_text, f"Searched: {SAID[path]}."

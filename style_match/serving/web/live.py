@@ -1,8 +1,8 @@
-"""The catalogue of the dataset folder as it is now: made again whenever the folder was changed."""
+"""The catalogue of the dataset folder as it is now: made again whenever the folder changes."""
 
 import gc
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,47 +19,47 @@ FILES = (*TABLES, "metadata.jsonl", "classes.json", JOURNAL, FORGOTTEN)
 
 
 class Live:
-    """Gives the catalogue to answer from; may be asked from several threads at once.
+    """Provides the catalogue for each answer. Several threads may call it at once.
 
-    Nothing of an earlier catalogue is kept: with it go its vectors, indexes, thumbnails and maps.
+    Of an earlier catalogue nothing is kept: no vectors, indexes, thumbnails or maps.
 
     Args:
         root: the dataset folder.
-        make: makes a catalogue of what the folder holds.
+        make: makes a catalogue of the folder.
         public: see `Catalogue.public`.
     """
 
     def __init__(self, root: Path, make: "Callable[[], Catalogue]", *, public: Callable[[str], str]):
         self.root, self.make, self.public = root, make, public
         self._lock = threading.Lock()
-        self._made: Catalogue | None = None
-        self._of: Sequence[object] = ()
+        self._catalogue: Catalogue | None = None
+        self._stamps: list[list[int] | None] = []
 
     def current(self) -> "Catalogue":
         """The catalogue of the folder as it is.
 
         Raises:
-            UserError: somebody is being removed from the folder, or the folder as it is has a fault.
+            UserError: a profile is being removed from the folder, or the folder has a fault.
         """
         with self._lock:
-            while self._made is None or self._of != self._now():
-                if self._made is not None:
-                    say(f"{self.root} was changed: it is read again")
-                    self._made.close()
-                    self._made = None
+            while self._catalogue is None or self._stamps != self._current_stamps():
+                if self._catalogue is not None:
+                    say(f"{self.root} changed: reading it again")
+                    self._catalogue.close()
+                    self._catalogue = None
                     gc.collect()
                 if (self.root / JOURNAL).exists():
-                    raise UserError("Somebody is being removed from these profiles: try again in a moment.")
-                self._of = self._now()  # before it is read, so that a change meanwhile is seen
-                self._made = self.make()
-            return self._made
+                    raise UserError("A profile is being removed from this folder. Try again in a moment.")
+                self._stamps = self._current_stamps()  # before it is read, so that a change meanwhile is noticed
+                self._catalogue = self.make()
+            return self._catalogue
 
-    def _now(self) -> list[object]:
-        return [self._stamp(self.root / name) for name in FILES]
+    def _current_stamps(self) -> list[list[int] | None]:
+        return [_stamp(self.root / name) for name in FILES]
 
-    @staticmethod
-    def _stamp(path: Path) -> list[int] | None:
-        try:
-            return stamp(path.stat())
-        except OSError:
-            return None
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        return stamp(path.stat())
+    except OSError:
+        return None

@@ -5,20 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from style_match.serving.index import storage as folders
 from style_match.serving.index.folder import known_indexes
-from style_match.serving.web.server import registered
+from style_match.serving.web.running import registered
 from style_match.utils.errors import UserError
 
 from .conftest import HER, World
 
 
 def rewritten(folder: Path, **changes: object) -> None:
-    """The manifest with other values and the digest that belongs to them."""
-    manifest = {**json.loads((folder / "manifest.json").read_text()), **changes}
-    content = {name: value for name, value in manifest.items() if name != "digest"}
-    text = json.dumps({**content, "digest": folders._digest_of(content)})
-    (folder / "manifest.json").write_text(text)
+    """Change values of the manifest."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.mark.parametrize(
@@ -31,11 +28,10 @@ def rewritten(folder: Path, **changes: object) -> None:
         lambda folder: rewritten(folder, format=2),
         lambda folder: rewritten(folder, format="1"),
         lambda folder: rewritten(folder, options={"query_block": 1, "of_the_future": 2}),
-        lambda folder: rewritten(folder, made_by="style_match.serving.index.gone.Gone"),
-        lambda folder: rewritten(folder, made_by=5),
-        lambda folder: rewritten(folder, files={}),
-        lambda folder: rewritten(folder, files=[]),
-        lambda folder: [path.write_bytes(b"PAR1") for path in folder.glob("*.parquet")],
+        lambda folder: rewritten(folder, kind="of the future"),
+        lambda folder: rewritten(folder, file=None),
+        lambda folder: rewritten(folder, file="../profiles.csv"),
+        lambda folder: [path.write_bytes(b"PAR1") for path in folder.glob("*.safetensors")],
         lambda folder: [path.unlink() for path in folder.glob("*.safetensors")],
     ],
 )

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match.cli import main
 
+KEY = "0123456789abcdef0123456789abcdef"  # identity of a matcher
 EVERY = ["exact", "faiss", "faiss kind=hnsw", "qdrant"]
 EXACT = ["exact", "faiss", "qdrant"]
 

@@ -1,5 +1,6 @@
 """A small catalogue of photos on the disk, with embeddings that were drawn instead of computed."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +18,18 @@ from style_match.cli.targets import conf_dir
 from style_match.data.records import Photo
 from style_match.serving.matcher import Vectors
 from style_match.serving.recommend import exact_index
+from style_match.serving.text import refuse_too_many
 from style_match.serving.web.catalogue import Catalogue
+from style_match.serving.web.live import Live
 from style_match.serving.web.server import make_server
 
 EVIL = "<img src=x onerror=alert(1)></script>"
 IDENTITY = "ab" * 32
+
+
+def live_of(catalogue: Catalogue) -> Live:
+    """A `Live` whose folder does not change."""
+    return Live(catalogue.inputs.folder.root, lambda: catalogue, public=catalogue.public)
 
 
 def jpeg(file: Path, size: tuple[int, int] = (40, 60), **about) -> bytes:
@@ -87,8 +95,10 @@ def catalogue(tmp_path: Path):
             trained,
             frozen,
             index=exact_index(trained),
-            searcher=Searcher(trained) if searches else None,
-            no_search=f"No text search: the matcher {folder.path} has none, nor has {root}/metadata.jsonl.",
+            find_by_text=partial(find_first, trained) if searches else None,
+            search_note="Searched: nothing."
+            if searches
+            else f"No text search: {folder.path} has none, nor has {root}.",
             options={**OmegaConf.to_container(OmegaConf.load(conf_dir() / "app.yaml").app), **app},
             synthetic=False,
         )
@@ -98,19 +108,10 @@ def catalogue(tmp_path: Path):
     return make
 
 
-class Searcher:
-    """Finds the first profiles, whatever is asked."""
-
-    how = "Searched: nothing."
-
-    def __init__(self, profiles: Vectors):
-        self.profiles = profiles
-
-    def __call__(self, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
-        from style_match.serving.text import refuse_too_many
-
-        refuse_too_many(self.profiles, text, k, where)
-        return [(one, 0.5) for one in self.profiles.profile_ids[:k]]
+def find_first(profiles: Vectors, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
+    """The first profiles, whatever the text."""
+    refuse_too_many(profiles, text, k, where)
+    return [(one, 0.5) for one in profiles.profile_ids[:k]]
 
 
 @pytest.fixture
@@ -118,7 +119,8 @@ def client(catalogue):
     """`client(password=None, hosts=("127.0.0.1",), max_upload_mb=1, **of the catalogue)`."""
 
     def make(password=None, hosts=("127.0.0.1",), max_upload_mb=1, **options) -> TestClient:
-        server = make_server(catalogue(**options), hosts=hosts, password=password, max_upload_mb=max_upload_mb)
+        live = live_of(catalogue(**options))
+        server = make_server(live, hosts=hosts, password=password, max_upload_mb=max_upload_mb)
         return TestClient(server, base_url="http://127.0.0.1:7860", raise_server_exceptions=False)
 
     return make

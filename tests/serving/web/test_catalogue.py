@@ -35,7 +35,7 @@ def test_matches_of_both_models(client):
         ({"number": 8}, "no profile number 8"),
         ({"number": -1}, "no profile number -1"),
         ({"where": "agee < 3"}, "Did you mean age?"),
-        ({"where": "age <"}, "where: expected"),
+        ({"where": "age <"}, "where: the condition is not complete"),
         ({"where": "age == 'x'"}, "where: the column age holds numbers"),
         ({"where": "__import__('os').system('true')"}, "where:"),
         ({"where": "age > 99"}, "where leaves 0 of 4 profiles"),
