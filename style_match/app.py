@@ -41,8 +41,7 @@ def run(cfg: DictConfig) -> None:
 
     # what imports torch, several seconds
     from style_match.serving.web.catalogue import open_live
-    from style_match.serving.web.running import registered
-    from style_match.serving.web.server import make_server, serve
+    from style_match.serving.web.server import make_server, registered, serve
 
     live = open_live(cfg, own)
     hosts = None if password else LOOPBACK

@@ -251,8 +251,8 @@ def _not_removed(person: Person, scope: Scope, *, runs_too: bool) -> list[str]:
     if (scope.root / "prepared.json").is_file():
         texts.append(
             "the source named in prepared.json: run forget there if it has a profiles.csv. Otherwise delete the photo, "
-            "its line of metadata.jsonl and labels.sqlite. prepare skips the forgotten id, but under another id it would "
-            "copy the photo again"
+            "its line of metadata.jsonl and labels.sqlite there. prepare skips the forgotten id, but not the photo "
+            "under another id"
         )
     return texts
 

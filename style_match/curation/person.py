@@ -171,15 +171,13 @@ def _read_metadata(root: Path) -> dict[PurePosixPath, dict[str, Any]]:
 
 def _copies(scope: Scope, photos: Sequence[Path], sha256: set[str]) -> set[Path]:
     """Return the photos and all files with the same bytes below the dataset folder and the folder of its photos."""
-    sizes = {path.stat().st_size for path in photos}
-    below = {
-        Path(folder, name)
-        for top in (scope.root, scope.image_root)
-        for folder, _, names in os.walk(top)
-        for name in names
-    }
-    same_size = {path for path in below if path.is_file() and path.stat().st_size in sizes}
-    return {*photos} | {path for path in same_size if scope.fingerprints.sha256(path) in sha256}
+    found, sizes = {*photos}, {path.stat().st_size for path in photos}
+    for top in dict.fromkeys((scope.root, scope.image_root)):
+        for folder, _, names in os.walk(top):
+            for path in (Path(folder, name) for name in names):
+                if path.is_file() and path.stat().st_size in sizes and scope.fingerprints.sha256(path) in sha256:
+                    found.add(path)
+    return found
 
 
 def _notes(requested: Sequence[str], theirs: Sequence[Row], others: Sequence[Row], own: Sequence[Row]) -> Iterator[str]:

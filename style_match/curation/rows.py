@@ -32,7 +32,7 @@ class Lines:
         self.ids, names = {*map(plain, profile_ids)}, {*map(plain, images)} - {""}
         self.stored_ids = {form for each in self.ids for form in stored_forms(each)}
         self.images = {*map(PurePosixPath, names)}
-        self._image_mention, self._mention = _mention(names), _mention(self.ids | names)
+        self._mention, self._image_mention = _mention(self.ids | names), _mention({*map(str, self.images)})
 
     def has_id(self, cells: Cells) -> bool:
         """Whether a row of profiles, couples, splits or photos has an id or an image of the person."""

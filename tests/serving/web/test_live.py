@@ -20,8 +20,7 @@ from style_match.data.images import thumbnail
 from style_match.data.records import JOURNAL
 from style_match.serving.web import catalogue as catalogues
 from style_match.serving.web.live import Live
-from style_match.serving.web.running import FOLDER, registered, running_apps
-from style_match.serving.web.server import make_server
+from style_match.serving.web.server import FOLDER, make_server, registered, running_apps
 from style_match.utils.errors import UserError
 
 pytestmark = pytest.mark.integration
