@@ -183,7 +183,6 @@ def _answers(path: Path, person: Person, *, dry_run: bool) -> int:
                     database.execute("PRAGMA secure_delete = ON")
                     database.execute(f"DELETE FROM asked WHERE key IN (SELECT key {where})", person.sha256)
                     database.execute(f"DELETE {where}", person.sha256)
-                    database.execute("VACUUM")
                     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             raise UserError(f"Cannot change {path}: {error}. Run the same command again.") from error

@@ -56,12 +56,13 @@ class Lines:
 
     def has_image(self, line: str) -> bool:
         """Whether a line of metadata.jsonl is about an image of the person; a broken line counts if it mentions one."""
+        line = plain(line)  # without a byte order mark
         try:
             values = plain_keys_and_values(json.loads(line))
             image = next(values[key] for key in _IMAGE_COLUMNS if key in values)
             return PurePosixPath(image) in self.images
         except (ValueError, RecursionError, TypeError, StopIteration):
-            return bool(self._image_mention.search(plain(line)))
+            return bool(self._image_mention.search(line))
 
 
 def _mention(names: Collection[str]) -> re.Pattern[str]:
@@ -116,7 +117,7 @@ def drop_lines(
     """
     text = _text(path)
     lines = io.StringIO(text, newline="\n").readlines()
-    remaining = [line for line in lines if not is_theirs(line.lstrip("\ufeff"))]
+    remaining = [line for line in lines if not is_theirs(line)]
     if len(remaining) < len(lines) and not dry_run:
         if before_write is not None:
             before_write(text, "".join(remaining))

@@ -48,6 +48,7 @@ def test_nothing_of_the_person_is_left(world: World, capsys: pytest.CaptureFixtu
 
 
 def test_everybody_else_stays_byte_for_byte(world: World) -> None:
+    (world.root / "metadata.jsonl").write_bytes(b"\xef\xbb\xbf" + (world.root / "metadata.jsonl").read_bytes())
     splits = [f"splits/{path.name}" for path in (world.root / "splits").glob("*.csv")]
     before = {
         name: (world.root / name).read_bytes().splitlines(keepends=True)

@@ -24,7 +24,7 @@ def label(images: Path, out: Path, *names: str) -> None:
         refuse_foreign(out, images, ledger)
         for name, sha256 in hashes.items():
             request = SimpleNamespace(key=sha256[::-1], sha256=sha256, schema=SimpleNamespace(name="style"))
-            answer = Answer(Status.ANSWERED, {"caption": f"a caption of {name} " * 50}, model="m")
+            answer = Answer(Status.ANSWERED, {"caption": f"a caption of {name} " * 500}, model="m")
             ledger.answered([(request, answer)])  # type: ignore[list-item]
         write_dry_run(out, ledger, b"an example photo")
         write_metadata(out, ledger, hashes)
@@ -69,7 +69,8 @@ def test_photos_outside_of_the_dataset_folder(world: World, capsys: pytest.Captu
     world.forget(**{"data.image_root": str(world.base / "photos")})  # type: ignore[arg-type]
     assert f"  {folder / 'metadata.jsonl'}: 1 lines\n" in capsys.readouterr().out
     assert not (folder / "woman-0.png").exists() and (folder / "gent-1.png").exists()
-    assert not any(b"woman-0" in path.read_bytes() for path in folder.iterdir())
+    for path in (*folder.iterdir(), world.root / "metadata.jsonl", world.root / "failed.csv"):
+        assert b"woman-0" not in path.read_bytes(), path
 
 
 def test_a_photo_named_like_the_dry_run_stays(world: World) -> None:
