@@ -1,4 +1,4 @@
-"""`python -m style_match.forget`: removes a person from a dataset folder and from all that was computed of them."""
+"""`python -m style_match.forget`: remove a person from a dataset folder and from everything computed from it."""
 
 from omegaconf import DictConfig
 
@@ -6,18 +6,10 @@ from style_match.cli import main
 
 
 def run(cfg: DictConfig) -> None:
-    """Remove a person and print and write the list; a run that was killed is finished by the same command.
+    """Remove a person and list what was removed. The same command finishes an interrupted removal."""
+    from style_match.curation.forget import forget
 
-    Raises:
-        UserError: no such profile or folder, a table that cannot be read, a file that cannot be removed.
-    """
-    from style_match.curation.forget import Forgetting
-
-    forgetting = Forgetting(cfg)
-    if cfg.dry_run:
-        forgetting.show()
-    else:
-        forgetting.remove()
+    forget(cfg)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from style_match.curation.forget import Lines, drop_lines, drop_rows
 from style_match.curation.forgotten import forgotten_among, hashed
+from style_match.curation.rows import Lines, drop_lines, drop_rows
 from style_match.data.dataset import read_folder
 from style_match.data.metadata import parse_line
 from style_match.data.records import FORGOTTEN, Faults

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from style_match.curation.forget import Lines, drop_rows
+from style_match.curation.rows import Lines, drop_rows
 from style_match.data.dataset import write_rejected
 from style_match.data.records import Faults, Rejected
 from style_match.data.tables import read_table

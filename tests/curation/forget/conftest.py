@@ -1,4 +1,4 @@
-"""A dataset folder, cache and runs that hold somebody wherever data of a person can be."""
+"""A dataset folder, a cache and runs that hold a person in every place that `forget` cleans."""
 
 import csv
 import hashlib
@@ -14,17 +14,16 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 from pyarrow import parquet
 from safetensors.torch import save_file
 
 from style_match.backbone.feature_key import owner_of, row_address
 from style_match.backbone.feature_store import FeatureStore
-from style_match.curation.forget import Forgetting
+from style_match.curation.forget import forget
 from style_match.data.dataset import read_folder
 from style_match.data.fingerprints import Fingerprints
-from style_match.data.folds import make_fold
 from style_match.data.images import DECODE_POLICY
 from style_match.data.photos import check_photos
 from style_match.data.prompt import render
@@ -37,46 +36,37 @@ CAPTION = "외로운 산책, a lonely walk"
 PROMPT: dict[str, Any] = {"system": None, "instruction": "Describe this person.", "template": "{instruction}"}
 
 
-def config(world: "World", profile: object = "woman-0", **options: object) -> DictConfig:
-    """conf/forget.yaml as a command line makes it."""
-    own = yaml.safe_load((Path(__file__).parents[3] / "conf/forget.yaml").read_text(encoding="utf-8"))
-    options = {"data.root": str(world.root), "runs": str(world.runs), "profile": profile, **options}
-    cfg = OmegaConf.create({**own, "features": {"root": None}})
-    for name, value in options.items():
-        OmegaConf.update(cfg, name, value)
-    return cfg
+CONF = Path(__file__).parents[3] / "conf"
 
 
 class World:
-    """Paths, and what tells the person."""
+    """Paths of the folders, and where the person is found in them."""
 
     def __init__(self, base: Path, cache: Path):
         self.base, self.root, self.cache, self.runs = base, base / "data", cache, base / "runs"
         self.store = FeatureStore(cache / "features", {"of": "a test"}, shard_rows=5)
-        self.photos = {image: (self.root / image).read_bytes() for image in self.images} if self.root.exists() else {}
-
-    @property
-    def images(self) -> list[str]:
-        with open(self.root / "profiles.csv", encoding="utf-8", newline="") as file:
-            return [row["image"] for row in csv.DictReader(file)]
+        images = [path.relative_to(self.root).as_posix() for path in (self.root / "images").iterdir()]
+        self.photos = {image: (self.root / image).read_bytes() for image in sorted(images)}
 
     def address(self, image: str) -> str:
         prompt = render(image=True, metadata=None, leave_out=(), **PROMPT)
         return row_address(hashlib.sha256(self.photos[image]).hexdigest(), DECODE_POLICY, prompt)
 
     def forget(self, profile: object = "woman-0", **options: object) -> None:
-        forgetting = Forgetting(config(self, profile, **options))
-        if options.get("dry_run"):
-            forgetting.show()
-        else:
-            forgetting.remove()
+        """Run the command with conf/forget.yaml and these options."""
+        own = yaml.safe_load((CONF / "forget.yaml").read_text(encoding="utf-8"))
+        cfg = OmegaConf.create({**own, "features": {"root": None}})
+        defaults = {"data.root": str(self.root), "runs": str(self.runs), "profile": profile}
+        for name, value in {**defaults, **options}.items():
+            OmegaConf.update(cfg, name, value)
+        forget(cfg)
 
     def state(self, *, but: tuple[str, ...] = ()) -> dict[str, bytes]:
         files = [path for path in self.base.rglob("*") if path.is_file() and path.name not in but]
         return {str(path.relative_to(self.base)): path.read_bytes() for path in sorted(files)}
 
     def where(self, *needles: bytes) -> list[str]:
-        """Files below the dataset folder and the cache that hold one of the needles, in name or content."""
+        """Return files of the dataset folder and the cache whose name or content holds one of the needles."""
         files = [path for top in (self.root, self.cache) for path in top.rglob("*") if path.is_file()]
         return [str(path) for path in files if any(each in str(path).encode() + path.read_bytes() for each in needles)]
 
@@ -106,14 +96,11 @@ def _dataset(root: Path) -> None:
     captions = {image: CAPTION if each in HER else f"a photo of number {i}" for i, (each, image, *_) in enumerate(rows)}
     lines = [json.dumps({"image": image, "caption": text}, ensure_ascii=False) for image, text in captions.items()]
     (root / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    rejected: list[list[object]] = [
-        ["kind", "id", "file", "row", "reason"],
-        ["photo", "images/later.png", "source", 3, "blurred"],
-    ]
-    rejected += [["couple", "woman-0 + gent-9", "couples.csv", 9, "x"], ["profile", "gent-40", "p", 7, "no woman-00"]]
-    _write(root / "rejected.csv", rejected)
-    failed = [["images/woman-0.png", "refused", "no", 1], ["images/gent-2.png", "error", "no", 2]]
-    _write(root / "failed.csv", [["image", "status", "detail", "attempts"], *failed])
+    rejected = ["photo,images/later.png,source,3,blurred", "couple,woman-0 + gent-9,couples.csv,9,x"]
+    rejected += ["profile,gent-40,p,7,no woman-00"]
+    (root / "rejected.csv").write_text("\n".join(["kind,id,file,row,reason", *rejected, ""]))
+    failed = ["images/woman-0.png,refused,no,1", "images/gent-2.png,error,no,2"]
+    (root / "failed.csv").write_text("\n".join(["image,status,detail,attempts", *failed, ""]))
     (root / "prepared.html").write_text('<img src="data:image/jpeg;base64,AAAA">', encoding="utf-8")
     (root / "prepared.json").write_text('{"identity": {"source": "/somewhere"}}', encoding="utf-8")
     (root / "backup").mkdir()
@@ -121,16 +108,12 @@ def _dataset(root: Path) -> None:
 
 
 def _features(world: World) -> None:
-    """By owner; two shards of an older version, with her last photo and with somebody else's; a text's row."""
-    images = world.images
+    """Rows owned by photos, and one row of a prompt without a photo."""
     vector = {"mean": torch.arange(3.0)}
     with world.store.writer() as writer:
-        for image in images[:-1]:
-            writer.add(world.address(image), vector, hashlib.sha256(world.photos[image]).hexdigest())
+        for image, photo in world.photos.items():
+            writer.add(world.address(image), vector, hashlib.sha256(photo).hexdigest())
         writer.add("ab" * 32, vector, owner_of("woman-0"))
-    with world.store.writer() as writer:
-        writer.add(world.address(images[-1]), vector)
-        writer.add("cd" * 32, vector)
 
 
 def _run(folder: Path, world: World, ids: list[str]) -> None:
@@ -146,7 +129,7 @@ def _run(folder: Path, world: World, ids: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder before the cache, whose files know paths."""
+    """The dataset folder; the cache is made per test because it stores absolute paths."""
     base = tmp_path_factory.mktemp("made")
     _dataset(base / "data")
     return base
@@ -157,7 +140,7 @@ def world(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     base, cache = tmp_path / "world", tmp_path / "world/cache"
     shutil.copytree(made, base)
     monkeypatch.setenv("STYLE_MATCH_CACHE", str(cache))
-    time.sleep(0.06)  # a file changed just now is not remembered
+    time.sleep(0.06)  # hashes of files changed just now are not remembered
     fingerprints = Fingerprints(cache / "fingerprints.sqlite")
     folder = check_photos(
         read_folder(base / "data", task="couple"),
@@ -168,10 +151,9 @@ def world(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     )
     fingerprints.close()
     make_split(folder, seed=0, fractions=(0.5, 0.25, 0.25))
-    make_fold(folder, folds=3, fold=0, seed=1, fractions=(0.5, 0.25, 0.25))
     world = World(base, cache)
     _features(world)
-    index = OmegaConf.load(Path(__file__).parents[3] / "conf/index/exact.yaml")
+    index = OmegaConf.load(CONF / "index/exact.yaml")
     vectors = np.eye(len(folder.profile_ids), dtype=np.float32)
     open_or_build(index, world.root, folder.profile_ids, vectors, None, "0" * 64).close()  # type: ignore[arg-type]
     _run(world.runs / "one", world, ["woman-0", "gent-0"])

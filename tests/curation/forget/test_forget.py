@@ -1,198 +1,179 @@
-"""After the command nothing of the person is left, nothing of anybody else is changed, and the list is right."""
+"""After the command nothing of the person is left, nobody else's data is changed, and the printed list is right."""
 
-import hashlib
+import csv
 import json
-import sqlite3
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow
 import pyarrow.csv
 import pytest
-import torch
-import yaml
 from pyarrow import parquet
-from safetensors.numpy import load_file
 
-from style_match.backbone.feature_key import row_address
-from style_match.curation.forget import trained_on
+from style_match.curation.duplicates import MEMO
 from style_match.curation.forgotten import hashed
 from style_match.data.dataset import read_folder
 from style_match.data.fingerprints import Fingerprints
-from style_match.data.images import DECODE_POLICY
-from style_match.data.prompt import render
 from style_match.data.splits import make_split
-from style_match.serving.index.folder import known_indexes
+from style_match.serving.web.running import registered
+from style_match.utils.cache import Memo
 from style_match.utils.errors import UserError
 
 from .conftest import CAPTION, HER, World
 
+IMAGES = ("images/woman-0.png", "images/later.png")
 NAMES = (b"woman-0.png", b"woman-0-later", b"woman-0\n", b"woman-0,", b"later.png", CAPTION.encode())
 
 
-def test_nothing_of_her_is_left(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    photos = [world.photos[image] for image in ("images/woman-0.png", "images/later.png")]
+def ids_of(world: World) -> set[str]:
+    with open(world.root / "profiles.csv", encoding="utf-8", newline="") as file:
+        return {row["profile_id"] for row in csv.DictReader(file)}
+
+
+def test_nothing_of_the_person_is_left(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = [world.photos[image] for image in IMAGES]
     assert len(world.where(*photos)) == 3 and len(world.where(b"woman-0")) > 5
     world.forget()
-    assert world.where(*photos, *NAMES, b"woman-0", CAPTION.encode()) == [str(world.root / "rejected.csv")]
-    assert "no woman-00" in (world.root / "rejected.csv").read_text(), "of another profile, whose id begins alike"
-    said = capsys.readouterr().out
-    for line in ("couples.csv: 2 rows", "profiles.csv: 2 rows", "metadata.jsonl: 2 lines", "rejected.csv: 2 rows"):
-        assert f"  {line}\n" in said
-    for line in ("failed.csv: 1 rows", "photos: 3 files", "prepared.html: 1 files"):
-        assert f"  {line}\n" in said
-    assert f"{world.cache / 'features'}: 3 rows of features" in said
-    assert "note: profile woman-0-later goes with woman-0" in said
-    assert "note: profile woman-3 has a near copy of one of the photos and stays: near_copies=true forgets it" in said
-    assert "the source that prepared.json names" in said
+    assert world.where(*photos, *NAMES, b"woman-0") == [str(world.root / "rejected.csv")]
+    assert "no woman-00" in (world.root / "rejected.csv").read_text(), "another profile's id starts alike"
+    output = capsys.readouterr().out
+    tables = ("couples.csv: 2 rows", "profiles.csv: 2 rows", "rejected.csv: 2 rows", "failed.csv: 1 rows")
+    features = f"{world.cache / 'features'}: 3 rows of features"
+    for line in (*tables, "metadata.jsonl: 2 lines", "photos: 3 files", "prepared.html: 1 files", features):
+        assert f"  {line}\n" in output
+    assert "note: profile woman-0-later belongs to woman-0: same user_id" in output
+    assert "note: profile woman-3 has a near copy of a photo and stays; near_copies=true removes it" in output
+    assert "not removed: the source named in prepared.json" in output
 
 
-def test_everybody_else_stays_as_they_are(world: World) -> None:
-    names = (
-        "profiles.csv",
-        "couples.csv",
-        "metadata.jsonl",
-        *(f"splits/{p.name}" for p in (world.root / "splits").glob("*.csv")),
-    )
-    before = {name: (world.root / name).read_text().splitlines() for name in names}
-    assert len(names) == 5
+def test_everybody_else_stays_byte_for_byte(world: World) -> None:
+    (world.root / "metadata.jsonl").write_bytes(b"\xef\xbb\xbf" + (world.root / "metadata.jsonl").read_bytes())
+    splits = [f"splits/{path.name}" for path in (world.root / "splits").glob("*.csv")]
+    before = {
+        name: (world.root / name).read_bytes().splitlines(keepends=True)
+        for name in ("profiles.csv", "couples.csv", "metadata.jsonl", *splits)
+    }
+    assert len(splits) == 1
     world.forget()
     for name, lines in before.items():
-        hers = ("woman-0", "images/woman-0.png", "images/later.png")
-        kept = [
-            line for line in lines if not any(f"{each}{end}" in line for each in hers for end in (",", '"', "-later"))
-        ]
-        assert (world.root / name).read_text().splitlines() == kept and len(kept) < len(lines), name
+        others = [line for line in lines if not any(hers in line for hers in NAMES)]
+        assert (world.root / name).read_bytes() == b"".join(others) and len(others) < len(lines), name
     folder = read_folder(world.root, task="couple")
     assert len(folder.couples) == 11 and not set(HER) & set(folder.profile_ids)
-    make_split(folder, seed=0, fractions=(0.5, 0.25, 0.25))  # nobody is drawn anew: the file stays
-    assert (world.root / names[3]).read_text().splitlines()
-    others = [image for image in world.photos if image not in ("images/woman-0.png", "images/later.png")]
+    after = (world.root / splits[0]).read_bytes()
+    make_split(folder, seed=0, fractions=(0.5, 0.25, 0.25))
+    assert (world.root / splits[0]).read_bytes() == after, "nobody is drawn again"
+    others = [image for image in world.photos if image not in IMAGES]
     assert world.store.missing([world.address(image) for image in others]) == []
     assert len(world.store.missing([world.address(image) for image in world.photos])) == 2
     assert all((world.root / image).read_bytes() == world.photos[image] for image in others)
 
 
-def test_the_written_list_tells_what_was_removed_and_not_who(world: World) -> None:
+def test_forgotten_json_names_nobody(world: World) -> None:
     world.forget()
     text = (world.root / "forgotten.json").read_text(encoding="utf-8")
     (entry,) = json.loads(text)
     assert not any(name.decode() in text for name in (*NAMES, b"woman-0", b"later"))
     assert entry["trained_on_them"] == [str(world.runs / "one")]
     assert {"where": "couples.csv", "what": "rows", "count": 2} in entry["removed"]
-    for profile_id, kept in zip(HER, entry["profiles"], strict=True):
-        assert kept == hashed(profile_id, bytes.fromhex(kept["salt"])) != hashed("woman-1", bytes.fromhex(kept["salt"]))
-    world.forget("gent-4")
+    for profile_id, found in zip(HER, entry["profiles"], strict=True):
+        salt = bytes.fromhex(found["salt"])
+        assert found == hashed(profile_id, salt) != hashed("woman-1", salt)
+    world.forget(["gent-3", "gent-4"])
+    assert not {"gent-3", "gent-4"} & ids_of(world)
     assert len(json.loads((world.root / "forgotten.json").read_text(encoding="utf-8"))) == 2
 
 
-def test_rows_that_do_not_tell_whose_they_are(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.forget()
-    said = capsys.readouterr().out
-    assert f"not removed: {world.store.folder}: 1 rows of an older version do not tell whose they are" in said
-    assert "delete this folder" in said
-
-
-def test_dry_run_removes_nothing_and_tells_the_same(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_removes_nothing_and_prints_the_same_list(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     before = world.state(but=("fingerprints.sqlite",))
     world.forget(dry_run=True)
-    would = capsys.readouterr().out
+    listed = capsys.readouterr().out
     assert world.state(but=("fingerprints.sqlite",)) == before
-    assert would.endswith("dry_run=true: nothing was removed\n")
+    assert listed.endswith("dry_run=true: nothing was removed\n")
     world.forget()
-    done = capsys.readouterr().out
-    listed = [line for line in done.splitlines() if line.startswith("  ")]
-    assert listed == [line for line in would.splitlines() if line.startswith("  ")] and len(listed) > 12
+    places = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert places == [line for line in listed.splitlines() if line.startswith("  ")] and len(places) > 10
 
 
-def test_matchers_that_learnt_from_her(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.forget()
-    said = capsys.readouterr().out
-    assert f"1 runs and matchers (listed, not removed; train them anew)\n  {world.runs / 'one'}\n" in said
-    for name in ("ranks.parquet", "embeddings.safetensors", "report.html"):
-        assert f"not removed: {world.runs / 'two' / name}: holds the person; runs_too=true removes it" in said
-        assert (world.runs / "two" / name).exists()
-        assert str(world.runs / "one" / name) not in said
-    assert trained_on(["0" * 64], [world.runs]) == []
-
-
-def test_an_exported_matcher_is_named_too(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_and_matchers_are_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     matchers = world.base / "matchers"
     (matchers / "m").mkdir(parents=True)
     (matchers / "m/seen.txt").write_text((world.runs / "one/seen.txt").read_text())
     world.forget(runs=[str(world.runs), str(matchers)])
-    assert (
-        f"2 runs and matchers (listed, not removed; train them anew)\n  {matchers / 'm'}\n" in capsys.readouterr().out
-    )
-
-
-def test_rows_of_an_older_version_under_a_prompt_that_a_run_tells_of(world: World) -> None:
-    prompt = {
-        "name": "own",
-        "image": True,
-        "metadata": True,
-        "system": "S.",
-        "instruction": "I",
-        "template": "{metadata}",
-    }
-    options = {name: prompt[name] for name in ("image", "system", "instruction", "template")}
-    text = render(metadata={"caption": CAPTION}, leave_out=(), **options)  # type: ignore[arg-type]
-    address = row_address(hashlib.sha256(world.photos["images/later.png"]).hexdigest(), DECODE_POLICY, text)
-    with world.store.writer() as writer:
-        writer.add(address, {"mean": torch.zeros(3)})
-    config = {"data": {"root": "elsewhere", "label_column": "mood"}, "prompt": prompt}
-    (world.runs / "two/config.yaml").write_text(yaml.safe_dump(config))
-    world.forget()
-    assert world.store.missing([address]) == [address]
+    output = capsys.readouterr().out
+    trained = f"  {matchers / 'm'}\n  {world.runs / 'one'}\n"
+    assert f"2 runs and matchers (not removed; train them again)\n{trained}" in output
+    for name in ("ranks.parquet", "embeddings.safetensors", "report.html"):
+        assert f"not removed: {world.runs / 'two' / name}: holds the person; runs_too=true removes it" in output
+        assert (world.runs / "two" / name).exists()
+        assert str(world.runs / "one" / name) not in output
 
 
 def test_runs_too(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Recommendations and report pages of other steps go too; lists without the person stay."""
+    for name, who in (("recommend", "woman-0"), ("search", "woman-0-later"), ("others", "woman-00")):
+        (folder := world.runs / name).mkdir()
+        (folder / "recommendations.html").write_text(f"<td>{who}</td>", encoding="utf-8")
+        (folder / "recommendations.json").write_text(json.dumps({"query": who}), encoding="utf-8")
+        parquet.write_table(pyarrow.table({"recommended": [who]}), folder / "recommendations.parquet")
+    (world.runs / "report.html").write_text('<img src="data:image/jpeg;base64,AAAA">')
+    with open(world.runs / "two/config.yaml", "a") as file:
+        file.write("logger: {log_images: true}\n")
+    (world.runs / "two/wandb").mkdir()
     world.forget(runs_too=True)
-    said = capsys.readouterr().out
-    assert sorted(path.name for path in (world.runs / "two").iterdir()) == ["config.yaml", "seen.txt"]
-    assert len(list((world.runs / "one").iterdir())) == 5
-    assert f"  {world.runs / 'two' / 'ranks.parquet'}: 1 files" in said and "holds the person" not in said
+    output = capsys.readouterr().out
+    assert sorted(path.name for path in (world.runs / "two").iterdir()) == ["config.yaml", "seen.txt", "wandb"]
+    assert len(list((world.runs / "one").iterdir())) == 5 and not (world.runs / "report.html").exists()
+    assert {path.parent.name for path in world.runs.rglob("recommendations.*")} == {"others"}
+    assert f"  {world.runs / 'two' / 'ranks.parquet'}: 1 files" in output and "holds the person" not in output
+    assert f"not removed: {world.runs / 'two/wandb'}: pictures for a logger" in output
 
 
-def test_near_copies_go_when_asked(world: World) -> None:
+def test_the_same_id_in_a_run_of_another_dataset_is_somebody_else(world: World) -> None:
+    (world.runs / "two/config.yaml").write_text("data: {root: elsewhere}\n")
+    (world.runs / "two/seen.txt").write_text("0\n")
+    world.forget(runs_too=True)
+    assert len(list((world.runs / "two").iterdir())) == 5
+
+
+def test_near_copies(world: World) -> None:
     world.forget(near_copies=True)
-    assert "woman-3" not in (world.root / "profiles.csv").read_text()
+    assert not {*HER, "woman-3"} & ids_of(world)
 
 
-def test_several_people(world: World) -> None:
-    world.forget(["gent-3", "gent-4"])
-    folder = read_folder(world.root, task="couple")
-    assert len(folder.couples) == 11 and not {"gent-3", "gent-4"} & set(folder.profile_ids)
-
-
-def test_the_same_photo_of_another_user_stays(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("has_user", [True, False])
+def test_the_same_photo_in_another_profile(world: World, has_user: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """The photo stays for another user; a profile without a user_id is the same person."""
     (world.root / "images/gent-8.png").write_bytes(world.photos["images/gent-7.png"])
+    if not has_user:
+        text = (world.root / "profiles.csv").read_text().replace("user of gent-8", "")
+        (world.root / "profiles.csv").write_text(text)
     world.forget("gent-7")
-    assert "note: images/gent-7.png and its features stay: a profile with another user_id" in capsys.readouterr().out
-    assert (world.root / "images/gent-8.png").exists()
-    assert "gent-7" not in (world.root / "profiles.csv").read_text()
-    assert world.store.missing([world.address("images/gent-7.png")]) == []
+    assert ({"gent-7", "gent-8"} & ids_of(world) == {"gent-8"}) is has_user
+    assert (world.store.missing([world.address("images/gent-7.png")]) == []) is has_user
+    assert (world.where(world.photos["images/gent-7.png"]) != []) is has_user
+    message = "note: images/gent-7.png and its features stay: a profile with another user_id"
+    assert (message in capsys.readouterr().out) is has_user
 
 
-def test_the_same_photo_without_a_user_is_the_same_person(world: World) -> None:
-    (world.root / "images/gent-8.png").write_bytes(world.photos["images/gent-7.png"])
-    text = (world.root / "profiles.csv").read_text().replace("user of gent-8", "")
-    (world.root / "profiles.csv").write_text(text)
-    world.forget("gent-7")
-    assert world.where(world.photos["images/gent-7.png"], b"gent-7", b"gent-8") == []
-
-
-def test_an_unknown_profile(world: World) -> None:
+def test_mistakes_change_nothing(world: World) -> None:
     before = world.state(but=("fingerprints.sqlite",))
-    with pytest.raises(
-        UserError, match=r"profile=womann-3: no such profile in the profiles of .*; the nearest are woman-3"
-    ):
+    with pytest.raises(UserError, match=r"profile=womann-3: no such profile in the profiles of .* \(did you mean "):
         world.forget("womann-3")
-    with pytest.raises(UserError, match=r"profile=1.5: is no id. In a YAML, write an id in quotes"):
-        world.forget(1.5)
-    with pytest.raises(UserError, match=r"profile=12: is no id"):  # a YAML's 1_2, too
-        world.forget(12)
+    for number in (1.5, 12):  # YAML reads 1_2 as 12
+        with pytest.raises(UserError, match=f"profile={number} is not an id. In a YAML file, write ids in quotes"):
+            world.forget(number)
     with pytest.raises(UserError, match=r"runs=nowhere: there is no such folder"):
         world.forget(runs="nowhere")
+    with pytest.raises(UserError, match=r"data.root=dta: there is no such folder"):
+        world.forget(**{"data.root": "dta"})  # type: ignore[arg-type]
+    for name in ("profiles.csv", "couples.csv"):
+        content = (world.root / name).read_text()
+        (world.root / name).write_text(content + '"an open quote\n')
+        with pytest.raises(UserError, match=f"{name}.*line"):
+            world.forget()
+        (world.root / name).write_text(content)
     assert world.state(but=("fingerprints.sqlite",)) == before
 
 
@@ -206,66 +187,88 @@ def test_parquet_tables(world: World) -> None:
     assert world.where(b"woman-0-later", b"images/woman-0.png") == []
 
 
-def test_the_memory_of_hashes_keeps_the_others(world: World) -> None:
-    world.forget()
-    with sqlite3.connect(world.cache / "fingerprints.sqlite") as memo:
-        (count,) = memo.execute("SELECT count(*) FROM memo").fetchone()
-    assert count == 2 * (len(world.photos) - 2)
-    assert Fingerprints(world.cache / "fingerprints.sqlite").sha256(world.root / "images/gent-1.png")
+def test_the_hashes_of_others_are_still_remembered(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    fingerprints = Fingerprints(world.cache / "fingerprints.sqlite")
+    hers, his = (fingerprints.sha256(world.root / image) for image in ("images/woman-0.png", "images/gent-1.png"))
+    memo = Memo(world.cache / MEMO)
+    for sha256 in (hers, his):
+        memo.put(f"{sha256} prepare v1", [sha256, 8, 8, ".png", "", "ff", "ff"])
+    memo.close()
+    for dry_run in (True, False):
+        world.forget(dry_run=dry_run)
+        assert "  remembered looks of photos: 1 entries\n" in capsys.readouterr().out
+    for name in ("fingerprints.sqlite", MEMO):
+        content = (world.cache / name).read_bytes()
+        assert hers.encode() not in content and his.encode() in content
 
 
-def test_the_index_loses_her(world: World) -> None:
-    (known,) = known_indexes()
-
-    def held() -> str:
-        (path,) = known.folder.glob("data-*.safetensors")
-        return str(parquet.read_table(pyarrow.BufferReader(load_file(path)["profiles"].tobytes())).to_pydict())
-
-    assert "'woman-0'" in held()
-    world.forget()
-    assert "'gent-5'" in held() and "woman-0'" not in held() and "woman-0-later" not in held()
-
-
-def test_what_mentions_her_elsewhere_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    (world.root / "notes.txt").write_text("woman-0 called; woman-00 did not")
-    (world.root / "woman-0.txt").write_text("about woman-0")
-    world.forget()
-    said = capsys.readouterr().out
-    assert "not removed: notes.txt mentions the person: look at it yourself" in said
-    assert "not removed: a file whose name tells the person mentions" in said
-
-
-def test_a_photo_that_was_left_out(world: World) -> None:
+def test_rows_left_out_or_without_an_image(world: World) -> None:
     lines = (world.root / "profiles.csv").read_text().splitlines()
     rows = [f"{lines[0]},left_out", *(f"{line},{'Low' if 'later' in line else ''}" for line in lines[1:])]
+    rows += ["woman-0,,user of woman-0,,", "woman-1,,user of woman-1,,"]
     (world.root / "profiles.csv").write_text("\n".join(rows) + "\n")
     world.forget()
-    assert world.where(world.photos["images/later.png"], b"woman-0-later") == []
+    assert (world.root / "profiles.csv").read_text().splitlines() == [
+        row for row in rows if not row.startswith("woman-0")
+    ]
+    assert world.where(world.photos["images/later.png"]) == []
 
 
-@pytest.mark.parametrize("name", ["profiles.csv", "couples.csv"])
-def test_a_table_that_cannot_be_read_is_told_before_anything_is_removed(world: World, name: str) -> None:
-    path: Path = world.root / name
-    path.write_text(path.read_text() + '"an open quote\n')
-    before = world.state(but=("fingerprints.sqlite",))
-    with pytest.raises(UserError, match=f"{name}.*line"):
-        world.forget()
-    assert world.state(but=("fingerprints.sqlite",)) == before
+def test_links_to_a_photo(world: World) -> None:
+    (world.base / "photos").mkdir()
+    (world.root / "images/woman-0.png").rename(world.base / "photos/a.png")
+    (world.root / "images/woman-0.png").symlink_to(world.base / "photos/a.png")
+    world.forget(**{"data.image_root": str(world.base)})  # type: ignore[arg-type]
+    assert not (world.base / "photos/a.png").exists() and not (world.root / "images/woman-0.png").is_symlink()
 
 
-def test_recommendations_that_show_her(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of other steps below the roots; a list without her stays unnamed."""
-    for name, who in (("recommend", "woman-0"), ("search", "woman-0-later"), ("others", "woman-00")):
-        folder = world.runs / name
-        folder.mkdir()
-        (folder / "recommendations.html").write_text(f"<td>{who}</td>", encoding="utf-8")
-        (folder / "recommendations.json").write_text(json.dumps({"query": who}), encoding="utf-8")
-        parquet.write_table(pyarrow.table({"recommended": [who]}), folder / "recommendations.parquet")
-    world.forget(dry_run=True)
-    said = capsys.readouterr().out
-    hers = [path for path in sorted(world.runs.rglob("recommendations.*")) if path.parent.name != "others"]
-    assert len(hers) == 6
-    for path in world.runs.rglob("recommendations.*"):
-        assert (f"{path}: holds the person; runs_too=true removes it" in said) == (path in hers)
-    world.forget(runs_too=True)
-    assert {path.parent.name for path in world.runs.rglob("recommendations.*")} == {"others"}
+def test_running_apps_are_named(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for root, is_named in ((world.root, True), (tmp_path, False)):
+        with registered("http://127.0.0.1:7860", root):
+            world.forget(dry_run=True)
+        assert ("running app: http://127.0.0.1:7860 (process " in capsys.readouterr().out) is is_named
+
+
+# Interrupted removals
+
+
+class Killed(BaseException):
+    pass
+
+
+def limited(function: Callable, calls: Iterator[int]) -> Callable:
+    """Let the process end at a call once `calls` is used up."""
+
+    def call(*args: object, **keywords: object) -> object:
+        if next(calls, None) is None:
+            raise Killed
+        return function(*args, **keywords)
+
+    return call
+
+
+@pytest.mark.parametrize("first", [0, 2, 5, 9, 14])
+def test_the_same_command_finishes(world: World, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    """The process ends before its n-th call that puts a file into its place or deletes one; so do the next ones."""
+    photos = [world.photos[image] for image in IMAGES]
+    num_killed = 0
+    for allowed in range(first, first + 100, 3):
+        calls = iter(range(allowed))
+        with monkeypatch.context() as patch:
+            for module, name in ((os, "replace"), (os, "unlink"), (Path, "unlink")):
+                patch.setattr(module, name, limited(getattr(module, name), calls))
+            try:
+                world.forget(runs_too=True)
+                break
+            except Killed:
+                num_killed += 1
+        if (world.root / ".forget.json").exists():
+            with pytest.raises(UserError, match=r"removal of profile=\[woman-0\] was interrupted. Run that command ag"):
+                world.forget("gent-3")
+    assert num_killed > 0
+    assert world.where(*photos, b"woman-0,", b"woman-0.png", b"woman-0-later", CAPTION.encode()) == []
+    assert not (world.root / ".forget.json").exists()
+    assert sorted(path.name for path in (world.runs / "two").iterdir()) == ["config.yaml", "seen.txt"]
+    assert world.store.missing([world.address("images/gent-3.png")]) == []
+    entry, *_ = json.loads((world.root / "forgotten.json").read_text())
+    assert {"where": "profiles.csv", "what": "rows", "count": 2} in entry["removed"]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from style_match.curation.forget import Forgetting
+from style_match.curation import forget as forgetting
 from style_match.curation.page import page
 from style_match.curation.prepare import summary
 from style_match.utils.errors import UserError
@@ -18,7 +18,7 @@ from .sources import HEADER, files_of, jpeg, photo, read_rows, write, write_tabl
 def forget(out: Path, *profile_ids: str) -> None:
     own = yaml.safe_load((Path(__file__).parents[3] / "conf/forget.yaml").read_text(encoding="utf-8"))
     cfg = OmegaConf.create({**own, "features": {"root": str(out.parent / "features")}})
-    Forgetting(OmegaConf.merge(cfg, {"profile": [*profile_ids], "data": {"root": str(out)}})).remove()  # type: ignore[arg-type]
+    forgetting.forget(OmegaConf.merge(cfg, {"profile": [*profile_ids], "data": {"root": str(out)}}))  # type: ignore[arg-type]
 
 
 @pytest.fixture

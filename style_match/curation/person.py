@@ -1,0 +1,193 @@
+"""Who a person is: the profiles, photos and names behind the ids that `style_match.forget` is given."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from omegaconf import DictConfig
+
+from style_match.curation.rows import Lines
+from style_match.curation.run_traces import Configs, read_configs, trained_on, uses_dataset
+from style_match.data.fingerprints import Fingerprints
+from style_match.data.metadata import FILE_NAME as METADATA
+from style_match.data.metadata import metadata_name, parse_line
+from style_match.data.photos import ImagePaths
+from style_match.data.records import DUPLICATES, MAX_SHOWN, Faults, nearest
+from style_match.data.tables import read_table
+from style_match.utils.errors import UserError
+from style_match.utils.files import cache_root
+from style_match.utils.text import cut, stored_forms
+
+
+@dataclass(frozen=True)
+class Person:
+    """Everything needed to find a person again after half of their data was removed.
+
+    Attributes:
+        requested: the ids on the command line.
+        profile_ids: ids of all profiles of the person.
+        images: their images as written in the profiles table, except those that another person has too.
+        sha256: hashes of the photos' bytes, with the same exception.
+        files: paths of the photos and of their exact copies.
+        seen_names: names of the photos in seen.txt of a run.
+        dataset_runs: folders of runs that use this dataset folder.
+        notes: sentences for the user.
+    """
+
+    requested: tuple[str, ...]
+    profile_ids: tuple[str, ...]
+    images: tuple[str, ...]
+    sha256: tuple[str, ...]
+    files: tuple[Path, ...]
+    seen_names: tuple[str, ...]
+    dataset_runs: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def lines(self) -> Lines:
+        """Finds rows and texts about the person."""
+        return Lines(self.profile_ids, self.images)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where a person is looked for: dataset folder, folder of its photos, feature store, hashes, and runs."""
+
+    root: Path
+    image_root: Path
+    features: Path
+    fingerprints: Fingerprints
+    runs: tuple[Path, ...]
+    configs: Configs
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> "Scope":
+        root = _folder("data.root", cfg.data.root)
+        image_root = root if cfg.data.image_root is None else _folder("data.image_root", cfg.data.image_root)
+        features = Path(cfg.features.root).expanduser() if cfg.features.root else cache_root() / "features"
+        named = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs or [])
+        folders = [_folder("runs", name) for name in named if name != "runs" or Path("runs").is_dir()]
+        folders += [root / "runs"] if (root / "runs").is_dir() else []
+        runs = tuple(dict.fromkeys(folder.resolve() for folder in folders))
+        fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
+        return cls(root, image_root, features, fingerprints, runs, read_configs(runs))
+
+
+def _folder(name: str, path: Any) -> Path:
+    folder = Path(str(path)).expanduser().absolute()
+    if not folder.is_dir():
+        raise UserError(f"{name}={path}: there is no such folder.")
+    return folder
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the profiles table; `path` and `sha256` are None where the photo is not inside the folder."""
+
+    profile_id: str
+    image: str
+    path: Path | None
+    sha256: str | None
+    user_id: str
+    group: str  # of near copies
+
+    def is_same_person(self, other: "Row", *, near_copies: bool) -> bool:
+        """Whether the user_id is the same or, where a row has none, the photo; `near_copies` counts them, too."""
+        if self.user_id and other.user_id:
+            same = self.user_id == other.user_id
+        else:
+            same = self.sha256 is not None and self.sha256 == other.sha256
+        return same or (near_copies and bool(self.group) and self.group == other.group)
+
+
+def find_person(scope: Scope, requested: Sequence[str], *, near_copies: bool) -> Person:
+    """Return the person behind the requested profiles: all their profiles, photos and names in runs.
+
+    Raises:
+        UserError: a profile does not exist, or a table or photo cannot be read.
+    """
+    rows = _read_rows(scope)
+    known = {row.profile_id for row in rows}
+    for each in requested:
+        if each not in known:
+            hint = nearest(each, sorted(known))
+            raise UserError(f"profile={cut(each)}: no such profile in the profiles of {scope.root}{hint}.")
+    ids, more = set[str](), {*requested}
+    while more - ids:
+        ids |= more
+        theirs = [row for row in rows if row.profile_id in ids]
+        more = {row.profile_id for row in rows for each in theirs if row.is_same_person(each, near_copies=near_copies)}
+    others = [row for row in rows if row.profile_id not in ids]
+    shared = {value for row in others for value in (row.sha256, row.path)} - {None}
+    own = [row for row in theirs if row.path is not None and not {row.sha256, row.path} & shared]
+    sha256 = {row.sha256 for row in own if row.sha256 is not None}
+    metadata = _read_metadata(scope.root)
+    names = {
+        metadata_name(form, metadata.get(PurePosixPath(row.image)))
+        for row in theirs
+        for form in stored_forms(row.profile_id)
+    }
+    all_hashes = {row.sha256 for row in rows if row.sha256 is not None}
+    dataset_runs = {folder for folder, config in scope.configs.items() if uses_dataset(config, scope.root)}
+    dataset_runs |= {*trained_on(all_hashes | names, scope.runs)}
+    return Person(
+        requested=tuple(requested),
+        profile_ids=tuple(sorted(ids)),
+        images=tuple(sorted({row.image for row in theirs} - {row.image for row in others} - {""})),
+        sha256=tuple(sorted(sha256)),
+        files=tuple(sorted(_copies(scope, [row.path for row in own if row.path is not None], sha256))),
+        seen_names=tuple(sorted(sha256 | names)),
+        dataset_runs=tuple(sorted(dataset_runs)),
+        notes=tuple(_notes(requested, theirs, others, own)),
+    )
+
+
+def _read_rows(scope: Scope) -> list[Row]:
+    faults = Faults(scope.root, MAX_SHOWN)
+    table = read_table(scope.root, "profiles", (("profile_id", "image"),), faults)
+    faults.raise_if_any()
+    assert table is not None  # an unreadable table is a fault
+    images = ImagePaths(scope.image_root, (scope.root, scope.image_root), scope.root)
+    rows = []
+    for _, record in table.records():
+        path = images.find(record["image"])[0] if record["image"] else None
+        sha256 = None if path is None else scope.fingerprints.sha256(path)
+        user_id, group = record.get("user_id", ""), record.get(DUPLICATES, "")
+        rows.append(Row(record["profile_id"], record["image"], path, sha256, user_id, group))
+    return rows
+
+
+def _read_metadata(root: Path) -> dict[PurePosixPath, dict[str, Any]]:
+    """Return the metadata of each image; broken lines are skipped."""
+    path, found = root / METADATA, {}
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").split("\n") if path.is_file() else ():
+        values = parse_line(line)
+        if isinstance(values, dict):
+            found[PurePosixPath(values.pop("image"))] = values
+    return found
+
+
+def _copies(scope: Scope, photos: Sequence[Path], sha256: set[str]) -> set[Path]:
+    """Return the photos and all files with the same bytes below the dataset folder and the folder of its photos."""
+    found, sizes = {*photos}, {path.stat().st_size for path in photos}
+    for top in dict.fromkeys((scope.root, scope.image_root)):
+        for folder, _, names in os.walk(top):
+            for path in (Path(folder, name) for name in names):
+                if path.is_file() and path.stat().st_size in sizes and scope.fingerprints.sha256(path) in sha256:
+                    found.add(path)
+    return found
+
+
+def _notes(requested: Sequence[str], theirs: Sequence[Row], others: Sequence[Row], own: Sequence[Row]) -> Iterator[str]:
+    for each in sorted({row.profile_id for row in theirs} - {*requested}):
+        yield f"profile {each} belongs to {', '.join(requested)}: same user_id, same photo or a copy of it"
+    groups = {row.group for row in theirs} - {""}
+    if near := sorted({row.profile_id for row in others if row.group in groups}):
+        yield f"profile {', '.join(near)} has a near copy of a photo and stays; near_copies=true removes it"
+    found = {row.image for row in theirs if row.path is not None}
+    if shared := sorted(found - {row.image for row in own}):
+        yield f"{', '.join(shared)} and its features stay: a profile with another user_id has the same photo"
+    if missing := sorted({row.image for row in theirs} - found - {""}):
+        yield f"{', '.join(missing)} was not found inside the folder; delete that photo by hand"
