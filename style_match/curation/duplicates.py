@@ -3,18 +3,21 @@
 import hashlib
 import io
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
-from typing import Any
+
+from omegaconf import DictConfig
 
 from style_match.curation.sources import SourcePhoto
 from style_match.data.fingerprints import Fingerprints, Pair, near_pairs, perceptual_hashes
 from style_match.data.images import COLOUR_POLICY, BadImage, colour_of, decode_stream, open_stream
 from style_match.utils.cache import Memo
 from style_match.utils.errors import UserError
+from style_match.utils.files import cache_root
 from style_match.utils.graph import Components
+from style_match.utils.progress import bar
 
 MEMO = "prepare.sqlite"  # in the cache folder: facts of photos by the hash of their bytes
 _SUFFIXES = {
@@ -58,21 +61,14 @@ class Facts:
         return not self.fault
 
 
-def inspect_photos(
-    photos: Sequence[SourcePhoto],
-    fingerprints: Fingerprints,
-    memo: Memo,
-    *,
-    hash_size: int,
-    max_source_pixels: int,
-    num_workers: int,
-    progress: Callable[[int, int], object],
-) -> list[Facts]:
-    """Return the facts of every photo, in order; photos whose bytes are in `memo` are not decoded again.
+def inspect_photos(photos: Sequence[SourcePhoto], cfg: DictConfig, fingerprints: Fingerprints) -> list[Facts]:
+    """Return the facts of every photo, in order; photos that were inspected before are not decoded again.
 
     Raises:
         UserError: lists all photos whose bytes cannot be read.
     """
+    hash_size, max_source_pixels, num_workers = cfg.duplicates.hash_size, cfg.max_source_pixels, max(cfg.num_workers, 1)
+    memo = Memo(cache_root() / MEMO)
     versions = ", ".join(f"{name} {version(name)}" for name in ("pillow", "imagehash"))
     key = f"prepare v2; {COLOUR_POLICY}; {versions}; hash {hash_size}; most {max_source_pixels}"
 
@@ -91,11 +87,12 @@ def inspect_photos(
             return error
 
     found: list[Facts | UserError] = []
-    step = _CHUNK * max(num_workers, 1)
-    with ThreadPoolExecutor(max(num_workers, 1)) as pool:  # decoding and hashing release the GIL
-        for start in range(0, len(photos), step):
-            found += pool.map(inspect, photos[start : start + step])
-            progress(len(found), len(photos))
+    # decoding and hashing release the GIL, so threads are enough
+    with ThreadPoolExecutor(num_workers) as pool, bar("inspecting photos", "photos", show=cfg.progress) as advance:
+        for start in range(0, len(photos), _CHUNK * num_workers):
+            found += pool.map(inspect, photos[start : start + _CHUNK * num_workers])
+            advance(len(found), len(photos))
+    memo.close()
     if errors := [str(each) for each in found if isinstance(each, UserError)]:
         raise UserError("\n  ".join([f"{len(errors)} of {len(photos)} photos could not be read:", *errors]))
     return [each for each in found if isinstance(each, Facts)]
@@ -116,35 +113,35 @@ def _suffix(content: bytes) -> str:
     return next((suffix for start, suffix in _SUFFIXES.items() if re.match(start, content, re.DOTALL)), ".bin")
 
 
-def find_copies(
-    facts: Sequence[Facts], options: Mapping[str, Any], progress: Callable[[int, int], object]
-) -> list[Pair]:
+def find_copies(facts: Sequence[Facts], options: DictConfig, *, show: bool) -> list[Pair]:
     """Return positions (i < j) of photos with the same bytes or near hashes; of many equal ones, pairs with the first.
 
     Args:
         options: the config node `duplicates`.
+        show: whether to show progress.
 
     Raises:
         UserError: the bounds would make any two photos copies.
     """
     for name in ("max_phash_bits", "max_dhash_bits"):
-        if options[name] >= options["hash_size"] ** 2 // 2:
+        if options[name] >= options.hash_size**2 // 2:
             raise UserError(
                 f"duplicates.{name}={options[name]} is too large: any two photos differ in about half of the "
-                f"{options['hash_size'] ** 2} bits of duplicates.hash_size={options['hash_size']}"
+                f"{options.hash_size**2} bits of duplicates.hash_size={options.hash_size}"
             )
     # broken files are not photos of anybody, so equal ones do not connect their profiles
     same = equal_pairs([each.sha256 if each.ok else place for place, each in enumerate(facts)])
     same += equal_pairs([(each.phash, each.dhash) if each.ok else place for place, each in enumerate(facts)])
     later = {place for _, place in same}
-    near = near_pairs(
-        ["" if place in later else each.phash for place, each in enumerate(facts)],
-        [each.dhash for each in facts],
-        max_phash=options["max_phash_bits"],
-        max_dhash=options["max_dhash_bits"],
-        block=options["block"],
-        progress=progress,
-    )
+    with bar("comparing photos", "photos", show=show) as advance:
+        near = near_pairs(
+            ["" if place in later else each.phash for place, each in enumerate(facts)],
+            [each.dhash for each in facts],
+            max_phash=options.max_phash_bits,
+            max_dhash=options.max_dhash_bits,
+            block=options.block,
+            progress=advance,
+        )
     return sorted({*same, *near})
 
 

@@ -82,20 +82,14 @@ def check_filters(cfg: DictConfig, source: Source) -> list[str]:
     return notes
 
 
-def leave_out(
-    candidates: Sequence[Candidate],
-    *,
-    filters: Mapping[str, Sequence[str]],
-    min_side_px: int | None,
-    label: str | None,
-    bridges: Mapping[int, str],
-) -> None:
+def leave_out(candidates: Sequence[Candidate], cfg: DictConfig, label: str | None, bridges: Mapping[int, str]) -> None:
     """Set `kind` and `reason` of each photo that is left out; the first rule that applies counts.
 
     Args:
         label: the column that each photo needs, if any.
         bridges: see `style_match.curation.duplicates.group_profiles`.
     """
+    filters, min_side_px = filter_values(cfg), cfg.min_side_px
     twins = equal_pairs([(each.facts.sha256, each.photo.profile_id) for each in candidates])
     first_of = {later: candidates[first].photo.image for first, later in twins}
     for place, each in enumerate(candidates):
@@ -135,15 +129,13 @@ def leave_out_copies_across_splits(candidates: Sequence[Candidate], groups: Mapp
                 each.reason = f"a copy or near copy of {first.photo.profile_id}, which is in {split}"
 
 
-def check_remaining(
-    candidates: Sequence[Candidate], source: Source, label: str | None, *, allow_unlabelled: bool, max_shown: int
-) -> None:
+def check_remaining(candidates: Sequence[Candidate], source: Source, cfg: DictConfig, label: str | None) -> None:
     """Refuse profiles whose photos disagree, photos without a label, and a class of fewer than `MIN_PROFILES` profiles.
 
     Raises:
         UserError: names the photos or classes and how to keep more.
     """
-    faults = Faults(source.root, max_shown)
+    faults = Faults(source.root, cfg.max_faults_shown)
     check_agreement([each.photo for each in candidates if not each.kind], label, faults)
     faults.raise_if_any()
     unlabelled = [each.photo.place for each in candidates if label and each.kind == f"no {label}"]
@@ -153,8 +145,8 @@ def check_remaining(
             f"{', '.join(source.header) or 'none'}. Label the photos (python -m style_match.label images=FOLDER), or "
             "name the class with columns.label=COLUMN or label=ATTRIBUTE."
         )
-    if unlabelled and not allow_unlabelled:
-        shown = unlabelled[:max_shown]
+    if unlabelled and not cfg.leave_out.unlabelled:
+        shown = unlabelled[: cfg.max_faults_shown]
         more = [f"... and {len(unlabelled) - len(shown)} more"] if len(unlabelled) > len(shown) else []
         title = (
             f"{len(unlabelled)} of {len(candidates)} photos have no {label}. Label them (python -m style_match.label "

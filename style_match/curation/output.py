@@ -8,7 +8,7 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from style_match.curation.filters import Candidate
 from style_match.data.fingerprints import Fingerprints
 from style_match.utils.errors import UserError
 from style_match.utils.files import hold, write_whole
+from style_match.utils.progress import bar
 
 RECORD, PHOTOS, STORED_SPLITS = "prepared.json", "photos", "splits"
 TABLES = ("classes.json", "metadata.jsonl", "rejected.csv", "couples.csv", "profiles.csv")  # in the order of writing
@@ -99,41 +100,38 @@ class OutputFolder:
             write_whole(self.staging / name, content, remedy=REMEDY)
 
     def add_photos(
-        self,
-        candidates: Sequence[Candidate],
-        *,
-        link: bool,
-        fingerprints: Fingerprints,
-        progress: Callable[[int, int], object],
+        self, candidates: Sequence[Candidate], fingerprints: Fingerprints, *, link: bool, show: bool
     ) -> None:
         """Copy (or hard-link) photos to their names; those already in `out` are linked from there.
 
         Raises:
             UserError: a photo has changed since it was inspected, the disk is full, or links are not possible.
         """
-        for done, each in enumerate(candidates, start=1):
-            before, path, photo = self.path / each.image, self.staging / each.image, each.photo
-            if before.exists() and fingerprints.sha256(before) == each.facts.sha256:
-                try:
-                    os.link(before, path)
-                except OSError:  # a file system without hard links
-                    shutil.copy2(before, path)
-            elif link and photo.path is not None:
-                try:
-                    os.link(os.path.realpath(photo.path), path)
-                except OSError as error:
-                    raise UserError(
-                        f"photos=link: cannot link {photo.path} to {path} ({error.strerror}); set photos=copy"
-                    ) from error
-            else:
-                try:
-                    content = photo.content()
-                except OSError as error:
-                    raise UserError(f"{photo.place}: cannot read {photo.image} ({error.strerror})") from error
-                if hashlib.sha256(content).hexdigest() != each.facts.sha256:
-                    raise UserError(f"{photo.place}: {photo.image} has changed meanwhile; run again")
-                self.write(each.image, content)
-            progress(done, len(candidates))
+        with bar("writing photos", "photos", show=show) as advance:
+            for done, each in enumerate(candidates, start=1):
+                before, path = self.path / each.image, self.staging / each.image
+                if before.exists() and fingerprints.sha256(before) == each.facts.sha256:
+                    try:
+                        os.link(before, path)
+                    except OSError:  # a file system without hard links
+                        shutil.copy2(before, path)
+                else:
+                    self._add_photo(each, path, link=link)
+                advance(done, len(candidates))
+
+    def _add_photo(self, each: Candidate, path: Path, *, link: bool) -> None:
+        photo = each.photo
+        try:
+            if link and photo.path is not None:
+                os.link(os.path.realpath(photo.path), path)
+                return
+            content = photo.content()
+        except OSError as error:
+            what = "cannot be linked; set photos=copy" if link else "cannot be read"
+            raise UserError(f"{photo.place}: {photo.image} {what} ({error.strerror})") from error
+        if hashlib.sha256(content).hexdigest() != each.facts.sha256:
+            raise UserError(f"{photo.place}: {photo.image} has changed meanwhile; run again")
+        self.write(each.image, content)
 
     def _publish(self) -> None:
         """Move the new content into place: photos first, the record last, so that a killed run looks unfinished."""

@@ -10,14 +10,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from style_match.curation.duplicates import MEMO, find_copies, group_profiles, inspect_photos
+from style_match.curation.duplicates import find_copies, group_profiles, inspect_photos
 from style_match.curation.filters import (
     TWICE,
     Candidate,
     check_filters,
     check_remaining,
     count_kinds,
-    filter_values,
     leave_out,
     leave_out_copies_across_splits,
 )
@@ -34,10 +33,9 @@ from style_match.data.records import DUPLICATES, JOURNAL, LEFT_OUT, SPLITS, Faul
 from style_match.data.splits import Split, make_split
 from style_match.data.tables import Table, read_table
 from style_match.synthetic.dataset import is_synthetic
-from style_match.utils import progress
-from style_match.utils.cache import Memo
 from style_match.utils.errors import UserError
 from style_match.utils.files import as_csv, cache_root
+from style_match.utils.progress import say
 
 # Options that change speed, messages or how photos are stored, but not what is prepared.
 _NOT_IDENTITY = ("out", "page", "num_workers", "max_faults_shown", "progress", "debug", "photos", "schema")
@@ -90,22 +88,17 @@ def prepare(cfg: DictConfig) -> Prepared:
     if note := said_faults([each.photo.image for each in candidates if each.facts.colour_fault]):
         notes.append(note)
 
-    with progress.bar("comparing photos", "photos", show=cfg.progress) as advance:
-        pairs = find_copies([each.facts for each in candidates], cfg.duplicates, advance)
+    pairs = find_copies([each.facts for each in candidates], cfg.duplicates, show=cfg.progress)
     settled = _settled_groups(path, cfg.max_faults_shown) if out.is_update else {}
     groups, bridges = group_profiles([photo.profile_id for photo in source.photos], pairs, settled)
-    filters = filter_values(cfg)
-    leave_out(candidates, filters=filters, min_side_px=cfg.min_side_px, label=label, bridges=bridges)
+    leave_out(candidates, cfg, label, bridges)
     if cfg.duplicates.across_splits == "leave_out":
         leave_out_copies_across_splits(candidates, groups)
-    check_remaining(
-        candidates, source, label, allow_unlabelled=cfg.leave_out.unlabelled, max_shown=cfg.max_faults_shown
-    )
+    check_remaining(candidates, source, cfg, label)
 
     with out.stage() as staging:
         copied = [each for each in candidates if each.facts.ok and each.kind != TWICE]
-        with progress.bar("writing photos", "photos", show=cfg.progress) as advance:
-            out.add_photos(copied, link=cfg.photos == "link", fingerprints=fingerprints, progress=advance)
+        out.add_photos(copied, fingerprints, link=cfg.photos == "link", show=cfg.progress)
         classes = _classes(cfg, path, candidates, label) if label else []
         out.write("classes.json", _as_json({"column": label, "classes": classes}) if label else "")
         out.write("metadata.jsonl", _metadata_jsonl(candidates))
@@ -172,7 +165,7 @@ def _read(cfg: DictConfig, root: Path) -> tuple[Source, str, Table | None]:
     image_root = _absolute(cfg.image_root) if cfg.image_root else None
     source = read_source(root, kind=cfg.kind, columns=columns, image_root=image_root, ids=cfg.ids, faults=faults)
     if cfg.kind == "auto":
-        progress.say(f"kind={source.kind}: {root} is read as {KINDS[source.kind]}")
+        say(f"kind={source.kind}: {root} is read as {KINDS[source.kind]}")
     if not source.photos:
         if not len(faults):
             faults.add("has no rows")
@@ -182,7 +175,7 @@ def _read(cfg: DictConfig, root: Path) -> tuple[Source, str, Table | None]:
     task = cfg.task
     if task == "auto":
         task = "couple" if couples_file else "style"
-        progress.say(f"task={task}: there is {'a' if couples_file else 'no'} table of couples")
+        say(f"task={task}: there is {'a' if couples_file else 'no'} table of couples")
     if task == "couple" and couples_file is None:
         raise UserError(f"task=couple: {base} has no couples.csv; set couples=FILE, or task=style")
     attributes = list(dict.fromkeys([cfg.label, *cfg.attributes, *cfg.leave_out]))
@@ -260,18 +253,7 @@ def _identity(cfg: DictConfig, root: Path, kind: str, task: str) -> dict[str, An
 
 def _inspect(cfg: DictConfig, source: Source, fingerprints: Fingerprints) -> list[Candidate]:
     """Decode every photo. Raises UserError for those that cannot be decoded, unless they may be left out."""
-    memo = Memo(cache_root() / MEMO)
-    with progress.bar("inspecting photos", "photos", show=cfg.progress) as advance:
-        facts = inspect_photos(
-            source.photos,
-            fingerprints,
-            memo,
-            hash_size=cfg.duplicates.hash_size,
-            max_source_pixels=cfg.max_source_pixels,
-            num_workers=cfg.num_workers,
-            progress=advance,
-        )
-    memo.close()
+    facts = inspect_photos(source.photos, cfg, fingerprints)
     stems = file_stems([photo.profile_id for photo in source.photos])
     found = zip(source.photos, facts, stems, strict=True)
     candidates = [Candidate(photo, its, f"{PHOTOS}/{stem}{its.suffix}") for photo, its, stem in found]

@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -270,7 +270,7 @@ def _read_photos(
         tops = sorted({image.split("/")[0] for image in found.photos if "/" in image})
         splits = tops if all(top.lower() in SPLIT_NAMES for top in tops) else []
     photos = []
-    for profile_id, (image, path) in zip(_profile_ids([*found.photos], ids), found.photos.items(), strict=True):
+    for profile_id, (image, path) in zip(_profile_ids(found.photos, ids), found.photos.items(), strict=True):
         folders, cells = image.split("/")[:-1], {}
         if splits:
             split = folders.pop(0) if folders else ""
@@ -297,7 +297,7 @@ def _read_photos(
     return Source(root, "classes" if has_classes else "tables", tuple(photos), header, notes=tuple(notes))
 
 
-def _profile_ids(images: Sequence[str], ids: str) -> Iterator[str]:
+def _profile_ids(images: Collection[str], ids: str) -> Iterator[str]:
     """Stems of file names, or paths: without the suffix unless that names two photos."""
     stems = Counter(image.rpartition(".")[0] for image in images)
     for image in images:
