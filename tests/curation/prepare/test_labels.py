@@ -70,9 +70,9 @@ def test_every_fault_of_the_metadata_is_named(photos, run):
     with pytest.raises(UserError) as error:
         run(photos, "schema=style")
     for fault in (
-        "line 2: image '0.jpg' has",
-        "line 3: is broken JSON",
-        "line 4: no photo '77.jpg'",
+        "metadata.jsonl, line 2: ",
+        "metadata.jsonl, line 3: is broken JSON",
+        "metadata.jsonl, line 4: no photo '77.jpg'",
         "metadata.jsonl, line 5: fashion_style of 2.jpg: 'Strete' is none of ",
         "(did you mean 'Street_Hip'?)",
         "line 7: visual_quality of 4.jpg is 7, not a text",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from style_match.curation.output import file_stems
 from style_match.data.dataset import read_folder
 from style_match.utils.errors import UserError
+from style_match.utils.files import hold
 
 from .sources import CLASSES, add_profiles, edit_table, files_of, jpeg, left_out, photo, read_rows, write
 
@@ -135,6 +136,13 @@ def test_folders_of_others_and_overlaps_with_the_source_are_refused(source, run,
     for out in ("source", "source/prepared", "."):
         with pytest.raises(UserError, match="overlaps with the source; choose a folder outside"):
             run(source, out=out)
+
+
+def test_two_processes_do_not_write_at_once(source, run, tmp_path: Path):
+    run(source)
+    with hold(tmp_path / "out/.lock"), pytest.raises(UserError, match="another process is writing there"):
+        run(source)
+    assert not run(source).changed
 
 
 def test_another_source_or_other_options_are_refused(source, run, tmp_path: Path):
