@@ -1,4 +1,4 @@
-"""prepared.html: what was kept, left out and grouped, on one page that asks nothing of the network."""
+"""prepared.html: what was kept, left out and grouped, on one page without external resources."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from style_match.curation.filters import Candidate
 from style_match.curation.prepare import Prepared
-from style_match.curation.sources import SourcePhoto
 from style_match.data.images import as_uri, thumbnail
 from style_match.utils.html import fill
 
@@ -16,13 +16,15 @@ TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
 def page(prepared: Prepared, options: Mapping[str, Any]) -> str:
-    """The page; `options` is the node `page` of the config.
+    """Return the HTML page; everything from the data is escaped.
 
-    Photos are shown only with `thumbnails`: they are of people. Everything that was data is escaped.
+    Args:
+        options: the config node `page`. Photos, which show people, are included only with `thumbnails`.
     """
-    record, source = prepared.record, prepared.source
-    groups = group_rows(prepared)
+    record, candidates = prepared.record, prepared.candidates
+    groups = _group_rows(prepared)
     shown = groups[: options["max_groups"]]
+    sizes = [(each.facts.width, each.facts.height) for each in candidates if each.facts.ok]
     return fill(
         TEMPLATE,
         root=str(prepared.folder.root),
@@ -31,51 +33,46 @@ def page(prepared: Prepared, options: Mapping[str, Any]) -> str:
         task=prepared.folder.task,
         label=prepared.folder.label_column,
         widest=max((its["photos"] for its in record["counts"]["classes"].values()), default=1),
-        histogram=histogram([max(each.width, each.height) for each in prepared.facts if each.ok]),
-        megapixels=median([each.width * each.height / 1e6 for each in prepared.facts if each.ok]),
-        left_out=left_out_rows(prepared),
+        histogram=histogram([max(size) for size in sizes]),
+        megapixels=float(np.median([width * height / 1e6 for width, height in sizes])) if sizes else 0.0,
+        left_out=_left_out_rows(candidates),
         rejected=[each for each in prepared.folder.rejected if each.kind != "photo"] + list(prepared.split.excluded),
         groups=shown,
         num_groups=len(groups),
-        thumbnails=thumbnails(source.photos, shown, options["thumbnail_px"]) if options["thumbnails"] else {},
-        notes=(*source.notes, *prepared.notes, *prepared.split.notes),
-        splits=split_rows(prepared),
+        thumbnails=_thumbnails(candidates, shown, options["thumbnail_px"]) if options["thumbnails"] else {},
+        notes=(*prepared.notes, *prepared.split.notes),
+        splits=_split_rows(prepared),
         split_file=prepared.split.path.name,
     )
 
 
-def left_out_rows(prepared: Prepared) -> dict[str, list[tuple[str, str, str]]]:
-    """Kind -> (profile, place in the source, reason) of each photo that is left out."""
+def _left_out_rows(candidates: Sequence[Candidate]) -> dict[str, list[tuple[str, str, str]]]:
+    """Return kind -> (profile, place in the source, reason) of each photo left out, the largest kind first."""
     rows: dict[str, list[tuple[str, str, str]]] = {}
-    verdicts = prepared.verdicts
-    for photo, kind, reason in zip(prepared.source.photos, verdicts.kinds, verdicts.reasons, strict=True):
-        if kind:
-            rows.setdefault(kind, []).append((photo.profile_id, photo.place, reason))
+    for each in candidates:
+        if each.kind:
+            rows.setdefault(each.kind, []).append((each.photo.profile_id, each.photo.place, each.reason))
     return dict(sorted(rows.items(), key=lambda item: -len(item[1])))
 
 
-def group_rows(prepared: Prepared) -> list[dict[str, Any]]:
-    """Groups of copies: their profiles, the photos that connect them, largest first."""
-    members: dict[str, list[str]] = {}
-    for profile_id, name in prepared.verdicts.groups.items():
-        members.setdefault(name, []).append(profile_id)
-    places: dict[str, dict[int, None]] = {}
-    same: Counter[str] = Counter()
-    owners = [photo.profile_id for photo in prepared.source.photos]
-    for one, other in prepared.verdicts.pairs:
-        name = prepared.verdicts.groups.get(owners[one], "")
-        if name and owners[one] != owners[other]:
-            places.setdefault(name, {}).update({one: None, other: None})
-            same[name] += prepared.facts[one].sha256 == prepared.facts[other].sha256
-    rows = [
-        {"name": name, "profiles": ids, "photos": sorted(places.get(name, {})), "same": same[name]}
-        for name, ids in members.items()
-    ]
-    return sorted(rows, key=lambda row: -len(row["profiles"]))
+def _group_rows(prepared: Prepared) -> list[dict[str, Any]]:
+    """Return groups of copies with their profiles and the photos that connect them, the largest first."""
+    rows: dict[str, dict[str, Any]] = {}
+    for profile_id, name in prepared.groups.items():
+        row = rows.setdefault(name, {"name": name, "profiles": [], "photos": set(), "same": 0})
+        row["profiles"].append(profile_id)
+    for pair in prepared.pairs:
+        one, other = (prepared.candidates[place] for place in pair)
+        name = prepared.groups.get(one.photo.profile_id, "")
+        if name and one.photo.profile_id != other.photo.profile_id:
+            rows[name]["photos"].update(pair)
+            rows[name]["same"] += one.facts.sha256 == other.facts.sha256
+    found = [{**row, "photos": sorted(row["photos"])} for row in rows.values()]
+    return sorted(found, key=lambda row: -len(row["profiles"]))
 
 
-def split_rows(prepared: Prepared) -> list[tuple[str, dict[str, int]]]:
-    """(class, items in each split); of couples one row."""
+def _split_rows(prepared: Prepared) -> list[tuple[str, dict[str, int]]]:
+    """Return (class, items in each split); one row for couples."""
     counts: dict[str, Counter[str]] = {}
     for item, split in prepared.split.name_of.items():
         counts.setdefault(prepared.folder.labels.get(item, "couples"), Counter())[split] += 1
@@ -83,25 +80,20 @@ def split_rows(prepared: Prepared) -> list[tuple[str, dict[str, int]]]:
 
 
 def histogram(sides: Sequence[int]) -> list[tuple[str, int, float]]:
-    """(range of the longer side in px, photos, share of the fullest bin); bounds are round numbers."""
+    """Return (range of the longer side in px, photos, share of the fullest bin)."""
     if not sides:
         return []
-    bounds = [0, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 1 << 31]
-    counts = np.histogram(sides, [bound + 0.5 if bound else 0 for bound in bounds])[0].tolist()
-    first = next(place for place, count in enumerate(counts) if count)
-    last = max(place for place, count in enumerate(counts) if count)
-    most = max(counts)
-    names = [f"to {high}" if high < 1 << 31 else "above 4096" for high in bounds[1:]]
-    return [(names[place], counts[place], counts[place] / most) for place in range(first, last + 1)]
+    bounds = [64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096]
+    counts = np.bincount(np.searchsorted(bounds, sides), minlength=len(bounds) + 1).tolist()
+    names = [*(f"to {bound}" for bound in bounds), "above 4096"]
+    filled = [place for place, count in enumerate(counts) if count]
+    return [(names[place], counts[place], counts[place] / max(counts)) for place in range(filled[0], filled[-1] + 1)]
 
 
-def median(values: Sequence[float]) -> float:
-    return float(np.median(values)) if values else 0.0
-
-
-def thumbnails(photos: Sequence[SourcePhoto], groups: Sequence[Mapping[str, Any]], side_px: int) -> dict[int, str]:
-    """Small pictures of the groups' photos as data URIs, without any metadata of the files."""
-    made = {}
-    for place in sorted({place for row in groups for place in row["photos"]}):
-        made[place] = as_uri(thumbnail(photos[place].content(), side_px, max_source_pixels=1 << 31))
-    return made
+def _thumbnails(candidates: Sequence[Candidate], groups: Sequence[Mapping[str, Any]], side_px: int) -> dict[int, str]:
+    """Return small pictures of the groups' photos as data URIs, without any metadata of the files."""
+    places = sorted({place for row in groups for place in row["photos"]})
+    return {
+        place: as_uri(thumbnail(candidates[place].photo.content(), side_px, max_source_pixels=1 << 31))
+        for place in places
+    }

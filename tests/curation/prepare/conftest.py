@@ -19,10 +19,10 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Prepared]:
-    """`run(source, "word=value", ...)` prepares into `out`, with the config of these words."""
+    """`run(source, "option=value", ...)` prepares into `out` with these options."""
 
-    def prepare_with(source: Path, *words: str, out: str = "out") -> Prepared:
-        given = [f"source={source}", f"out={tmp_path / out}", "progress=false", "num_workers=1"]
-        return prepare(composed("prepare", *given, *words))
+    def prepare_with(source: Path, *options: str, out: str = "out") -> Prepared:
+        defaults = [f"source={source}", f"out={tmp_path / out}", "progress=false", "num_workers=1"]
+        return prepare(composed("prepare", *defaults, *options))
 
     return prepare_with

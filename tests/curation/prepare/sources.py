@@ -1,4 +1,4 @@
-"""Small sources of photos that differ enough to be nobody's copies."""
+"""Small sources of photos, none of which is a copy of another."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ HEADER = ("profile_id", "image", "fashion_style", "visual_quality")
 
 
 def photo(seed: int, size: tuple[int, int] = (48, 64)) -> Image.Image:
-    """Random patches of every size, large ones strongest, as photos have them; two seeds are nobody's copies."""
+    """Random patches of every size, the large ones strongest, as in photos; two seeds give no copies."""
     rng = np.random.default_rng(seed)
     total = np.full((size[1], size[0], 3), 128.0)
     for cells, strength in ((3, 60), (6, 40), (12, 25), (24, 15)):
@@ -55,7 +55,29 @@ def read_rows(out: Path, name: str = "profiles.csv") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def edit_table(source: Path, edit) -> None:
+    """Write the table again with the rows (dicts) that `edit` returns."""
+    rows = edit(read_rows(source))
+    write_table(source / "profiles.csv", tuple(rows[0]), [list(row.values()) for row in rows])
+
+
+def add_profiles(source: Path, *profiles: tuple[str, bytes, str]) -> None:
+    """Add profiles (id, photo, class) to the table."""
+    for profile_id, content, _ in profiles:
+        write(source / f"photos/{profile_id}.jpg", content)
+    new = [
+        dict(zip(HEADER, (profile_id, f"photos/{profile_id}.jpg", label, "High"), strict=True))
+        for profile_id, _, label in profiles
+    ]
+    edit_table(source, lambda rows: rows + new)
+
+
+def left_out(out: Path) -> dict[str, str]:
+    """Profile id -> reason of each photo left out."""
+    return {row["profile_id"]: row["left_out"] for row in read_rows(out) if row["left_out"]}
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Every file but locks, by its path."""
+    """Every file but locks by its path."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
