@@ -185,7 +185,7 @@ def _label(
         pending = SentBatches(out).pending({request.key for request in todo})
     new = [request for request in todo if request.key not in pending]
     estimate = labeler.estimate(new or todo) if todo else None
-    say(outputs.said_before(len(new), estimate, num_pending=len(pending)))
+    say(outputs.describe_plan(len(new), estimate, num_pending=len(pending)))
     recorder = LedgerRecorder(
         ledger, num_requests=len(new), estimate=estimate, max_cost_usd=cfg.labeler.max_cost_usd, pending=pending
     )
@@ -205,7 +205,7 @@ def _label(
                 failed += [Failure(image, *reason) for image in request.images]
         lines = outputs.write_metadata(out, ledger, photos.sha256)
         outputs.write_failed(out, [*left_out, *failed])
-        say(outputs.said_after(recorder, paid=estimate is not None))
+        say(outputs.describe_result(recorder, paid=estimate is not None))
     return lines, failed
 
 

@@ -74,19 +74,17 @@ class Ledger:
 
     def _prepare(self) -> None:
         is_new = not self._one("SELECT count(*) FROM sqlite_master")
-        if not is_new:
-            if self._one("PRAGMA application_id") != _APPLICATION_ID:
-                raise UserError(f"{self.path} is not a ledger of labels but another database. Set another out.")
-            if self._one("PRAGMA user_version") > _VERSION:
-                raise UserError(f"{self.path} was written by a newer style_match. Update, or set another out.")
-            if (fault := self._one("PRAGMA quick_check(1)")) != "ok":
-                raise sqlite3.DatabaseError(fault)
+        if not is_new and self._one("PRAGMA application_id") != _APPLICATION_ID:
+            raise UserError(f"{self.path} is not a ledger of labels but another database. Set another out.")
+        if self._one("PRAGMA user_version") > _VERSION:
+            raise UserError(f"{self.path} was written by a newer style_match. Update, or set another out.")
+        if (fault := self._one("PRAGMA quick_check(1)")) != "ok":
+            raise sqlite3.DatabaseError(fault)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")  # an answer is on the disk when it is committed
         if is_new:
-            self._database.executescript(
-                f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION}; {_TABLES}"
-            )
+            marks = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
+            self._database.executescript(marks + _TABLES)
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):

@@ -119,11 +119,11 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def said_before(num_requests: int, estimate: Estimate | None, *, num_pending: int = 0) -> str:
+def describe_plan(num_requests: int, estimate: Estimate | None, *, num_pending: int = 0) -> str:
     """Describe what will be sent and what it will cost; `num_pending` requests are in batches of an earlier run."""
     if num_pending:
         collected = f"{num_pending} requests are in batches of an earlier run: collected, not sent again"
-        return f"{said_before(num_requests, estimate) if num_requests else 'to send: nothing else'}; {collected}"
+        return f"{describe_plan(num_requests, estimate) if num_requests else 'to send: nothing else'}; {collected}"
     if not num_requests:
         return "to send: nothing, all answers are stored"
     if estimate is None:
@@ -133,7 +133,7 @@ def said_before(num_requests: int, estimate: Estimate | None, *, num_pending: in
     return f"to send: {num_requests} photos, {tokens}, {cost}" + (f" ({estimate.note})" if estimate.note else "")
 
 
-def said_after(recorder: LedgerRecorder, *, paid: bool) -> str:
+def describe_result(recorder: LedgerRecorder, *, paid: bool) -> str:
     """Describe what this command has sent and what it has cost."""
     statuses = ", ".join(f"{number} {status.value}" for status, number in sorted(recorder.statuses.items()))
     parts = [f"this command: {recorder.num_sent} requests sent, {statuses or 'no answers'}"]

@@ -25,7 +25,6 @@ SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif")
 # folders that a NAS, a recycle bin, a file system or an archiver creates
 SYSTEM_FOLDERS = {"@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "#recycle", "#snapshot"}
 SYSTEM_FOLDERS |= {"$recycle.bin", "recycler", "lost+found", "system volume information", "__macosx", "found.000"}
-_CHUNK = 256  # photos that are given to the threads at once
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ def _walk(
                 num_other += 1
             elif _points_outside(path, allowed, remedy, faults):
                 continue
-            elif has_control_character(name) or not _is_text(str(path)):
+            elif has_control_character(name) or not _is_utf8(str(path)):
                 faults.add(f"{shown(str(path))} contains a control character or bytes that are no UTF-8; rename it")
             elif (other := files.setdefault(plain(path.relative_to(images).as_posix()), path)) != path:
                 faults.add(f"{str(other)!a} and {str(path)!a} have names that look alike; rename or remove one")
@@ -234,12 +233,8 @@ def _points_outside(path: Path, allowed: Sequence[str], remedy: str, faults: Fau
     return outside
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_utf8(name: str) -> bool:
+    return name.encode(errors="ignore").decode() == name
 
 
 def _named(images: Path, table: Table, faults: Faults) -> dict[str, Path]:
@@ -356,21 +351,18 @@ def check_photos(
 
     checked = CheckedPhotos(photos)
     unreadable = []
-    images = list(photos)
     with ThreadPoolExecutor(max(num_workers, 1)) as pool:
-        for start in range(0, len(images), _CHUNK):
-            chunk = images[start : start + _CHUNK]
-            for image, facts in zip(chunk, pool.map(inspect, [photos[image] for image in chunk]), strict=True):
-                if isinstance(facts, UserError):
-                    unreadable.append(str(facts))
-                    continue
-                checked.sha256[image], checked.policies[image] = facts.sha256, facts.decode_policy
-                checked.pixels[image] = facts.pixels or facts.sha256
-                if facts.colour_fault:
-                    checked.without_profile.append(image)
-                if not facts.ok:
-                    checked.bad[image] = facts.fault.replace("data.max_source_pixels", "max_source_pixels")
-            progress(start + len(chunk), len(images))
+        for done, (image, facts) in enumerate(zip(photos, pool.map(inspect, photos.values()), strict=True), start=1):
+            progress(done, len(photos))
+            if isinstance(facts, UserError):
+                unreadable.append(str(facts))
+                continue
+            checked.sha256[image], checked.policies[image] = facts.sha256, facts.decode_policy
+            checked.pixels[image] = facts.pixels or facts.sha256
+            if facts.colour_fault:
+                checked.without_profile.append(image)
+            if not facts.ok:
+                checked.bad[image] = facts.fault.replace("data.max_source_pixels", "max_source_pixels")
     if unreadable:
-        raise UserError("\n  ".join([f"{len(unreadable)} of {len(images)} photos cannot be read:", *unreadable]))
+        raise UserError("\n  ".join([f"{len(unreadable)} of {len(photos)} photos cannot be read:", *unreadable]))
     return checked

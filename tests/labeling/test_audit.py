@@ -8,13 +8,11 @@ import pytest
 from PIL import Image
 from sklearn.metrics import cohen_kappa_score, recall_score
 
-from style_match.labeling.audit import agreement, read_human_labels
-from style_match.utils.errors import UserError
+from style_match.labeling.audit import agreement
 from tests.labeling.makers import make_schema, style_values
 
 OPTIONS = dict(num_missing=0, confidence=0.95, num_resamples=2000, seed=0)
-SCHEMA = make_schema()
-CLASSES = SCHEMA.class_names("fashion_style")
+CLASSES = make_schema().class_names("fashion_style")
 
 
 def test_kappa_by_hand():
@@ -99,12 +97,6 @@ def test_a_folder_of_photos_may_be_called_audit(command, photos, answers):
 )
 def test_mistakes_in_the_file_of_the_human(labelled, rows, said):
     assert said in labelled(*rows, code=2)
-
-
-def test_faults_are_told_together_before_anything_is_asked(tmp_path):
-    (tmp_path / "human.csv").write_text("image,fashion_style\nx.jpg,Chic\ny.jpg,Sporty\n")
-    with pytest.raises(UserError, match="4 faults"):
-        read_human_labels(tmp_path / "human.csv", SCHEMA, {"a.jpg": ""}, max_faults_shown=20)
 
 
 def test_photos_that_were_not_answered_are_counted(command, photos, answers):

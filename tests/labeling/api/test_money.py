@@ -38,3 +38,10 @@ def test_sending_stops_at_the_limit_whatever_was_estimated(serve, command, monke
     assert 1 <= sum(server.asked.values()) == len(done.lines) < NUM_PHOTOS
     again = command(server, *price)
     assert again.code == 0 and len(again.lines) == NUM_PHOTOS
+
+
+def test_both_attempts_of_an_invalid_answer_are_counted(serve, command):
+    valid, invalid = serve(), serve(of_image={"images/s0003.jpg": ["violation"]})
+    errors = [command(valid).err, command(invalid, "labeler.effort=low").err]
+    once, twice = (int(err.rpartition(" input tokens (")[0].split()[-1]) for err in errors)
+    assert twice > once
