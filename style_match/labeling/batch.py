@@ -9,21 +9,18 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TypeVar
 
 from openai import APIError, NotFoundError, OpenAIError
+from openai.types import Batch
 
 from style_match.labeling.answers import Answer, Request, Status
 from style_match.labeling.client import NO_CREDIT, REFUSALS, RETRIED, no_credit, one_line
 from style_match.labeling.interface import ENDPOINTS, loads
+from style_match.labeling.session import Session
 from style_match.utils.errors import UserError
 from style_match.utils.files import write_whole
 from style_match.utils.progress import say
-
-if TYPE_CHECKING:
-    from openai.types import Batch
-
-    from style_match.labeling.openai import Session
 
 T = TypeVar("T")
 FILE = "batches.json"
@@ -82,17 +79,24 @@ class SentBatches:
 
 
 class Batches:
-    """Sends requests as batches, waits for them, and stores their answers; resumes the batches of an earlier run."""
+    """Sends requests as batches, waits for them, and stores their answers; resumes the batches of an earlier run.
 
-    def __init__(self, session: "Session") -> None:
-        self.session, self.client, self.labeler = session, session.client, session.labeler
-        self.server, self.endpoint = self.labeler.address.shown, ENDPOINTS[self.labeler.interface.api]
-        self.max_queued_tokens = int(self.labeler.options.batch["max_queued_tokens"])
-        self.sent = SentBatches(self.labeler.task.out)
+    Args:
+        out: folder of `batches.json`.
+        tokens: input tokens of one request.
+        max_queued_tokens: of all batches at work, a limit of the account.
+        poll_s: seconds between two looks at the batches.
+    """
+
+    def __init__(self, session: Session, out: Path, *, tokens: int, max_queued_tokens: int, poll_s: float) -> None:
+        self.session, self.client, self.server = session, session.client, session.server
+        self.endpoint = ENDPOINTS[session.interface.api]
+        self.sent = SentBatches(out)
+        self.tokens = max(1, tokens)  # of one request
+        self.max_queued_tokens, self.poll_s = max_queued_tokens, poll_s
         self.requests: dict[str, Request] = {}
         self.todo: deque[Request] = deque()
         self.rounds: Counter[str] = Counter()
-        self.tokens = 1  # of one request
         self.num_done = 0
 
     async def run(self, requests: Sequence[Request]) -> None:
@@ -102,7 +106,6 @@ class Batches:
             UserError: The error that ended the run; the next run collects the batches that are still at work.
         """
         self.requests = {request.key: request for request in requests}
-        self.tokens = max(1, await asyncio.to_thread(self.labeler.tokens, requests))
         for batch in list(self.sent.all):
             await self._resume(batch)
         pending = self.sent.pending(self.requests)
@@ -112,7 +115,7 @@ class Batches:
             num_answered = [await self._collect(batch) for batch in self._waiting()]
             self.session.progress(min(self.num_done + sum(num_answered), len(requests)), len(requests))
             if self._waiting():
-                await asyncio.sleep(self.labeler.options.batch["poll_s"])
+                await asyncio.sleep(self.poll_s)
             elif not self.todo:
                 return
 
@@ -159,7 +162,7 @@ class Batches:
         while self.todo and len(requests) < max_requests:
             request = self.todo[0]
             try:
-                body = self.labeler.interface.body(request, request.jpeg())
+                body = self.session.interface.body(request, request.jpeg())
             except UserError as error:  # only this photo has changed or is gone
                 self._store(self.todo.popleft(), Answer(Status.ERROR, detail=str(error)))
                 continue
@@ -208,18 +211,18 @@ class Batches:
         if batch and batch.status not in ENDED:
             return batch.request_counts.completed if batch.request_counts else 0
         waiting = {key: self.requests[key] for key in sent.keys if key in self.requests}
+        answer_files = [batch.output_file_id, batch.error_file_id] if batch else []
         unpaid: str | None = None
-        for file_id in filter(None, (batch.output_file_id, batch.error_file_id) if batch else ()):
+        for file_id in filter(None, answer_files):
             for line in await self._call(self._lines(sent, file_id)):
                 unpaid = self._take(line, waiting) or unpaid
-        error = (
-            batch.errors.data[0] if batch and batch.status == "failed" and batch.errors and batch.errors.data else None
-        )
+        errors = batch.errors.data if batch and batch.status == "failed" and batch.errors else None
+        error = errors[0] if errors else None
         if not (error or unpaid):
             self._send_again(waiting.values(), f"the batch is {batch.status if batch else 'gone'}")
         self.sent.all.remove(sent)
         self.sent.save()
-        for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id) if batch else ():
+        for file_id in filter(None, [batch.input_file_id, *answer_files] if batch else []):
             await self._remove(file_id)
         if error and error.code in NO_CREDIT:
             unpaid = str(error.code)
@@ -269,7 +272,7 @@ class Batches:
         self.session.recorder.store([(request, answer)])
         self.num_done += 1
 
-    async def _retrieve(self, sent: SentBatch) -> "Batch | None":
+    async def _retrieve(self, sent: SentBatch) -> Batch | None:
         try:
             return await self.client.batches.retrieve(str(sent.batch_id))
         except NotFoundError:
@@ -282,10 +285,8 @@ class Batches:
             say(f"batch {sent.batch_id}: its file {file_id} has expired; requests without an answer are sent again")
             return []
 
-    async def _remove(self, file_id: str | None) -> None:
+    async def _remove(self, file_id: str) -> None:
         """Delete a file at the provider; if that fails, it expires."""
-        if file_id is None:
-            return
         try:
             await self.client.files.delete(file_id)
         except APIError as error:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose
+
 from style_match.data.fingerprints import Fingerprints
 from style_match.data.metadata import parse_line
 from style_match.data.records import Faults
@@ -164,8 +166,6 @@ class Demo(OfflineLabeler):
         return looks
 
     def _draw(self, name: str) -> Path:
-        from hydra import compose
-
         say(f"drawing data={name} to compare the photos with it")
         return draw_demo(compose("embed", [f"data={name}"]).data, show=self._task.show)
 

@@ -3,22 +3,20 @@
 import asyncio
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
-from style_match.labeling.answers import Answer, Estimate, Progress, Recorder, Request, Status, Task
+from style_match.labeling.answers import Estimate, Progress, Recorder, Request, Task
+from style_match.labeling.batch import Batches, SentBatches
+from style_match.labeling.client import Address, connect, read_key
 from style_match.labeling.cost import check_served, find_model, image_tokens
 from style_match.labeling.interface import ENDPOINTS, Interface, shortened
+from style_match.labeling.session import Sender, Session
 from style_match.utils.errors import UserError
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI, OpenAIError
-
-MAX_FAILURES_IN_ROW = 10  # then the run ends; refusals do not count
-FAILURES = (Status.ERROR, Status.TRUNCATED, Status.INVALID)
 BATCH_PRICE = 0.5  # of the price without batches
 # assumptions of estimates
 NUM_SAMPLES = 50  # photos that are encoded to count image tokens
@@ -47,7 +45,7 @@ class OpenAIOptions:
     paid: bool
     price: Mapping[str, float | None]
     models: Sequence[Mapping[str, Any]]
-    batch: Mapping[str, float]
+    batch: Mapping[str, Any]
 
 
 class OpenAILabeler:
@@ -62,8 +60,6 @@ class OpenAILabeler:
     """
 
     def __init__(self, *, task: Task, **options: Any) -> None:
-        from style_match.labeling.client import Address
-
         self.task, self.options = task, OpenAIOptions(**options)
         if self.options.model is None and not self.options.paid:  # schemas name a model of OpenAI
             raise UserError(f"labeler={self.options.name} needs labeler.model: the name of the model at the server.")
@@ -127,9 +123,6 @@ class OpenAILabeler:
 
     def label(self, requests: Sequence[Request], recorder: Recorder, progress: Progress) -> None:
         """Send the requests one by one, or as batches."""
-        from style_match.labeling.batch import SentBatches
-        from style_match.labeling.client import read_key
-
         key = read_key(self.options.key_env)
         sent = SentBatches(self.task.out)
         if self.options.mode != "batch" and (pending := sent.pending({request.key for request in requests})):
@@ -141,102 +134,24 @@ class OpenAILabeler:
         asyncio.run(self._label(key, requests, recorder, progress))
 
     async def _label(self, key: str, requests: Sequence[Request], recorder: Recorder, progress: Progress) -> None:
-        from style_match.labeling.batch import Batches
-        from style_match.labeling.client import connect
-
-        timeout_s, max_retries = self.options.timeout_s, self.options.max_retries
-        async with connect(self.address, key, timeout_s=timeout_s, max_retries=max_retries) as client:
-            session = Session(self, client, key, recorder, progress)
-            await (Batches(session) if self.options.mode == "batch" else session).run(requests)
-
-
-class Session:
-    """One run over the API; its workers share the error that ends the run."""
-
-    def __init__(
-        self, labeler: OpenAILabeler, client: "AsyncOpenAI", key: str, recorder: Recorder, progress: Progress
-    ) -> None:
-        self.labeler, self.client, self.key, self.recorder, self.progress = labeler, client, key, recorder, progress
-        self.error: UserError | None = None
-        self.num_done = self.num_failed_in_row = 0
-
-    async def run(self, requests: Sequence[Request]) -> None:
-        """Send the first request alone, so that an error of all requests costs one; then several at a time.
-
-        Raises:
-            UserError: The error that ended the run, after the requests in flight were answered.
-        """
-        remaining = iter(requests)
-        self.progress(0, len(requests))
-
-        async def work(requests_of_worker: Sequence[Request] | None = None) -> None:
-            for request in remaining if requests_of_worker is None else requests_of_worker:
-                if self.error:
-                    return
-                try:
-                    await self._label(request)
-                except UserError as error:
-                    self.error = self.error or error
-                    return
-                self.num_done += 1
-                self.progress(self.num_done, len(requests))
-
-        await work([next(remaining)])
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.labeler.task.concurrency):
-                group.create_task(work())
-        if self.error:
-            raise self.error
-
-    async def _label(self, request: Request) -> None:
-        try:
-            jpeg = await asyncio.to_thread(request.jpeg)
-        except UserError as error:  # only this photo has changed or is gone
-            self.recorder.store([(request, Answer(Status.ERROR, detail=str(error)))])
-            return
-        body = self.labeler.interface.body(request, jpeg)
-        answer = await self._send(request, body)
-        if answer.status is Status.INVALID:  # once more; both are paid
-            first, answer = answer, await self._send(request, body)
-            costs = [cost for cost in (first.cost_usd, answer.cost_usd) if cost is not None]
-            answer = replace(answer, usage=first.usage + answer.usage, cost_usd=sum(costs) if costs else None)
-        self.recorder.store([(request, answer)])
-        self.num_failed_in_row = self.num_failed_in_row + 1 if answer.status in FAILURES else 0
-        if self.num_failed_in_row >= MAX_FAILURES_IN_ROW:
-            raise UserError(
-                f"{self.labeler.address.shown}: {self.num_failed_in_row} photos in a row failed, the last one with: "
-                f"{answer.detail}. All answers are stored; run the same command again later."
+        options = self.options
+        async with connect(self.address, key, timeout_s=options.timeout_s, max_retries=options.max_retries) as client:
+            session = Session(
+                client=client,
+                key=key,
+                key_env=options.key_env,
+                server=self.address.shown,
+                interface=self.interface,
+                price=self.model.price,
+                price_factor=self.price_factor,
+                recorder=recorder,
+                progress=progress,
             )
-
-    async def _send(self, request: Request, body: dict[str, Any]) -> Answer:
-        from openai import OpenAIError
-
-        self.recorder.before_sending(request)
-        api = self.client.responses if self.labeler.interface.api == "responses" else self.client.chat.completions
-        try:
-            response = await api.with_raw_response.create(**body)
-        except OpenAIError as error:
-            explained = self.explain(error)
-            if isinstance(explained, UserError):
-                raise explained from None
-            return explained
-        return self.parse(response.text, request)
-
-    def parse(self, body: str | Mapping[str, Any], request: Request) -> Answer:
-        """Parse the body of an answer."""
-        from style_match.labeling.client import without_key
-
-        labeler = self.labeler
-        answer = labeler.interface.answer(body, request.schema, labeler.model.price, factor=labeler.price_factor)
-        return replace(answer, detail=without_key(answer.detail, self.key))
-
-    def explain(self, error: "OpenAIError") -> Answer | UserError:
-        """See `client.explain`."""
-        from style_match.labeling.client import explain
-
-        labeler = self.labeler
-        server, key_env = labeler.address.shown, labeler.options.key_env
-        return explain(error, server=server, model=labeler.model.name, key=self.key, key_env=key_env)
+            if options.mode == "batch":
+                tokens = await asyncio.to_thread(self.tokens, requests)
+                await Batches(session, self.task.out, tokens=tokens, **options.batch).run(requests)
+            else:
+                await Sender(session).run(requests, concurrency=self.task.concurrency)
 
 
 def _size(request: Request) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from style_match.labeling import openai
+from style_match.labeling import session
 from style_match.labeling.answers import Request, Status
 from style_match.labeling.ledger import Ledger
 from style_match.utils.errors import UserError
@@ -107,7 +107,7 @@ def test_a_server_that_requests_a_long_pause_ends_the_run(serve, command, waits)
 
 @pytest.mark.parametrize(("word", "times"), [("500", 2), ("truncated", 1), ("violation", 2), ("refusal", 1)])
 def test_failures_in_a_row_end_the_run_but_refusals_do_not(word, times, serve, command, monkeypatch):
-    monkeypatch.setattr(openai, "MAX_FAILURES_IN_ROW", 2)
+    monkeypatch.setattr(session, "MAX_FAILURES_IN_ROW", 2)
     server = serve(script=["ok"], always=word)
     done = command(server, "labeler.max_retries=1", "labeler.concurrency=1")
     assert ("2 photos in a row failed" in done.err) == (word != "refusal"), done.err
