@@ -19,7 +19,7 @@ from style_match.data.images import said_faults
 from style_match.data.schema import Schema, shortened
 from style_match.labeling import audit, outputs
 from style_match.labeling.answers import Labeler, Request, Status, Task
-from style_match.labeling.ledger import Ledger, LedgerRecorder
+from style_match.labeling.ledger import Ledger
 from style_match.labeling.outputs import Failure
 from style_match.labeling.photos import (
     CheckedPhotos,
@@ -30,6 +30,7 @@ from style_match.labeling.photos import (
     said_system,
     without_consent,
 )
+from style_match.labeling.recorder import LedgerRecorder
 from style_match.synthetic.dataset import NOTE as SYNTHETIC
 from style_match.synthetic.dataset import is_synthetic
 from style_match.utils.errors import UserError

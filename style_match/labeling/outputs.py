@@ -14,7 +14,8 @@ from style_match.data.prompt import classes_told
 from style_match.data.schema import Schema, shortened
 from style_match.labeling.answers import Estimate
 from style_match.labeling.ledger import FILE_NAME as LEDGER
-from style_match.labeling.ledger import Ledger, LedgerRecorder, has_written
+from style_match.labeling.ledger import Ledger, has_written
+from style_match.labeling.recorder import LedgerRecorder
 from style_match.utils.errors import UserError
 from style_match.utils.files import as_csv, write_whole
 

@@ -56,7 +56,7 @@ def looks():
     return [profile.look for couple in couples for profile in couple]
 
 
-def test_it_says_what_the_demo_says_of_itself():
+def test_descriptions_equal_the_metadata_of_the_demo():
     for look in looks():
         said, style, couple = describe(look, "en"), style_metadata(look), couple_metadata(look)
         assert {name: said[name] for name in style} == style

@@ -90,7 +90,7 @@ def test_responses(content):
         (chat('{"a":' * 50_000), '{"a":{"a":', "ignore the schema (response_format)"),
     ],
 )
-def test_what_is_not_understood_is_shown_with_a_remedy(body, said, remedy):
+def test_unusable_answers_are_shown_with_a_remedy(body, said, remedy):
     answer = read(body)
     assert answer.status is Status.INVALID and said in answer.detail and remedy in answer.detail, answer.detail
     assert len(answer.detail) < 500
@@ -106,7 +106,7 @@ def test_what_is_not_understood_is_shown_with_a_remedy(body, said, remedy):
         "죄송합니다. 도와드릴 수 없습니다.",
     ],
 )
-def test_a_refusal_in_plain_words(text):
+def test_a_refusal_in_prose(text):
     answer = read(chat(text))
     assert answer.status is Status.REFUSED and answer.detail.startswith('refused in prose: "'), answer.detail
     assert "another labeler.model" in answer.detail

@@ -93,7 +93,7 @@ def test_schemas_are_merged_and_nothing_is_lost(replay, command, photos, answers
     assert set(lines(photos)) == {f"{name}.jpg" for name in ALL}
 
 
-def test_an_attribute_that_is_left_out_is_gone_and_comes_back(replay, photos, answers):
+def test_a_left_out_attribute_is_removed_and_comes_back(replay, photos, answers):
     file = answers(*ALL)
     replay(file)
     replay(file, "schema.leave_out=[caption]")
@@ -149,7 +149,7 @@ def test_an_interrupted_command_loses_no_answer(replay, command, photos, answers
     assert "2 of 6 are stored" in command.err and len(lines(photos)) == 6
 
 
-def test_texts_that_tell_the_class_are_named(replay, command, photos, answers):
+def test_texts_that_name_the_class_are_reported(replay, command, photos, answers):
     told = {**style_values(0), "caption": "a casual basic look"}
     replay(answers(("a", told), *ALL[1:]))
     assert "1 photos have texts that name their class" in command.err and "(a.jpg)" in command.err

@@ -3,7 +3,8 @@
 import pytest
 
 from style_match.labeling.answers import Answer, Estimate, Status, Usage
-from style_match.labeling.ledger import Ledger, LedgerRecorder
+from style_match.labeling.ledger import Ledger
+from style_match.labeling.recorder import LedgerRecorder
 from style_match.utils.errors import UserError
 from tests.labeling.makers import make_request, make_schema, style_values
 

@@ -62,7 +62,7 @@ def asked(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_no_stored_answer_is_asked_for_again(command, tmp_path, stop):
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     name_of = {hashlib.sha256(picture(seed)).hexdigest(): f"{seed:02d}.jpg" for seed in range(NUM_PHOTOS)}
     stored: set[str] = set()
     lost = 0

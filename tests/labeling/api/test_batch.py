@@ -70,7 +70,7 @@ def test_a_refused_batch_ends_the_run(outcome, said, serve, command):
     assert command(server, BATCH).code == 0
 
 
-def test_lines_are_told_apart(serve, command):
+def test_each_line_of_a_batch_has_its_own_status(serve, command):
     of_image = {f"images/s000{n}.jpg": [word] for n, word in enumerate(["refusal", "truncated", "violation", "500"], 1)}
     done = command(serve(of_image=of_image), BATCH)
     kinds = {image: row["status"] for image, row in done.failed.items()}
@@ -106,7 +106,7 @@ def test_a_killed_run_is_resumed_without_sending_twice(when, serve, command, mon
     assert len(server.jobs.files) == (when == "uploaded")  # a file without a batch expires
 
 
-def test_answers_that_the_provider_has_removed_are_asked_again(serve, command, monkeypatch):
+def test_answers_removed_by_the_provider_are_asked_again(serve, command, monkeypatch):
     server = serve(batch_s=0.3)
     with monkeypatch.context() as patch:
         patch.setattr(asyncio, "sleep", stop)

@@ -106,7 +106,7 @@ def test_an_error_that_stays_is_shown_with_a_remedy(start, command):
         assert row["status"] == "error" and "upstream overloaded. The server is overloaded or broken" in row["detail"]
 
 
-def test_what_the_server_said_is_shown_without_the_key(start, command):
+def test_texts_of_the_server_are_shown_without_the_key(start, command):
     server = start(lambda number, to: to.give(GOOD if number == 1 else chat(f"Hello {to.headers['Authorization']}")))
     done = command(server, *COMPATIBLE, "labeler.key_env=OPENAI_API_KEY", labeler="compatible")
     for row in done.failed.values():
@@ -144,7 +144,7 @@ def test_an_endless_answer_is_an_error_of_its_photo(answer, start, command):
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 2**28
 
 
-def test_the_time_limit_is_of_the_whole_answer(start, command):
+def test_the_time_limit_covers_the_complete_answer(start, command):
     def drip(number: int, to: Handler) -> None:
         if number not in (2, 3):
             return to.give(GOOD)
