@@ -1,4 +1,4 @@
-"""What a model's tokens cost: how many a picture is, what a million of them is, until when the model is served."""
+"""Prices of models, tokens of images, and dates when models are shut down."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,18 +6,40 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from style_match.labeling.answers import Price
+from style_match.labeling.answers import Usage
 from style_match.utils.errors import UserError
 from style_match.utils.progress import say
+
+WARN_DAYS = 30  # before a model is shut down
+UNLISTED_IMAGE = {"kind": "patches", "patch_px": 32, "multiplier": 1.0, "max_patches": None}  # rule of unlisted models
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per million tokens on one day; `cache_write` is for input that the provider stores for reuse."""
+
+    input: float
+    cached: float
+    output: float
+    cache_write: float
+    as_of: str
+    source: str
+
+    def of(self, usage: Usage, *, cache_writes: int, factor: float) -> float:
+        """Return the cost of a request in US dollars; `cache_writes` are part of `usage.input_tokens`."""
+        plain = usage.input_tokens - usage.cached_tokens - cache_writes
+        dollars = plain * self.input + usage.cached_tokens * self.cached
+        dollars += cache_writes * self.cache_write + usage.output_tokens * self.output
+        return factor * dollars / 1e6
 
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a model; a model that no list has is used as well, without a price.
+    """A model of the API; models that are not listed have no price.
 
     Attributes:
-        image: the rule of its image tokens, see `image_tokens`.
-        effort: of its reasoning, where none is asked for; None where nothing may be said about it.
+        image: rule of its image tokens, see `image_tokens`.
+        effort: default of its reasoning effort; None sends none.
     """
 
     name: str
@@ -26,57 +48,57 @@ class Model:
     effort: str | None
 
 
-def find_model(
-    name: str, models: Sequence[Mapping[str, Any]], *, price: Mapping[str, float | None], image: Mapping[str, Any]
-) -> Model:
-    """The model called `name` (or a dated snapshot of it, `name-2025-08-07`).
+def find_model(name: str, models: Sequence[Mapping[str, Any]], *, price: Mapping[str, float | None]) -> Model:
+    """Look up a model or a dated snapshot of it (`NAME-2025-08-07`).
 
     Args:
-        models: the list of the YAML.
-        price: `labeler.price`; where it has values, they replace those of the list.
-        image: the rule for a model that the list lacks.
+        models: `labeler.models`.
+        price: `labeler.price`; overrides the listed price.
 
     Raises:
-        UserError: the price is given in part.
+        UserError: Only a part of the price is given.
     """
-    entry = next((each for each in models if name == each["name"] or _is_snapshot(name, each["name"])), None)
+    entry = _find(name, models)
     given = {key: value for key, value in price.items() if value is not None}
     if given and len(given) < len(price):
-        lacking = ", ".join(f"labeler.price.{key}" for key in price if key not in given)
-        raise UserError(f"A price needs all of its parts; give {lacking} too (US dollars per million tokens).")
+        missing = ", ".join(f"labeler.price.{key}" for key in price if key not in given)
+        raise UserError(f"A price needs all of its parts. Set {missing}, too (US dollars per million tokens).")
     known = None
     if given:
         known = Price(**given, cache_write=given["input"], as_of="now", source="labeler.price")
     elif entry:
         listed = entry["price"]
         known = Price(**{"cache_write": listed["input"], **listed}, as_of=str(entry["as_of"]), source=entry["source"])
-    return Model(name, known, entry["image"] if entry else image, entry["effort"] if entry else None)
+    return Model(name, known, entry["image"] if entry else UNLISTED_IMAGE, entry["effort"] if entry else None)
 
 
-def check_served(name: str, models: Sequence[Mapping[str, Any]], *, warn_days: int, today: date) -> None:
-    """Say where a model ends soon.
+def check_served(name: str, models: Sequence[Mapping[str, Any]], *, today: date) -> None:
+    """Warn if a model is about to be shut down.
 
     Raises:
-        UserError: it is not served any more.
+        UserError: The model is shut down.
     """
-    entry = next((each for each in models if name == each["name"] or _is_snapshot(name, each["name"])), None)
+    entry = _find(name, models)
     if entry is None or entry["retires"] is None:
         return
     retires = date.fromisoformat(str(entry["retires"]))
     instead = f"labeler.model={entry['replacement']}" if entry["replacement"] else "another labeler.model"
-    known = f"according to {entry['source']}, read on {entry['as_of']}"
+    source = f"according to {entry['source']}, read on {entry['as_of']}"
     if today >= retires:
-        raise UserError(f"labeler.model={name} was shut down on {retires} {known}: write {instead}.")
-    if (retires - today).days <= warn_days:
-        say(f"{name} is shut down in {(retires - today).days} days, on {retires}, {known}; after that {instead}.")
+        raise UserError(f"labeler.model={name} was shut down on {retires} {source}. Use {instead}.")
+    if (retires - today).days <= WARN_DAYS:
+        say(f"{name} will be shut down in {(retires - today).days} days, on {retires}, {source}. Then use {instead}.")
 
 
 def image_tokens(width: int, height: int, rule: Mapping[str, Any], detail: str | None) -> int:
-    """Input tokens of a picture of so many pixels.
+    """Count the input tokens of an image.
 
-    The rule is either `patches`: squares of `patch_px`, at most `max_patches` (a larger picture is made smaller), times
-    `multiplier`, whatever the detail; or `tiles`: a picture is fitted into `fit_px`, its short side into `short_px`,
-    and costs `base` and `tile` for each square of `tile_px`, or `base` alone with detail "low".
+    Args:
+        width, height: in pixels.
+        rule: `patches`: squares of `patch_px`, at most `max_patches` (larger images are reduced), times `multiplier`,
+            for any detail; or `tiles`: the image is fitted into `fit_px` and its short side into `short_px`, and costs
+            `base` plus `tile` for each square of `tile_px`, or `base` alone with detail "low".
+        detail: `labeler.detail`.
     """
     if rule["kind"] == "patches":
         return math.ceil(_patches(width, height, rule["patch_px"], rule["max_patches"]) * rule["multiplier"])
@@ -94,10 +116,14 @@ def _patches(width: int, height: int, side: int, most: int | None) -> int:
         return patches
     shrink = math.sqrt(most * side**2 / (width * height))
     wide, high = width * shrink / side, height * shrink / side
-    fit = min(math.floor(wide) / wide, math.floor(high) / high)  # so that one side is whole patches
+    fit = min(math.floor(wide) / wide, math.floor(high) / high)  # one side becomes a whole number of patches
     return math.ceil(round(wide * fit, 6)) * math.ceil(round(high * fit, 6))
 
 
+def _find(name: str, models: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return next((each for each in models if name == each["name"] or _is_snapshot(name, each["name"])), None)
+
+
 def _is_snapshot(name: str, of: str) -> bool:
-    rest = name.removeprefix(f"{of}-")
-    return rest != name and rest[:2] == "20" and rest.replace("-", "").isdigit()
+    suffix = name.removeprefix(f"{of}-")
+    return suffix != name and suffix[:2] == "20" and suffix.replace("-", "").isdigit()

@@ -1,171 +1,161 @@
-"""Labels by the OpenAI API, or by any server that speaks it."""
+"""Labels by the OpenAI API, or by any server with the same API."""
 
 import asyncio
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from style_match.labeling.answers import ENDPOINTS, Estimate, Interface, Progress, Record, Request, Task, shortened
-from style_match.labeling.batch import Shards
+from PIL import Image
+
+from style_match.labeling.answers import Estimate, Progress, Recorder, Request, Task
+from style_match.labeling.batch import Batches, SentBatches
 from style_match.labeling.client import Address, connect, read_key
 from style_match.labeling.cost import check_served, find_model, image_tokens
+from style_match.labeling.interface import ENDPOINTS, Interface, shortened
+from style_match.labeling.session import Sender, Session
 from style_match.utils.errors import UserError
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+BATCH_PRICE = 0.5  # of the price without batches
+# assumptions of estimates
+NUM_SAMPLES = 50  # photos that are encoded to count image tokens
+BYTES_PER_TOKEN = 4  # of UTF-8 text
+OUTPUT_TOKENS = 400  # of one answer, including reasoning
 
 
-# One photo with what is asked about it, addressed by everything that decides the answer.
+@dataclass(frozen=True, kw_only=True)
+class OpenAIOptions:
+    """Options of the labeler, documented in `conf/labeler/openai.yaml`."""
 
-
-TOKENS = 1_000_000
+    name: str
+    model: str | None
+    mode: str
+    api: str
+    base_url: str
+    allow_http: bool
+    key_env: str | None
+    effort: str | None
+    detail: str | None
+    temperature: float | None
+    max_output_tokens: int
+    store: bool | None
+    timeout_s: float
+    max_retries: int
+    paid: bool
+    price: Mapping[str, float | None]
+    models: Sequence[Mapping[str, Any]]
+    batch: Mapping[str, Any]
 
 
 class OpenAILabeler:
-    """Asks a model over HTTP; every option is explained in `conf/labeler/openai.yaml`.
+    """Sends requests over HTTP.
+
+    Args:
+        task: from the step.
+        options: fields of `OpenAIOptions`.
 
     Raises:
-        UserError: no model, or one that is not served any more, or an address that would take photos unencrypted.
+        UserError: The model is missing or shut down, or the address is not usable.
     """
 
-    def __init__(
-        self,
-        *,
-        task: Task,
-        name: str,
-        model: str | None,
-        mode: str,
-        api: str,
-        base_url: str,
-        allow_http: bool,
-        key_env: str | None,
-        effort: str | None,
-        detail: str | None,
-        temperature: float | None,
-        max_output_tokens: int,
-        store: bool | None,
-        timeout_s: float,
-        connect_timeout_s: float,
-        requests_per_min: int | None,
-        tokens_per_min: int | None,
-        max_failures_in_row: int,
-        invalid_attempts: int,
-        retry: Mapping[str, float],
-        estimate: Mapping[str, int],
-        warn_days: int,
-        price: Mapping[str, float | None],
-        paid: bool,
-        models: Sequence[Mapping[str, Any]],
-        other_image: Mapping[str, Any],
-        batch: Mapping[str, Any],
-    ) -> None:
-        if model is None and not paid:  # the schema's preset is a model of the OpenAI API
-            raise UserError(f"labeler.model is needed by labeler={name}: write it as the server calls it.")
-        called = model or task.schema.preset
-        self.name, self.task, self.mode, self.paid, self.key_env = name, task, mode, paid, key_env
-        self.address = Address(base_url, allow_http=allow_http)
-        check_served(called, models, warn_days=warn_days, today=date.today())
-        self.model = find_model(called, models, price=price, image=other_image)
+    def __init__(self, *, task: Task, **options: Any) -> None:
+        self.task, self.options = task, OpenAIOptions(**options)
+        if self.options.model is None and not self.options.paid:  # schemas name a model of OpenAI
+            raise UserError(f"labeler={self.options.name} needs labeler.model: the name of the model at the server.")
+        name = self.options.model or task.schema.preset
+        self.address = Address(self.options.base_url, allow_http=self.options.allow_http)
+        check_served(name, self.options.models, today=date.today())
+        self.model = find_model(name, self.options.models, price=self.options.price)
         self.interface = Interface(
-            api=api,
-            model=called,
-            effort=effort or self.model.effort,
-            detail=detail,
-            max_output_tokens=max_output_tokens,
-            temperature=temperature,
-            store=store,
+            api=self.options.api,
+            model=name,
+            effort=self.options.effort or self.model.effort,
+            detail=self.options.detail,
+            max_output_tokens=self.options.max_output_tokens,
+            temperature=self.options.temperature,
+            store=self.options.store,
         )
-        self.timeout_s, self.connect_timeout_s = timeout_s, connect_timeout_s
-        self.limits = {"requests_per_min": requests_per_min, "tokens_per_min": tokens_per_min}
-        self.max_failures_in_row, self.invalid_attempts, self.retry = max_failures_in_row, invalid_attempts, retry
-        self.assumed, self.batch = estimate, batch
-
-    def at_work(self, requests: Sequence[Request]) -> frozenset[str]:
-        """Those in batches that are known at the server; whether others are there too is found when it is asked."""
-        shards = Shards(self.task.out)
-        wanted = {request.key for request in requests}
-        waiting = [shard for shard in shards.open if not shard.is_collected and wanted.intersection(shard.keys)]
-        if waiting and self.mode != "batch":
-            number = sum(len(wanted.intersection(shard.keys)) for shard in waiting)
-            raise UserError(
-                f"{shards.path}: {number} of these requests are in batches of an earlier run, or were on the way into "
-                "one; what is there is paid. Collect them with labeler.mode=batch, or remove the file to send them "
-                "again; what the batches answer is lost then."
-            )
-        return frozenset(key for shard in waiting if shard.batch_id for key in wanted.intersection(shard.keys))
+        self.price_factor = BATCH_PRICE if self.options.mode == "batch" else 1.0
 
     def identity(self) -> dict[str, Any]:
-        """The server's name is part of it: what a test server said is not taken for a model's answer."""
-        asked = self.interface
+        """Include the server, so that answers of a test server are not taken for those of a model."""
+        used = self.interface
         return {
             "server": self.address.name,
-            "model": asked.model,
-            "effort": asked.effort,
-            "detail": asked.detail,
-            "temperature": asked.temperature,
+            "model": used.model,
+            "effort": used.effort,
+            "detail": used.detail,
+            "temperature": used.temperature,
         }
 
-    @property
-    def price_factor(self) -> float:
-        return float(self.batch["price_factor"]) if self.mode == "batch" else 1.0
-
     def estimate(self, requests: Sequence[Request]) -> Estimate | None:
-        """From the pictures of some requests, spread over all, in the size in which they would be sent."""
-        if not self.paid and self.model.price is None:
-            return None
-        per_photo = self.tokens(requests)
-        tokens_in, tokens_out = per_photo * len(requests), self.assumed["output_tokens"] * len(requests)
-        assumed = f"{self.assumed['output_tokens']} tokens assumed for an answer, reasoning included"
+        """Estimate from a sample of photos in the size in which they would be sent."""
         price = self.model.price
+        if not self.options.paid and price is None:
+            return None
+        num_input, num_output = self.tokens(requests) * len(requests), OUTPUT_TOKENS * len(requests)
+        assumed = f"{OUTPUT_TOKENS} tokens assumed for an answer, including reasoning"
         if price is None:
-            missing = f"no price of {self.model.name} is known; labeler.price.input, .cached and .output take one"
-            return Estimate(tokens_in, tokens_out, None, f"{missing}; {assumed}")
-        dollars = self.price_factor * (tokens_in * price.input + tokens_out * price.output) / TOKENS
-        half = f", times {self.price_factor:g} for a batch" if self.mode == "batch" else ""
-        return Estimate(tokens_in, tokens_out, dollars, f"prices of {price.as_of} ({price.source}){half}; {assumed}")
+            note = f"no price of {self.model.name} is known; set labeler.price.input, .cached and .output; {assumed}"
+            return Estimate(num_input, num_output, None, note)
+        dollars = self.price_factor * (num_input * price.input + num_output * price.output) / 1e6
+        half = f", times {self.price_factor:g} for a batch" if self.price_factor != 1 else ""
+        return Estimate(num_input, num_output, dollars, f"prices of {price.as_of} ({price.source}){half}; {assumed}")
 
     def tokens(self, requests: Sequence[Request]) -> int:
-        """Input tokens of one of these requests, on average; text is counted as `bytes_per_token`."""
-        step = max(1, len(requests) // self.assumed["num_photos"])
-        found = [size for request in requests[::step] if (size := _size(request))]
-        image = [image_tokens(*size, self.model.image, self.interface.detail) for size in found]
-        text = max((self._text_tokens(request) for request in requests[:1]), default=0)
-        return text + (round(sum(image) / len(image)) if image else 0)
-
-    def _text_tokens(self, request: Request) -> int:
-        written = f"{request.instructions}{request.text}{request.schema.json_schema}"
-        return len(written.encode()) // self.assumed["bytes_per_token"]
+        """Return the mean number of input tokens of these requests."""
+        sizes = [size for request in requests[:: max(1, len(requests) // NUM_SAMPLES)] if (size := _size(request))]
+        image = [image_tokens(*size, self.model.image, self.interface.detail) for size in sizes]
+        request = requests[0]
+        text = f"{request.instructions}{request.text}{request.schema.json_schema}"
+        return len(text.encode()) // BYTES_PER_TOKEN + (round(sum(image) / len(image)) if image else 0)
 
     def preview(self, request: Request) -> dict[str, Any]:
-        body = shortened(self.interface.body(request, request.jpeg()))
-        where = self.address.shown.rstrip("/") + ENDPOINTS[self.interface.api].removeprefix("/v1")
-        key = f"Bearer (the key in {self.key_env})" if self.key_env else "none"
-        return {"POST": where, "Authorization": key, "body": body}
+        """Return address, kind of key and body."""
+        url = self.address.shown.rstrip("/") + ENDPOINTS[self.interface.api].removeprefix("/v1")
+        key_env = self.options.key_env
+        return {
+            "POST": url,
+            "Authorization": f"Bearer (the key in {key_env})" if key_env else "none",
+            "body": shortened(self.interface.body(request, request.jpeg())),
+        }
 
-    def label(self, requests: Sequence[Request], record: Record, progress: Progress) -> None:
-        """Ask them all, at once or as batches."""
-        key = read_key(self.key_env)
-        if not requests:
-            return
-        asyncio.run(self._label(key, requests, record, progress))
+    def label(self, requests: Sequence[Request], recorder: Recorder, progress: Progress) -> None:
+        """Send the requests one by one, or as batches."""
+        key = read_key(self.options.key_env)
+        sent = SentBatches(self.task.out)
+        if self.options.mode != "batch" and (pending := sent.pending({request.key for request in requests})):
+            raise UserError(
+                f"{sent.path}: {len(pending)} of these requests are in batches of an earlier run, which are paid. "
+                "Collect them with labeler.mode=batch, or remove the file to send them again; the answers of the "
+                "batches are lost then."
+            )
+        asyncio.run(self._label(key, requests, recorder, progress))
 
-    async def _label(self, key: str, requests: Sequence[Request], record: Record, progress: Progress) -> None:
-        from style_match.labeling.batch import Batches
-        from style_match.labeling.client import Sender
-
-        async with self.connect(key) as client:
-            run = Batches if self.mode == "batch" else Sender
-            await run(self, client, key, record, progress).label(requests)
-
-    def connect(self, key: str) -> "AsyncOpenAI":
-        return connect(self.address, key, timeout_s=self.timeout_s, connect_timeout_s=self.connect_timeout_s)
+    async def _label(self, key: str, requests: Sequence[Request], recorder: Recorder, progress: Progress) -> None:
+        options = self.options
+        async with connect(self.address, key, timeout_s=options.timeout_s, max_retries=options.max_retries) as client:
+            session = Session(
+                client=client,
+                key=key,
+                key_env=options.key_env,
+                server=self.address.shown,
+                interface=self.interface,
+                price=self.model.price,
+                price_factor=self.price_factor,
+                recorder=recorder,
+                progress=progress,
+            )
+            if options.mode == "batch":
+                tokens = await asyncio.to_thread(self.tokens, requests)
+                await Batches(session, self.task.out, tokens=tokens, **options.batch).run(requests)
+            else:
+                await Sender(session).run(requests, concurrency=self.task.concurrency)
 
 
 def _size(request: Request) -> tuple[int, int] | None:
-    """(width, height) of what would be sent; None for a photo that cannot be read, which is said when it is asked."""
-    from PIL import Image
-
+    """Return (width, height) of the photo as sent; None if it cannot be read, which is reported when it is sent."""
     try:
         with Image.open(io.BytesIO(request.jpeg())) as image:
             return image.size

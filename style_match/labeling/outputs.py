@@ -1,11 +1,11 @@
-"""What a command says: before it starts, and at the end."""
+"""Files that the step writes beside the ledger, and what it prints."""
 
 import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,22 @@ from style_match.data.prompt import classes_told
 from style_match.data.schema import Schema, shortened
 from style_match.labeling.answers import Estimate
 from style_match.labeling.ledger import FILE_NAME as LEDGER
-from style_match.labeling.ledger import Ledger, LedgerRecord, has_written
+from style_match.labeling.ledger import Ledger, has_written
+from style_match.labeling.recorder import LedgerRecorder
 from style_match.utils.errors import UserError
 from style_match.utils.files import as_csv, write_whole
 
-# What is written beside the ledger: metadata.jsonl, and failed.csv with the photos that have no answer and why.
-
-
 FAILED = "failed.csv"
 DRY_RUN = "dry_run.jpg"
+BATCHES = "batches.json"
 OWN_FILES = (FILE_NAME, FAILED, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm")
-_HEADER = ("image", "status", "detail", "attempts")  # of failed.csv
-REMEDY = "Free some space, or mend its permissions, and run again: answers that were stored are kept."
+MAX_NAMED = 10  # photos in one message
+_REMEDY = "Free some space or fix the permissions, and run the command again: stored answers are kept."
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A photo without an answer of this schema: `status` is a `Status`, "no consent" or "unreadable"."""
+    """Row of failed.csv; `status` is a `Status`, "no consent", "unreadable", or "unanswered"."""
 
     image: str
     status: str
@@ -38,8 +37,17 @@ class Failure:
     attempts: int
 
 
+_FAILED_HEADER = [field.name for field in fields(Failure)]
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the files of the step in a folder, which are not photos to label."""
+    dry_run = [folder / DRY_RUN] if is_dry_run(folder / DRY_RUN) else []
+    return [*(folder / name for name in OWN_FILES), *dry_run]
+
+
 def is_dry_run(path: Path) -> bool:
-    """Whether a photo is what an earlier dry run wrote beside its ledger, not one of the user's."""
+    """Return whether a file was written by a dry run, and is not a photo of the user."""
     try:
         return path.is_file() and has_written(path.with_name(LEDGER), _hash(path.read_bytes()))
     except OSError:
@@ -47,55 +55,49 @@ def is_dry_run(path: Path) -> bool:
 
 
 def write_dry_run(out: Path, ledger: Ledger, jpeg: bytes) -> Path:
-    """Write dry_run.jpg. Raises UserError where a photo of the user's is called so."""
+    """Write dry_run.jpg. Raises UserError if a photo of the user has this name."""
     path = out / DRY_RUN
     if path.exists() and not is_dry_run(path):
-        raise UserError(f"{path} is no file of a dry run: it is not overwritten. Rename it, or give another out.")
+        raise UserError(f"{path} was not written by a dry run and is not overwritten. Rename it, or set another out.")
     ledger.will_write(_hash(jpeg))
-    write_whole(path, jpeg, remedy=REMEDY)
+    write_whole(path, jpeg, remedy=_REMEDY)
     return path
 
 
 def refuse_foreign(out: Path, images: Path, ledger: Ledger) -> set[str]:
-    """The images of the metadata.jsonl that is about to be replaced.
+    """Check that metadata.jsonl and failed.csv may be overwritten; returns the images of the former.
 
     Raises:
-        UserError: it is not of this ledger, or it is about the photos of another folder; or failed.csv is another's.
+        UserError: A file was not written by this ledger, or metadata.jsonl is about another folder of photos.
     """
-    _refuse_foreign_list(out / FAILED)
+    metadata, failed = (_read(out / name) for name in (FILE_NAME, FAILED))
+    if failed is not None and failed.split(b"\n", 1)[0].strip() != ",".join(_FAILED_HEADER).encode():
+        raise UserError(f"{out / FAILED} was not written by this step and is not overwritten. Rename it, or set out.")
     path = out / FILE_NAME
-    try:
-        content = path.read_bytes() if path.exists() else None
-    except OSError as error:
+    if metadata is not None and not ledger.has_written(_hash(metadata)):
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}). Mend its permissions, or give another out."
-        ) from error
-    if content is not None and not ledger.has_written(_hash(content)):
-        raise UserError(
-            f"{path} was written by hand or changed since: it is not overwritten. Move it away, or give another out. "
-            f"(labeler=replay labeler.file={path} takes answers from it.)"
+            f"{path} was written or changed by hand and is not overwritten. Move it away, or set another out. "
+            f"(labeler=replay labeler.file={path} uses its answers.)"
         )
     root, before = os.path.relpath(images.resolve(), out.resolve()), ledger.note("images")
-    if content and before not in (None, root):
+    if metadata and before not in (None, root):
         raise UserError(
-            f"{path} is about the photos below {os.path.normpath(out / str(before))}, not {images}. Give another out, "
-            "or, where the photos have moved, move it away: the answers stay in the ledger."
+            f"{path} is about the photos in {os.path.normpath(out / str(before))}, not {images}. Set another out. If "
+            "the photos have moved, move the file away: the answers stay in the ledger."
         )
     ledger.note("images", root)
-    return {json.loads(line)["image"] for line in (content or b"").splitlines()}
+    return {json.loads(line)["image"] for line in (metadata or b"").splitlines()}
 
 
-def _refuse_foreign_list(path: Path) -> None:
+def _read(path: Path) -> bytes | None:
     try:
-        head = path.read_bytes().split(b"\n", 1)[0].strip() if path.exists() else None
+        return path.read_bytes() if path.exists() else None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Mend it, or give another out.") from error
-    if head is not None and head != ",".join(_HEADER).encode():
-        raise UserError(f"{path} is not of this step: it is not overwritten. Rename it, or give another out.")
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Fix it, or set another out.") from error
 
 
 def write_metadata(out: Path, ledger: Ledger, sha256: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Write metadata.jsonl: one line for each image that has an answer, in the order of `sha256` (image -> hash).
+    """Write metadata.jsonl: one line for each image of `sha256` (image -> hash) that has an answer.
 
     Returns:
         image -> attributes, as written.
@@ -105,81 +107,76 @@ def write_metadata(out: Path, ledger: Ledger, sha256: Mapping[str, str]) -> dict
     rows = [json.dumps({"image": image, **values}, ensure_ascii=False) for image, values in lines.items()]
     content = "".join(f"{row}\n" for row in rows).encode()
     ledger.will_write(_hash(content))
-    write_whole(out / FILE_NAME, content, remedy=REMEDY)
+    write_whole(out / FILE_NAME, content, remedy=_REMEDY)
     return lines
 
 
 def write_failed(out: Path, failures: Sequence[Failure]) -> None:
-    """Write failed.csv; the header alone where nothing failed."""
-    rows = ((one.image, one.status, one.detail, one.attempts) for one in failures)
-    write_whole(out / FAILED, as_csv(_HEADER, rows), remedy=REMEDY)
+    """Write failed.csv; only the header if nothing failed."""
+    write_whole(out / FAILED, as_csv(_FAILED_HEADER, map(astuple, failures)), remedy=_REMEDY)
 
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-MAX_NAMED = 10
-
-
-def said_before(num_requests: int, estimate: Estimate | None, *, num_at_work: int = 0) -> str:
-    """What is about to be asked, and what it will cost.
-
-    Args:
-        num_at_work: requests beside them that an earlier command sent.
-    """
-    if num_at_work:
-        collected = f"{num_at_work} requests are in batches of an earlier run: collected, not sent again"
-        return f"{said_before(num_requests, estimate) if num_requests else 'to ask: nothing else'}; {collected}"
+def describe_plan(num_requests: int, estimate: Estimate | None, *, num_pending: int = 0) -> str:
+    """Describe what will be sent and what it will cost; `num_pending` requests are in batches of an earlier run."""
+    if num_pending:
+        collected = f"{num_pending} requests are in batches of an earlier run: collected, not sent again"
+        return f"{describe_plan(num_requests, estimate) if num_requests else 'to send: nothing else'}; {collected}"
     if not num_requests:
-        return "to ask: nothing, every answer is stored"
+        return "to send: nothing, all answers are stored"
     if estimate is None:
-        return f"to ask: {num_requests} photos; nothing is paid for it"
+        return f"to send: {num_requests} photos, free of charge"
     cost = "price unknown" if estimate.cost_usd is None else f"${estimate.cost_usd:.4f}"
-    tokens = f"about {estimate.input_tokens} tokens in, {estimate.output_tokens} out"
-    return f"to ask: {num_requests} photos, {tokens}, {cost}" + (f" ({estimate.note})" if estimate.note else "")
+    tokens = f"about {estimate.input_tokens} input tokens, {estimate.output_tokens} output tokens"
+    return f"to send: {num_requests} photos, {tokens}, {cost}" + (f" ({estimate.note})" if estimate.note else "")
 
 
-def said_after(record: LedgerRecord, *, paid: bool) -> str:
-    """What was asked by this command, and what it cost."""
-    kinds = ", ".join(f"{number} {kind.value}" for kind, number in sorted(record.kinds.items())) or "no answers"
-    said = [f"this command: {record.num_sent} requests sent, {kinds}"]
-    if paid or record.num_sent:
-        used = record.usage
-        said.append(f"{used.input_tokens} tokens in ({used.cached_tokens} cached), {used.output_tokens} out")
+def describe_result(recorder: LedgerRecorder, *, paid: bool) -> str:
+    """Describe what this command has sent and what it has cost."""
+    statuses = ", ".join(f"{number} {status.value}" for status, number in sorted(recorder.statuses.items()))
+    parts = [f"this command: {recorder.num_sent} requests sent, {statuses or 'no answers'}"]
+    if paid or recorder.num_sent:
+        usage = recorder.usage
+        cached = f"({usage.cached_tokens} cached)"
+        parts.append(f"{usage.input_tokens} input tokens {cached}, {usage.output_tokens} output tokens")
     if paid:
-        earlier = f" (${record.earlier_usd:.4f} of it for requests of an earlier run)" if record.earlier_usd else ""
-        said.append(f"${record.cost_usd:.4f}{earlier}")
-    if record.num_uncounted:
-        said.append(f"without {record.num_uncounted} answers whose tokens the server did not count")
-    return "; ".join(said)
+        pending = recorder.pending_cost_usd
+        earlier = f" (${pending:.4f} of it for requests of an earlier run)" if pending else ""
+        parts.append(f"${recorder.cost_usd:.4f}{earlier}")
+    if recorder.num_uncounted:
+        parts.append(f"without {recorder.num_uncounted} answers whose tokens the server did not count")
+    return "; ".join(parts)
 
 
 def counts(schema: Schema, lines: Mapping[str, Mapping[str, Any]], num_photos: int, title: str) -> str:
-    """How many photos have each class of each nominal attribute, those without any too."""
+    """Return how many photos have each class of each attribute, and how many have none."""
     rows = [f"{schema.name} labels of {len(lines)} of {num_photos} photos, {title}"]
     for attribute in schema.nominal:
         found = Counter(line.get(attribute) for line in lines.values())
+        classes = schema.class_names(attribute)
+        width = max(map(len, classes))
         rows += ["", attribute]
-        width = max(map(len, schema.class_names(attribute)))
-        for name in schema.class_names(attribute):
-            share = 100 * found[name] / max(len(lines), 1)
-            rows.append(f"  {name:<{width}}  {found[name]:>6}  {share:5.1f} %")
-        if lacking := len(lines) - sum(found[name] for name in schema.class_names(attribute)):
-            rows.append(f"  {'(none)':<{width}}  {lacking:>6}")
+        rows += [
+            f"  {name:<{width}}  {found[name]:>6}  {100 * found[name] / max(len(lines), 1):5.1f} %" for name in classes
+        ]
+        if missing := len(lines) - sum(found[name] for name in classes):
+            rows.append(f"  {'(none)':<{width}}  {missing:>6}")
     return "\n".join(rows)
 
 
-def said_failures(failures: Sequence[Failure]) -> list[str]:
-    """One line a kind, with the first photos of it."""
-    by_kind: dict[str, list[str]] = {}
-    for one in failures:
-        by_kind.setdefault(one.status, []).append(one.image)
-    return [f"{kind}: {len(images)} ({shortened(images, most=MAX_NAMED)})" for kind, images in by_kind.items()]
+def by_status(failures: Sequence[Failure]) -> list[str]:
+    """Return one line for each status with its number and its first photos."""
+    images: dict[str, list[str]] = {}
+    for failure in failures:
+        images.setdefault(failure.status, []).append(failure.image)
+    return [f"{status}: {len(names)} ({shortened(names, most=MAX_NAMED)})" for status, names in images.items()]
 
 
-def telling(schema: Schema, lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Images whose other attributes tell the class that is trained on; prompts with metadata refuse them."""
+def leaking(schema: Schema, lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return images whose other attributes name the class that is trained on; prompts with metadata refuse them."""
     if schema.label is None or schema.label not in schema.attributes:
         return []
     classes = schema.class_names(schema.label)

@@ -56,7 +56,7 @@ def looks():
     return [profile.look for couple in couples for profile in couple]
 
 
-def test_it_says_what_the_demo_says_of_itself():
+def test_descriptions_equal_the_metadata_of_the_demo():
     for look in looks():
         said, style, couple = describe(look, "en"), style_metadata(look), couple_metadata(look)
         assert {name: said[name] for name in style} == style
@@ -97,7 +97,7 @@ def test_a_folder_that_is_named_is_the_only_one_looked_at(command, drawn):
     assert len(lines(Path("labels/metadata.jsonl"))) == 6
     said = command(*words, f"labeler.folder={drawn / 'styles-label'}", "out=others", code=2)
     assert "6 of 6 photos have no answer" in said
-    assert "was not drawn by the demo" in Path("others/failed.csv").read_text()
+    assert "is not a figure of the demo" in Path("others/failed.csv").read_text()
 
 
 def test_photos_of_people_are_not_answered_for(command, drawn, no_drawing, tmp_path):
@@ -106,12 +106,12 @@ def test_photos_of_people_are_not_answered_for(command, drawn, no_drawing, tmp_p
     (tmp_path / "mixed" / "b.jpg").write_bytes(picture(1))
     said = command("images=mixed", code=2)
     assert "1 of 2 photos have no answer" in said
-    assert "write labeler=openai" in (tmp_path / "mixed" / "failed.csv").read_text()
+    assert "use labeler=openai" in (tmp_path / "mixed" / "failed.csv").read_text()
 
 
 def test_the_demo_folder_keeps_its_own_metadata(command, drawn):
     before = (drawn / "styles-label" / "metadata.jsonl").read_bytes()
-    assert "it is not overwritten" in command(f"images={drawn / 'styles-label'}", code=2)
+    assert "is not overwritten" in command(f"images={drawn / 'styles-label'}", code=2)
     assert (drawn / "styles-label" / "metadata.jsonl").read_bytes() == before
     command(f"images={drawn / 'styles-label'}", "out=labels")
     assert Path("labels/metadata.jsonl").read_bytes() == before  # image names are those of profiles.csv
@@ -132,7 +132,7 @@ def test_the_demos_of_the_configs_are_drawn_where_no_folder_has_the_photo(typed,
     monkeypatch.setattr(offline, "draw_demo", draw)
     write_styles(tmp_path / "same", num_photos=2, **{**DRAWING, "world_seed": 4})
     typed(f"images={tmp_path / 'same' / 'images'}", "out=labels")
-    assert "drawing the photos of data=demo_styles" in typed.err
+    assert "drawing data=demo_styles" in typed.err
     assert [(data.name, data.world_seed) for data in drawn] == [("demo_styles", 0), ("demo_couples", 0)]
     assert len(lines(Path("labels/metadata.jsonl"))) == 2
 

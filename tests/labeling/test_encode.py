@@ -68,7 +68,7 @@ def test_a_request_gives_the_bytes_of_its_photo_only(tmp_path):
     request = make_request(hashlib.sha256(content).hexdigest(), make_schema(), photo=path)
     assert request.jpeg() == encode(content, ENCODING)
     path.write_bytes(picture(3))
-    with pytest.raises(UserError, match="was changed meanwhile"):
+    with pytest.raises(UserError, match="has changed since the start"):
         request.jpeg()
     path.unlink()
     with pytest.raises(UserError, match="cannot be read"):

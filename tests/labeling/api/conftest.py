@@ -1,5 +1,6 @@
 """The step as a user calls it, against a server on this machine that speaks the API over drawn figures."""
 
+import asyncio
 import csv
 import json
 import shutil
@@ -23,17 +24,26 @@ server_module = pytest.importorskip("experiments.labeling.server", reason="exper
 KEY = "sk-this-is-the-secret-of-the-tests"
 NUM_PHOTOS = 5
 WORLD = WorldParams(rho=0.0, scene_follow=0.2, temperature=0.0, noise=0.1, background_follow=0.0, accessory_gain=1.5)
-# as short as the tests want to wait
 QUICK = (
-    "labeler.retry.initial_s=0.01",
-    "labeler.retry.max_s=0.02",
-    "labeler.retry.jitter_s=0",
     "labeler.concurrency=2",
     "labeler.batch.poll_s=0.05",
     "labeler.model=gpt-6-luna",
     "max_failed_share=1",
     "progress=false",
 )
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that the OpenAI client waits before its retries, which take no time here."""
+    seconds: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        seconds.append(delay)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("anyio.sleep", sleep)
+    return seconds
 
 
 @pytest.fixture(scope="session")

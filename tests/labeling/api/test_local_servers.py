@@ -17,7 +17,7 @@ from tests.labeling.makers import style_values
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20}
-COMPATIBLE = ("labeler.invalid_attempts=1", "labeler.retry.max_attempts=3", "labeler.concurrency=1")
+COMPATIBLE = ("labeler.max_retries=2", "labeler.concurrency=1")
 
 
 def chat(content: Any, **more: Any) -> bytes:
@@ -106,11 +106,11 @@ def test_an_error_that_stays_is_shown_with_a_remedy(start, command):
         assert row["status"] == "error" and "upstream overloaded. The server is overloaded or broken" in row["detail"]
 
 
-def test_what_the_server_said_is_shown_without_the_key(start, command):
+def test_texts_of_the_server_are_shown_without_the_key(start, command):
     server = start(lambda number, to: to.give(GOOD if number == 1 else chat(f"Hello {to.headers['Authorization']}")))
     done = command(server, *COMPATIBLE, "labeler.key_env=OPENAI_API_KEY", labeler="compatible")
     for row in done.failed.values():
-        assert 'the server said: "Hello Bearer (key)". The server seems to ignore' in row["detail"]
+        assert 'the server sent: "Hello Bearer (key)". The server seems to ignore' in row["detail"]
     assert len(done.failed) == NUM_PHOTOS - 1
 
 
@@ -144,7 +144,7 @@ def test_an_endless_answer_is_an_error_of_its_photo(answer, start, command):
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 2**28
 
 
-def test_the_time_limit_is_of_the_whole_answer(start, command):
+def test_the_time_limit_covers_the_complete_answer(start, command):
     def drip(number: int, to: Handler) -> None:
         if number not in (2, 3):
             return to.give(GOOD)
@@ -155,11 +155,11 @@ def test_the_time_limit_is_of_the_whole_answer(start, command):
 
     server = start(drip)
     began = time.monotonic()
-    words = (*COMPATIBLE, "labeler.timeout_s=0.5", "labeler.retry.max_attempts=2")
+    words = (*COMPATIBLE, "labeler.timeout_s=0.5", "labeler.max_retries=1")
     done = command(server, *words, labeler="compatible")
     assert time.monotonic() - began < 15
     ((_, row),) = done.failed.items()
-    assert row["status"] == "error" and "no whole answer within labeler.timeout_s" in row["detail"], row
+    assert row["status"] == "error" and "no complete answer within labeler.timeout_s" in row["detail"], row
     assert len(done.lines) == NUM_PHOTOS - 1 and server.num_asked == NUM_PHOTOS + 1
 
 
@@ -168,7 +168,7 @@ def test_a_paid_answer_with_an_impossible_usage_is_kept(start, command):
     server = start(lambda number, to: to.give(chat(json.dumps(style_values()), usage=usages[number > 2])))
     done = command(server, "labeler.api=chat", "labeler.max_cost_usd=1", "labeler.concurrency=1")
     assert done.code == 0 and len(done.lines) == NUM_PHOTOS and "Traceback" not in done.err, done.err
-    assert "300 tokens in (0 cached), 60 out" in done.err
+    assert "300 input tokens (0 cached), 60 output tokens" in done.err
     assert "without 2 answers whose tokens the server did not count" in done.err
     again = command(server, "labeler.api=chat", "labeler.max_cost_usd=1")
     assert again.code == 0 and server.num_asked == NUM_PHOTOS

@@ -1,14 +1,15 @@
-"""What a run will cost is said before, bounded, and counted from what the server says was used."""
+"""The cost of a run is estimated, limited, and counted from the usage that the server reports."""
 
 import re
 
+from style_match.labeling import openai
 from tests.labeling.api.conftest import NUM_PHOTOS
 
 
 def test_the_estimate_is_near_what_is_used(serve, command):
     done = command(serve())
-    said = re.search(r"about (\d+) tokens in", done.err)
-    used = re.search(r"; (\d+) tokens in", done.err)
+    said = re.search(r"about (\d+) input tokens", done.err)
+    used = re.search(r"; (\d+) input tokens", done.err)
     assert said and used and 0.7 < int(said[1]) / int(used[1]) < 1.5
     assert "prices of 2026-" in done.err
 
@@ -27,14 +28,20 @@ def test_a_model_without_a_price_is_used_but_not_with_a_bound(serve, command):
     assert done.code == 0 and len(done.lines) == NUM_PHOTOS
 
 
-def test_asking_stops_at_the_money_allowed_whatever_was_estimated(serve, command):
+def test_sending_stops_at_the_limit_whatever_was_estimated(serve, command, monkeypatch):
     price = ["labeler.price.input=0", "labeler.price.cached=0", "labeler.price.output=10000"]
-    few = ["labeler.estimate.output_tokens=1", "labeler.concurrency=4"]
-    most = "labeler.max_cost_usd=1.5"  # an answer costs about $0.7, and is estimated as $0.01
-    done = command(server := serve(), *price, *few, most)
+    monkeypatch.setattr(openai, "OUTPUT_TOKENS", 1)
+    limit = "labeler.max_cost_usd=1.5"  # an answer costs about $0.7 and is estimated as $0.01
+    done = command(server := serve(), *price, limit, "labeler.concurrency=4")
     assert done.code == 2 and "labeler.max_cost_usd=1.5 is reached" in done.err, done.err
-    spent = float(re.findall(r"\$([0-9.]+) spent by this command", done.err)[0])
-    assert 0.3 < spent <= 1.5 and f"${spent:.4f}" in done.err.partition("this command: ")[2]
+    assert 0.3 < float(re.findall(r"\$([0-9.]+)", done.err.partition("this command: ")[2])[0]) <= 1.5
     assert 1 <= sum(server.asked.values()) == len(done.lines) < NUM_PHOTOS
-    again = command(server, *price, *few)
+    again = command(server, *price)
     assert again.code == 0 and len(again.lines) == NUM_PHOTOS
+
+
+def test_both_attempts_of_an_invalid_answer_are_counted(serve, command):
+    valid, invalid = serve(), serve(of_image={"images/s0003.jpg": ["violation"]})
+    errors = [command(valid).err, command(invalid, "labeler.effort=low").err]
+    once, twice = (int(err.rpartition(" input tokens (")[0].split()[-1]) for err in errors)
+    assert twice > once

@@ -1,5 +1,6 @@
-"""Tokens of pictures by the published examples, prices, retirement, waits."""
+"""Tokens of images by the published examples, prices, and models at their end."""
 
+import math
 from datetime import date
 
 import pytest
@@ -7,8 +8,7 @@ import yaml
 
 from style_match.cli import main
 from style_match.labeling.answers import Usage
-from style_match.labeling.client import duration_s, wait_s
-from style_match.labeling.cost import check_served, find_model, image_tokens
+from style_match.labeling.cost import Price, check_served, find_model, image_tokens
 from style_match.utils.errors import UserError
 
 CONF = yaml.safe_load((main.conf_dir() / "labeler" / "openai.yaml").read_text(encoding="utf-8"))
@@ -30,12 +30,12 @@ def test_tiles_as_the_guide_counts_them(size, tokens):
 
 @pytest.mark.parametrize(("side", "tokens"), [(256, 77), (512, 308), (768, 692), (1024, 1229)])
 def test_the_rule_of_gpt_6_fits_what_was_counted(side, tokens):
-    rule = find_model("gpt-6-luna", MODELS, price=UNPRICED, image=PATCHES).image
+    rule = find_model("gpt-6-luna", MODELS, price=UNPRICED).image
     assert image_tokens(side, side, rule, "high") == tokens
 
 
 def test_a_price_counts_each_kind_of_token_once():
-    price = find_model("gpt-5-nano-2025-08-07", MODELS, price=UNPRICED, image=PATCHES).price
+    price = find_model("gpt-5-nano-2025-08-07", MODELS, price=UNPRICED).price
     assert price is not None
     usage = Usage(input_tokens=3_000_000, cached_tokens=1_000_000, output_tokens=1_000_000)
     assert price.of(usage, cache_writes=0, factor=1) == pytest.approx(2 * 0.05 + 0.005 + 0.40)
@@ -43,20 +43,20 @@ def test_a_price_counts_each_kind_of_token_once():
 
 
 def test_a_model_that_is_not_listed_has_no_price_or_the_one_given():
-    assert find_model("new", MODELS, price=UNPRICED, image=PATCHES).price is None
-    given = find_model("new", MODELS, price={"input": 1.0, "cached": 0.1, "output": 4.0}, image=PATCHES).price
+    assert find_model("new", MODELS, price=UNPRICED).price is None
+    given = find_model("new", MODELS, price={"input": 1.0, "cached": 0.1, "output": 4.0}).price
     assert given is not None and given.of(Usage(1_000_000, 0, 1_000_000), cache_writes=0, factor=1) == 5.0
     with pytest.raises(UserError, match=r"labeler\.price\.output"):
-        find_model("new", MODELS, price={"input": 1.0, "cached": 0.1, "output": None}, image=PATCHES)
+        find_model("new", MODELS, price={"input": 1.0, "cached": 0.1, "output": None})
 
 
 def test_a_model_at_its_end(capsys):
-    check_served("gpt-5-nano", MODELS, warn_days=30, today=date(2026, 6, 1))
+    check_served("gpt-5-nano", MODELS, today=date(2026, 6, 1))
     assert not capsys.readouterr().err
-    check_served("gpt-5-nano-2025-08-07", MODELS, warn_days=30, today=date(2026, 12, 1))
-    assert "shut down in 10 days" in capsys.readouterr().err
+    check_served("gpt-5-nano-2025-08-07", MODELS, today=date(2026, 12, 1))
+    assert "will be shut down in 10 days" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"labeler\.model=gpt-6-luna"):
-        check_served("gpt-5-nano", MODELS, warn_days=30, today=date(2026, 12, 11))
+        check_served("gpt-5-nano", MODELS, today=date(2026, 12, 11))
 
 
 def test_every_listed_model_says_where_and_when_it_was_read():
@@ -68,10 +68,17 @@ def test_every_listed_model_says_where_and_when_it_was_read():
         )
 
 
-def test_waits_that_a_server_asks_for():
-    assert wait_s({"retry-after": "3"}, now=0) == 3
-    assert wait_s({"retry-after": "3", "retry-after-ms": "250"}, now=0) == 0.25
-    assert wait_s({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, now=50) == 10
-    assert wait_s({"retry-after": "soon"}, now=0) is None and wait_s({}, now=0) is None
-    assert duration_s("6m0s") == 360 and duration_s("20ms") == 0.02 and duration_s("1h2m3.5s") == 3723.5
-    assert duration_s("later") is None and duration_s(None) is None
+def test_tokens_written_to_the_cache_are_paid_once_at_their_own_price():
+    price = Price(input=1.0, cached=0.1, output=8.0, cache_write=1.25, as_of="2026-01-01", source="a test")
+    usage = Usage(input_tokens=1_000_000, cached_tokens=200_000, output_tokens=50_000)
+    plain = 1_000_000 - 200_000 - 300_000
+    expected = (plain * 1.0 + 200_000 * 0.1 + 300_000 * 1.25 + 50_000 * 8.0) / 1e6
+    assert price.of(usage, cache_writes=300_000, factor=1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("width", "height"), [(32, 32), (33, 33), (1, 320), (65, 31), (100, 1)])
+def test_a_patch_at_the_border_counts_as_one(width, height):
+    rule = {"kind": "patches", "patch_px": 32, "multiplier": 1.0, "max_patches": None}
+    corners = [(x, y) for x in range(0, width, 32) for y in range(0, height, 32)]
+    assert image_tokens(width, height, rule, None) == len(corners)
+    assert image_tokens(width, height, {**rule, "multiplier": 1.3}, None) == math.ceil(1.3 * len(corners))

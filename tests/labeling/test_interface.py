@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from style_match.labeling.answers import Answer, Interface, Price, Status, Usage
-from style_match.labeling.client import named_status
+from style_match.labeling.answers import Answer, Status, Usage
+from style_match.labeling.client import error_status
+from style_match.labeling.cost import Price
+from style_match.labeling.interface import Interface
 from tests.labeling.makers import make_schema, style_values
 
 SCHEMA = make_schema()
@@ -71,11 +73,11 @@ def test_responses(content):
     [
         (chat("The photo shows a person."), '"The photo shows a person."', "ignore the schema (response_format)"),
         (chat("x" * 500), '"' + "x" * 120 + '"...', "ignore the schema (response_format)"),
-        (chat("<think>I see a person"), "<think>I see a person", "turn thinking off"),
-        (chat("<think>I see</think>a person"), "</think>a person", "turn thinking off"),
-        (chat(None, reasoning_content="I see a person"), "I see a person", "turn thinking off"),
-        (chat(""), "is empty", "turn thinking off"),
-        (chat(None), "is empty", "turn thinking off"),
+        (chat("<think>I see a person"), "<think>I see a person", "Turn reasoning off"),
+        (chat("<think>I see</think>a person"), "</think>a person", "Turn reasoning off"),
+        (chat(None, reasoning_content="I see a person"), "I see a person", "Turn reasoning off"),
+        (chat(""), "is empty", "Turn reasoning off"),
+        (chat(None), "is empty", "Turn reasoning off"),
         (chat(json.dumps({**GOOD, "sure": 1})), json.dumps(GOOD)[:100], "ignore the schema (response_format)"),
         (chat(TEXT[:40]), TEXT[:40], "ignore the schema (response_format)"),
         ("<html>Welcome to the portal</html>", "<html>Welcome to the portal</html>", "labeler.base_url"),
@@ -88,7 +90,7 @@ def test_responses(content):
         (chat('{"a":' * 50_000), '{"a":{"a":', "ignore the schema (response_format)"),
     ],
 )
-def test_what_is_not_understood_is_shown_with_a_remedy(body, said, remedy):
+def test_unusable_answers_are_shown_with_a_remedy(body, said, remedy):
     answer = read(body)
     assert answer.status is Status.INVALID and said in answer.detail and remedy in answer.detail, answer.detail
     assert len(answer.detail) < 500
@@ -104,9 +106,9 @@ def test_what_is_not_understood_is_shown_with_a_remedy(body, said, remedy):
         "죄송합니다. 도와드릴 수 없습니다.",
     ],
 )
-def test_a_refusal_in_plain_words(text):
+def test_a_refusal_in_prose(text):
     answer = read(chat(text))
-    assert answer.status is Status.REFUSED and answer.detail.startswith('refused in plain words: "'), answer.detail
+    assert answer.status is Status.REFUSED and answer.detail.startswith('refused in prose: "'), answer.detail
     assert "another labeler.model" in answer.detail
 
 
@@ -181,8 +183,4 @@ def test_the_model_name_is_plain_and_short():
     ],
 )
 def test_errors_with_status_200(body, status):
-    assert named_status(json.dumps(body).encode()) == status
-
-
-def test_what_is_no_json_names_no_status():
-    assert named_status(b'"error" <html>') is None and named_status(b'{"error": ' * 100_000) is None
+    assert error_status(json.dumps(body).encode()) == status
