@@ -61,7 +61,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Shard:
     """The part of a shard that is read when it is found; `rows` and `owners` (n,) S32."""
 
@@ -70,6 +70,7 @@ class _Shard:
     key: str
     rows: np.ndarray
     owners: np.ndarray
+    verified: bool = False
 
     @classmethod
     def open(cls, path: Path) -> "_Shard":
@@ -80,10 +81,10 @@ class _Shard:
             with safe_open(path, "numpy") as file:
                 rows = file.get_tensor("rows")
                 owners = file.get_tensor("owners") if "owners" in file.keys() else np.zeros_like(rows)  # noqa: SIM118
-                columns = [np.ascontiguousarray(each).view(ADDRESS).reshape(-1) for each in (rows, owners)]
-                return cls(path, written_ns, file.metadata()["key"], *columns)
+                rows, owners = (np.ascontiguousarray(each).view(ADDRESS).reshape(-1) for each in (rows, owners))
+                return cls(path, written_ns, file.metadata()["key"], rows, owners)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"is not a shard: {error}") from error
+            raise ValueError(f"it is not a shard: {error}") from error
 
     def read(self, pooling: str) -> np.ndarray:
         """Return (n, D) float32."""
@@ -129,9 +130,7 @@ class FeatureStore:
         self.key = hashlib.sha256(canonical.encode()).hexdigest()
         self.folder = Path(root).expanduser() / self.key[:16]
         self._shards: dict[str, _Shard] = {}
-        self._verified: set[str] = set()
-        self._damaged: set[str] = set()  # could not be removed
-        self._index: _Index | None = None
+        self._index = _Index([])
         self._refresh()
 
     @property
@@ -166,7 +165,7 @@ class FeatureStore:
         features = None
         for part in np.split(order, np.flatnonzero(np.diff(shard_M[order])) + 1):  # one part for each shard
             try:
-                block = self._located.shards[shard_M[part[0]]].read(pooling)
+                block = self._index.shards[shard_M[part[0]]].read(pooling)
             except FileNotFoundError:  # another process removed the shard just now
                 return self.load(addresses, pooling)
             if features is None:
@@ -178,76 +177,62 @@ class FeatureStore:
         """Return a context manager with `add(address, vectors, owner)`."""
         return ShardWriter(self)
 
-    @property
-    def _located(self) -> _Index:
-        if self._index is None:
-            self._index = _Index(self._shards.values())
-        return self._index
-
     def _locate(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find (M,) addresses in the shards that are there now; every shard with one of them is verified."""
-        self._refresh()
         while True:
-            shard_M, row_M = self._located.find(wanted)
-            shards = [self._located.shards[number] for number in np.unique(shard_M[shard_M >= 0])]
+            self._refresh()
+            shard_M, row_M = self._index.find(wanted)
+            shards = [self._index.shards[number] for number in np.unique(shard_M[shard_M >= 0])]
             if all([self._is_sound(shard) for shard in shards]):
                 return shard_M, row_M
 
     def _is_sound(self, shard: _Shard) -> bool:
-        name = shard.path.name
-        if name in self._verified:
-            return True
-        try:
-            sound = _digest(shard.path.read_bytes()) == shard.path.stem
-        except FileNotFoundError:  # another process removed it
-            self._drop(name)
-            return False
-        except OSError as error:
-            raise UserError(f"Could not read the feature store: {shard.path}: {error.strerror}.") from error
-        if sound:
-            self._verified.add(name)
-        else:
-            self._remove_damaged(name, "its content does not match its digest")
-        return sound
+        if not shard.verified:
+            try:
+                shard.verified = _digest(shard.path.read_bytes()) == shard.path.stem
+            except FileNotFoundError:
+                return False  # removed by another process
+            except OSError as error:
+                raise self._unreadable(error) from error
+            if not shard.verified:
+                self._remove_damaged(shard.path, "its content does not match its digest")
+        return shard.verified
 
     def _refresh(self) -> None:
         """Add the shards that other processes have written, drop those that were removed."""
+        shards = {}
         try:
-            names = {name for name in os.listdir(self.folder) if name.endswith(SUFFIX)} - self._damaged
+            names = os.listdir(self.folder)
         except FileNotFoundError:
-            names = set()
+            names = []
         except OSError as error:
-            raise UserError(
-                f"Could not read the feature store {self.folder}: {error.strerror}. Set features.root=FOLDER."
-            ) from error
-        for name in self._shards.keys() - names:
-            self._drop(name)
-        for name in sorted(names - self._shards.keys()):
+            raise self._unreadable(error) from error
+        for path in (self.folder / name for name in sorted(names) if name.endswith(SUFFIX)):
             try:
-                shard = _Shard.open(self.folder / name)
+                shard = self._shards.get(path.name) or _Shard.open(path)
                 if shard.key != self.key:
                     raise ValueError("it belongs to another store")
             except FileNotFoundError:
-                continue
+                continue  # removed by another process
             except OSError as error:
-                raise UserError(f"Could not read the feature store: {self.folder / name}: {error.strerror}.") from error
+                raise self._unreadable(error) from error
             except ValueError as error:
-                self._remove_damaged(name, str(error))
+                self._remove_damaged(path, str(error))
             else:
-                self._shards[name], self._index = shard, None
+                shards[path.name] = shard
+        if shards.keys() != self._shards.keys():
+            self._shards, self._index = shards, _Index(shards.values())
 
-    def _remove_damaged(self, name: str, reason: str) -> None:
-        self._drop(name)
+    def _unreadable(self, error: OSError) -> UserError:
+        where = error.filename or self.folder
+        return UserError(f"Could not read the feature store: {where}: {error.strerror}. Set features.root=FOLDER.")
+
+    def _remove_damaged(self, path: Path, reason: str) -> None:
         try:
-            (self.folder / name).unlink(missing_ok=True)
-        except OSError:
-            self._damaged.add(name)
-        warnings.warn(f"{self.folder / name} is damaged ({reason}); its rows are computed again.", stacklevel=2)
-
-    def _drop(self, name: str) -> None:
-        self._shards.pop(name, None)
-        self._verified.discard(name)
-        self._index = None
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} is damaged ({reason}). Delete it ({error.strerror}).") from error
+        warnings.warn(f"{path} is damaged ({reason}); its rows are computed again.", stacklevel=2)
 
 
 class ShardWriter:
