@@ -37,8 +37,8 @@ def mean_image(h_BTD: Tensor, attention_BT: Tensor, image_BT: Tensor) -> Tensor:
     mask_BT = attention_BT & image_BT
     if not mask_BT.any(1).all():
         raise UserError(
-            "pooling=mean_image requires an image, but the prompt has none. Use prompt=image or prompt=image_metadata, "
-            "or pooling=mean, mean_text or eos."
+            "pooling=mean_image requires an image, but the prompt has no image. Use prompt=image or "
+            "prompt=image_metadata, or pooling=mean, mean_text or eos."
         )
     return _masked_mean(h_BTD, mask_BT)
 
