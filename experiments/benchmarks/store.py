@@ -137,10 +137,8 @@ class Benchmark:
         for rival, plain in (("numpy", numpy), ("torch.load", torch_)):
             apart = (found - plain.load(wanted)).abs().max().item()
             self.results.check(f"batch of the store and of {rival}, {self.size}", apart, 0)
-        pairs = [(bytes.fromhex(address), row.data) for address, row in zip(wanted, found.numpy(), strict=True)]
         ways = {
             "store": lambda: store.load(wanted, "mean"),
-            "checksums": lambda: [hashlib.blake2b(a, digest_size=8).update(row) for a, row in pairs],
             "numpy": lambda: numpy.load(wanted),
             "torch": lambda: torch_.load(wanted),
         }
@@ -148,8 +146,6 @@ class Benchmark:
         what = f"random batch of {len(wanted):,} rows, verified"
         for against, way in ((".npy memory map", "numpy"), ("torch.load(mmap=True)", "torch")):
             self.results.compare(what, against, seconds["store"], seconds[way], size=self.size)
-        alone, all_ = seconds["checksums"], seconds["store"]
-        self.results.compare("checksums of that batch alone", "that batch", alone, all_, size=self.size)
         self.figures["batch"].append(statistics.median(seconds["store"]))
 
     def append(self) -> None:

@@ -1,4 +1,4 @@
-"""Features of texts, through the feature store as those of photos."""
+"""From a config to what a head is trained on: dataset folder, split, one feature for each photo or text."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from style_match.backbone.checkpoint import check_checkpoint
-from style_match.backbone.feature_key import (
-    Checkpoint,
-    identity,
-    is_local,
-    owner_of,
-    resolve_checkpoint,
-    row_address,
-    source_of,
-)
+from style_match.backbone.checkpoint import Checkpoint, check_checkpoint, is_local, resolve_checkpoint
+from style_match.backbone.feature_key import identity, owner_of, row_address, source_of
 from style_match.data.balance import Balancing
 from style_match.data.captions import captions
 from style_match.data.dataset import DatasetFolder, read_folder
@@ -34,28 +26,25 @@ from style_match.utils.errors import UserError
 from style_match.utils.files import cache_root
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from style_match.backbone.extractor import Row
     from style_match.backbone.feature_store import FeatureStore
     from style_match.backbone.qwen3_vl import Qwen3VL
 
+Poolings = dict[str, Callable]
 
-# From a config to what a head is trained on: dataset folder, split, one feature row a photo.
-
-
-OF_PIXELS = ("image_backend", "min_pixels", "max_pixels")
-BACKBONE_OPTIONS = ("dtype", "attention", "fused_patch_embedding", *OF_PIXELS, "device", "layer")
+IMAGE_OPTIONS = ("image_backend", "min_pixels", "max_pixels")
+MODEL_OPTIONS = ("dtype", "attention", "fused_patch_embedding", *IMAGE_OPTIONS, "device", "layer")
 
 
 class Inputs:
-    """Reads, checks, splits and embeds what `cfg.data`, `cfg.backbone`, `cfg.prompt` and `cfg.pooling` name.
+    """Dataset folder, split and features named by `cfg.data`, `cfg.split`, `cfg.backbone`, `cfg.prompt`, `cfg.pooling`.
 
-    Each part is made when first asked for, and imports what is heavy itself.
+    Every part is computed when it is first used, and imports what is slow to import itself.
 
     Raises:
-        UserError: any fault of the dataset folder, the photos, the checkpoint or the store, named with its remedy.
+        UserError: Any mistake in the dataset folder, the photos, the checkpoint or the store.
     """
 
     def __init__(self, cfg: DictConfig):
@@ -63,13 +52,13 @@ class Inputs:
         self.fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
 
     def __reduce__(self) -> tuple[type["Inputs"], tuple[DictConfig]]:
-        """Another process makes its own from the config: a backbone is of one process and device."""
+        """Pickle the config alone: another process loads its own backbone."""
         return Inputs, (self.cfg,)
 
     def check(self) -> None:
-        """Answer mistakes in the data, and in a backbone that is a folder, before torch is imported."""
+        """Report mistakes in the data, and in a local checkpoint, before torch is imported."""
         _ = self.prompts
-        if "split" in self.cfg:  # style_match.embed asks for none
+        if "split" in self.cfg:  # not for style_match.embed
             self._warn_of_copies()
         if "balance" in self.cfg:
             _ = self.balancing
@@ -78,9 +67,11 @@ class Inputs:
         if is_local(self.cfg.backbone.path):
             check_checkpoint(self.checkpoint.folder)
 
+    # ---------------------------------------------------------------- dataset
+
     @cached_property
     def folder(self) -> DatasetFolder:
-        """The validated dataset folder; demo data is drawn first where it lacks."""
+        """The validated dataset folder; a missing synthetic one is drawn first."""
         data = self.cfg.data
         root = draw_demo(data, show=self.cfg.progress) if data.get("synthetic") else Path(data.root)
         folder = read_folder(root, task=data.task, image_root=data.image_root, label_column=data.label_column)
@@ -105,14 +96,14 @@ class Inputs:
 
     @cached_property
     def split(self) -> Split:
-        """Who is in which split, made once for a dataset folder, `split.seed`, fractions and folds."""
+        """The stored split of the dataset folder for `split.seed`, fractions and folds."""
         split = self.cfg.split
         options: dict[str, Any] = dict(
             seed=split.seed,
             fractions=tuple(split.fractions),
             store=Path(split.store) if split.store else None,
         )
-        if (folds := split.get("folds")) is None:  # a run of an older version does not have it
+        if (folds := split.get("folds")) is None:
             return make_split(self.folder, **options)
         return make_fold(self.folder, folds=folds, fold=split.fold, **options)
 
@@ -120,7 +111,7 @@ class Inputs:
     def near_copies(self) -> list[tuple[str, str, str, str]]:
         """(image, split, copy, split of the copy) of photos that look like copies of photos in another split."""
         folder = self.folder
-        split_of: dict[str, str] = {}  # a profile's couples are all in one split
+        split_of: dict[str, str] = {}  # all couples of a profile are in one split
         for item, name in self.split.name_of.items():
             split_of.update(dict.fromkeys(item.split("\t") if folder.task == "couple" else [item], name))
         facts = folder.photo_facts
@@ -134,11 +125,11 @@ class Inputs:
     def _warn_of_copies(self) -> None:
         if not self.near_copies:
             return
-        one, its_split, other, other_split = self.near_copies[0]
+        image, split, copy, other_split = self.near_copies[0]
         progress.say(
             f"{len(self.near_copies)} of {len(self.folder.photos)} photos look like copies of photos in another split, "
-            f"such as {one} ({its_split}) of {other} ({other_split}): results are too high. The run folder lists them "
-            "in near_copies.csv. To keep copies in one split: python -m style_match.prepare "
+            f"such as {image} ({split}) of {copy} ({other_split}), so results are too high. near_copies.csv in the run "
+            "folder lists them. To keep copies in one split: python -m style_match.prepare "
             f"source={self.folder.root} out=NEW_FOLDER, then data.root=NEW_FOLDER"
         )
 
@@ -164,57 +155,11 @@ class Inputs:
         )
 
     @cached_property
-    def rows(self) -> "tuple[Row, ...]":
-        """Each photo's row of the feature store; photos that share bytes and prompt share the address."""
-        return tuple(self._row(photo, prompt) for photo, prompt in zip(self.folder.photos, self.prompts, strict=True))
-
-    def _row(self, photo: Photo, prompt: str) -> "Row":
-        from style_match.backbone.extractor import Row
-
-        if not self.cfg.prompt.image:
-            return Row(row_address(None, DECODE_POLICY, prompt), None, prompt, 0, 0, owner=owner_of(photo.profile_id))
-        facts = self.fingerprints.photo(photo.path, max_source_pixels=self.cfg.data.max_source_pixels)
-        address = row_address(facts.sha256, facts.decode_policy, prompt)
-        return Row(address, photo.path, prompt, facts.width, facts.height, owner=facts.sha256)
-
-    @cached_property
     def balancing(self) -> Balancing:
-        """Who is in training how often, and whose photos have views."""
+        """How often each profile is used in training, and which photos have augmented views."""
         return Balancing(self.cfg.balance, self.folder, self.split, seed=self.cfg.seed)
 
-    @cached_property
-    def view_rows(self) -> "tuple[Row, ...]":
-        """Rows of the store for all views, photo after photo as `balancing.views` has them."""
-        if (views := self.balancing.views) is None:
-            return ()
-        stored = [views.stored(number) for number in range(1, views.num + 1)]
-        return tuple(self.rows[photo].of_view(view) for photo in views.photos for view in stored)
-
-    @cached_property
-    def poolings(self) -> dict[str, Callable]:
-        """Every pooling the store keeps for this prompt, and the one asked for."""
-        named = own_poolings()
-        if not self.cfg.prompt.image:
-            del named["mean_image"]
-        return named | self.pooling
-
-    def _sources(self) -> dict[str, Any]:
-        """The poolings as the identity of features knows them."""
-        own, options = own_poolings(), self.cfg.pooling.get("function")
-        made = None if options is None else OmegaConf.to_container(options, resolve=True)
-        return {name: source_of(each, None if name in own else made) for name, each in self.poolings.items()}
-
-    @cached_property
-    def pooling(self) -> dict[str, Callable]:
-        """The one asked for, by its name; of a composed one its parts, which the store keeps anyway."""
-        if parts := self.cfg.pooling.get("parts"):
-            return {name: own_poolings()[name] for name in parts}
-        name, function = self.cfg.pooling.name, instantiate(self.cfg.pooling.function)
-        if own_poolings().get(name, function) is not function:
-            raise UserError(
-                f"pooling.name={name} is one of this package's: give another pooling.name to the function of one's own."
-            )
-        return {name: function}
+    # ---------------------------------------------------------------- backbone and poolings
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -222,79 +167,84 @@ class Inputs:
         return resolve_checkpoint(backbone.path, backbone.revision, download=True)
 
     @cached_property
-    def store(self) -> "FeatureStore":
-        from style_match.backbone.feature_store import FeatureStore
-        from style_match.backbone.qwen3_vl import resolve_device
-
-        features = self.cfg.features
-        root = Path(features.root).expanduser() if features.root else cache_root() / "features"
-        device = resolve_device(self.cfg.backbone.device).type
-        key = identity(self.checkpoint, self.cfg.backbone, self._sources(), device, self.fingerprints)
-        return FeatureStore(root, key, shard_rows=features.shard_rows)
-
-    @cached_property
-    def dim(self) -> int:
-        """Width D of a feature, told from the checkpoint's config."""
-        from style_match.backbone.qwen3_vl import feature_dim
-
-        return feature_dim(self.checkpoint.folder) * len(self.pooling)
-
-    @cached_property
     def backbone(self) -> "Qwen3VL":
         """The frozen backbone, loaded."""
         return load_backbone(self.checkpoint, self.cfg.backbone)
 
-    def embed(self, rows: "Sequence[Row] | None" = None, what: str = "features") -> None:
-        """Compute what the store lacks of these rows, or of all photos, and say where the features came from."""
-        from style_match.backbone.extractor import extract
-
-        with progress.bar("embedding", "photos", show=self.cfg.progress) as advance:
-            extraction = extract(
-                self.rows if rows is None else rows,
-                self.store,
-                lambda: self.backbone,
-                self.poolings,
-                token_budget=self.cfg.backbone.token_budget,
-                num_workers=self.cfg.backbone.num_workers,
-                max_source_pixels=self.cfg.data.max_source_pixels,
-                progress=advance,
+    @cached_property
+    def pooling(self) -> Poolings:
+        """The pooling of `cfg.pooling` by its name; the parts of a composed one, which are stored separately."""
+        own = own_poolings()
+        if parts := self.cfg.pooling.get("parts"):
+            return {name: own[name] for name in parts}
+        name, function = self.cfg.pooling.name, instantiate(self.cfg.pooling.function)
+        if own.get(name, function) is not function:
+            raise UserError(
+                f"pooling.name={name} is a pooling of this package. Give your function another pooling.name."
             )
-        total = extraction.from_store + extraction.computed
-        made = f", {extraction.computed} computed in {extraction.seconds:.1f} s" if extraction.computed else ""
-        progress.say(f"{what}: {extraction.from_store} of {total} from the store{made} ({self.store.folder})")
+        return {name: function}
 
     @cached_property
-    def features(self) -> "torch.Tensor":
-        """(P, D) float32, row i of `folder.photos[i]`, pooled as `cfg.pooling` says."""
-        return self._embedded(self.rows, "features")
+    def poolings(self) -> Poolings:
+        """Every pooling that is stored for this prompt."""
+        return own_poolings(image=self.cfg.prompt.image) | self.pooling
 
     @cached_property
-    def view_features(self) -> "torch.Tensor":
-        """(P * V, D) float32 of `view_rows`, which are P photos with V views each."""
-        return self._embedded(self.view_rows, "features of views")
+    def stored(self) -> "StoredFeatures":
+        return StoredFeatures(self, self.poolings, self.pooling)
 
-    def _embedded(self, rows: "Sequence[Row]", what: str) -> "torch.Tensor":
-        from style_match.backbone.feature_store import CorruptRows
+    @cached_property
+    def store(self) -> "FeatureStore":
+        return self.stored.store
 
-        self.embed(rows, what)
-        try:
-            return self._stored(rows)
-        except CorruptRows as damage:
-            progress.say(str(damage))
-            self.embed(rows, what)
-            return self._stored(rows)
+    @cached_property
+    def dim(self) -> int:
+        """Feature dimension D."""
+        return self.stored.dim
 
-    def _stored(self, rows: "Sequence[Row]") -> "torch.Tensor":
-        from style_match.backbone.pooling import joined
+    # ---------------------------------------------------------------- features
 
-        addresses = [row.address for row in rows]
-        return joined([self.store.load(addresses, name) for name in self.pooling])
+    @cached_property
+    def rows(self) -> "tuple[Row, ...]":
+        """The row of each photo in the feature store; photos with equal bytes and prompt share an address."""
+        return tuple(self._row(photo, prompt) for photo, prompt in zip(self.folder.photos, self.prompts, strict=True))
 
-    def encode_online(self, batch: dict[str, Any]) -> "torch.Tensor":
-        """(B, D) features of a batch's `rows`, computed on the spot (encode=online).
+    def _row(self, photo: Photo, prompt: str) -> "Row":
+        from style_match.backbone.extractor import Row
+
+        if not self.cfg.prompt.image:
+            return _text_row(prompt, owner_of(photo.profile_id))
+        facts = self.fingerprints.photo(photo.path, max_source_pixels=self.cfg.data.max_source_pixels)
+        address = row_address(facts.sha256, facts.decode_policy, prompt)
+        return Row(address, photo.path, prompt, facts.width, facts.height, owner=facts.sha256)
+
+    @cached_property
+    def view_rows(self) -> "tuple[Row, ...]":
+        """Rows of all augmented views, V for each of P photos in the order of `balancing.views`."""
+        if (views := self.balancing.views) is None:
+            return ()
+        stored = [views.stored(number) for number in range(1, views.num + 1)]
+        return tuple(self.rows[photo].of_view(view) for photo in views.photos for view in stored)
+
+    @cached_property
+    def features(self) -> "Tensor":
+        """(P, D) float32 of `folder.photos`, pooled as in `cfg.pooling`."""
+        return self.stored.load(self.rows, "features")
+
+    @cached_property
+    def view_features(self) -> "Tensor":
+        """(P * V, D) float32 of `view_rows`."""
+        return self.stored.load(self.view_rows, "features of views")
+
+    def embed(self, rows: "Sequence[Row] | None" = None, what: str = "features") -> None:
+        """Compute what the store lacks of these rows, or of all photos, and report how many were computed."""
+        self.stored.compute(self.rows if rows is None else rows, what)
+
+    def encode_online(self, batch: dict[str, Any]) -> "Tensor":
+        """Return (B, D) features of a batch's `rows`, computed by the backbone (encode=online).
 
         Raises:
-            UserError: a photo that cannot be read, or was changed since it was checked.
+            UserError: A photo cannot be read or has changed since it was checked.
         """
         import torch
 
@@ -305,86 +255,129 @@ class Inputs:
         tokens = [self.backbone.num_tokens(row.prompt, row.width, row.height) for row in rows]
         order = sorted(range(len(tokens)), key=lambda i: -tokens[i])
         pooled = []
-        for chosen in batch_slices([tokens[i] for i in order], self.cfg.backbone.token_budget):
-            some = [rows[i] for i in order[chosen]]
-            # only now: the photos of a whole gallery would not fit into memory
-            images = decode_rows(some, self.cfg.data.max_source_pixels)
+        for part in batch_slices([tokens[i] for i in order], self.cfg.backbone.token_budget):
+            some = [rows[i] for i in order[part]]
+            images = decode_rows(some, self.cfg.data.max_source_pixels)  # a whole gallery would not fit into memory
             vectors = self.backbone.pooled(images, [row.prompt for row in some], self.pooling)
             pooled.append(joined([vectors[name] for name in self.pooling]))
         features = torch.cat(pooled)
         return torch.empty_like(features).index_copy_(0, torch.tensor(order, device=features.device), features)
 
 
-def own_poolings() -> dict[str, Callable]:
-    """This package's poolings."""
-    from style_match.backbone import pooling
-
-    return {name: getattr(pooling, name) for name in ("eos", "mean", "mean_text", "mean_image")}
-
-
-def load_backbone(checkpoint: Checkpoint, backbone: DictConfig) -> "Qwen3VL":
-    """The frozen Qwen3-VL of a checkpoint folder, with the options of `conf/backbone`."""
-    from style_match.backbone.qwen3_vl import Qwen3VL
-
-    options = {name: backbone[name] for name in BACKBONE_OPTIONS}
-    return Qwen3VL(folder=checkpoint.folder, **options)
-
-
-class TextInputs(Inputs):
-    """Texts through the backbone of a run's (or a matcher's) inputs, each alone in a prompt.
+class StoredFeatures:
+    """Features of one backbone and one set of poolings, from their store or computed if it lacks them.
 
     Args:
-        inputs: whose backbone and store folder are used.
-        text: a group of `conf/text`.
-        pooling: names of this package's poolings that are joined; None for `text.pooling`.
+        inputs: Config, checkpoint and backbone.
+        poolings: Poolings that are stored, all of one forward pass.
+        pooling: Those of them that are joined to one feature.
+    """
+
+    def __init__(self, inputs: Inputs, poolings: Poolings, pooling: Poolings):
+        self.inputs, self.poolings, self.pooling = inputs, poolings, pooling
+
+    @cached_property
+    def store(self) -> "FeatureStore":
+        from style_match.backbone.feature_store import FeatureStore
+        from style_match.backbone.qwen3_vl import resolve_device
+
+        inputs, cfg = self.inputs, self.inputs.cfg
+        root = Path(cfg.features.root).expanduser() if cfg.features.root else cache_root() / "features"
+        own, options = (
+            own_poolings(),
+            cfg.pooling.get("function") and OmegaConf.to_container(cfg.pooling.function, resolve=True),
+        )
+        sources = {name: source_of(each, None if name in own else options) for name, each in self.poolings.items()}
+        device = resolve_device(cfg.backbone.device).type
+        key = identity(inputs.checkpoint, cfg.backbone, sources, device, inputs.fingerprints)
+        return FeatureStore(root, key, shard_rows=cfg.features.shard_rows)
+
+    @cached_property
+    def dim(self) -> int:
+        """Feature dimension D, from the checkpoint's config."""
+        from style_match.backbone.qwen3_vl import feature_dim
+
+        return feature_dim(self.inputs.checkpoint.folder) * len(self.pooling)
+
+    def load(self, rows: "Sequence[Row]", what: str) -> "Tensor":
+        """Return (N, D) float32 of rows, after computing those that the store lacks."""
+        from style_match.backbone.pooling import joined
+
+        self.compute(rows, what)
+        addresses = [row.address for row in rows]
+        return joined([self.store.load(addresses, name) for name in self.pooling])
+
+    def compute(self, rows: "Sequence[Row]", what: str) -> None:
+        """Compute the rows that the store lacks, and report how many."""
+        from style_match.backbone.extractor import extract
+
+        cfg = self.inputs.cfg
+        with progress.bar("embedding", "photos", show=cfg.progress) as advance:
+            extraction = extract(
+                rows,
+                self.store,
+                lambda: self.inputs.backbone,
+                self.poolings,
+                token_budget=cfg.backbone.token_budget,
+                num_workers=cfg.backbone.num_workers,
+                max_source_pixels=cfg.data.max_source_pixels,
+                progress=advance,
+            )
+        total = extraction.from_store + extraction.computed
+        computed = f", {extraction.computed} computed in {extraction.seconds:.1f} s" if extraction.computed else ""
+        progress.say(f"{what}: {extraction.from_store} of {total} from the store{computed} ({self.store.folder})")
+
+
+class TextInputs(StoredFeatures):
+    """Features of texts, each alone in a prompt, by the backbone of a run's or a matcher's inputs.
+
+    Args:
+        inputs: Whose backbone and folder of stores are used.
+        text: A group of `conf/text`.
+        pooling: Names of this package's poolings that are joined; None for `text.pooling`.
     """
 
     def __init__(self, inputs: Inputs, text: DictConfig, *, pooling: Sequence[str] | None = None):
-        super().__init__(inputs.cfg)
-        self.base, self.text = inputs, text
-        self.cfg = OmegaConf.merge(inputs.cfg, {"prompt": {"image": False, "metadata": False}})  # type: ignore[assignment]
-        self.names = tuple(pooling or text.pooling)
-
-    @cached_property
-    def poolings(self) -> dict[str, Callable]:
-        return {name: each for name, each in own_poolings().items() if name != "mean_image"}
-
-    @cached_property
-    def pooling(self) -> dict[str, Callable]:
-        return {name: self.poolings[name] for name in self.names}
-
-    @cached_property
-    def checkpoint(self) -> Checkpoint:
-        return self.base.checkpoint
-
-    @cached_property
-    def backbone(self) -> "Qwen3VL":
-        return self.base.backbone
-
-    def prompt(self, text: str) -> str:
-        """The prompt that holds one text; UserError where a control token stands in it."""
-        return text_prompt(text, self.text)
+        own = own_poolings(image=False)
+        super().__init__(inputs, own, {name: own[name] for name in pooling or text.pooling})
+        self.text = text
 
     def of(self, texts: Sequence[str], owners: Sequence[str], what: str) -> "Tensor":
-        """(N, D) float32 features of texts, from the store; `owners` (N,) are `owner_of` the profile of each."""
-        from style_match.backbone.extractor import Row
+        """Return (N, D) float32 features of texts; `owners` (N,) are `owner_of` their profiles."""
+        rows = [_text_row(text_prompt(text, self.text), owner) for text, owner in zip(texts, owners, strict=True)]
+        return self.load(rows, what)
 
-        prompts = map(self.prompt, texts)
-        rows = [
-            Row(row_address(None, DECODE_POLICY, prompt), None, prompt, 0, 0, owner=owner)
-            for prompt, owner in zip(prompts, owners, strict=True)
-        ]
-        return self._embedded(rows, what)
+
+def _text_row(prompt: str, owner: str) -> "Row":
+    from style_match.backbone.extractor import Row
+
+    return Row(row_address(None, DECODE_POLICY, prompt), None, prompt, 0, 0, owner=owner)
 
 
 def text_prompt(text: str, options: DictConfig) -> str:
-    """A text in the prompt of `conf/text`; line ends and runs of spaces become one space.
+    """Return the prompt of `conf/text` with a text; line breaks and runs of spaces become one space.
 
     Raises:
-        UserError: a control token stands in it.
+        UserError: The text contains a control token.
     """
     line = " ".join(text.split())
     refuse_control_tokens(line, f"The text {line!r}")
     return render(
         image=False, metadata=None, system=options.system, instruction=line, template=options.template, leave_out=()
     )
+
+
+def own_poolings(*, image: bool = True) -> Poolings:
+    """Return this package's poolings; without those of the image if the prompt has none."""
+    from style_match.backbone import pooling
+
+    names = ("eos", "mean", "mean_text", "mean_image") if image else ("eos", "mean", "mean_text")
+    return {name: getattr(pooling, name) for name in names}
+
+
+def load_backbone(checkpoint: Checkpoint, backbone: DictConfig) -> "Qwen3VL":
+    """Load the frozen Qwen3-VL of a checkpoint folder with the options of `conf/backbone`."""
+    from style_match.backbone.qwen3_vl import Qwen3VL
+
+    options = {name: backbone[name] for name in MODEL_OPTIONS}
+    return Qwen3VL(folder=checkpoint.folder, **options)

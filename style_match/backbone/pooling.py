@@ -1,10 +1,10 @@
-"""From the hidden states of a prompt's tokens to one feature.
+"""Poolings: from the hidden states of a prompt's tokens to one feature.
 
 Every pooling takes hidden states (B, T, D) of any precision, the attention mask (B, T) and the mask of image tokens
-(B, T), both bool, and returns (B, D) float32. Padding may be on either side and may hold anything.
+(B, T), both bool, and returns (B, D) float32. Padding may be on either side and have any content.
 
-Adding one is a function of these three and a YAML in `conf/pooling`. One that is composed of others is a YAML with
-their names as `parts`: it is joined from what the store keeps of them.
+A new pooling is a function with these arguments and a YAML in `conf/pooling`. A composed pooling is a YAML with the
+names of others as `parts`; it is joined from their stored features.
 """
 
 from collections.abc import Sequence
@@ -17,39 +17,39 @@ from style_match.utils.errors import UserError
 
 
 def eos(h_BTD: Tensor, attention_BT: Tensor, image_BT: Tensor) -> Tensor:
-    """The last attended token, which is the `<|im_end|>` that ends every prompt."""
+    """Return the last attended token, the `<|im_end|>` at the end of every prompt."""
     num_tokens = attention_BT.shape[1]
     last_B = num_tokens - 1 - attention_BT.flip(1).int().argmax(1)
     return h_BTD[torch.arange(len(h_BTD), device=h_BTD.device), last_B].float()
 
 
 def mean(h_BTD: Tensor, attention_BT: Tensor, image_BT: Tensor) -> Tensor:
-    """The mean over all attended tokens, summed in float32."""
+    """Return the mean over all attended tokens, summed in float32."""
     return _masked_mean(h_BTD, attention_BT)
 
 
 def mean_image(h_BTD: Tensor, attention_BT: Tensor, image_BT: Tensor) -> Tensor:
-    """The mean over the image's tokens. They precede the text and attention is causal, so no text is seen.
+    """Return the mean over the image tokens. They precede the text and attention is causal, so text has no effect.
 
     Raises:
-        UserError: a prompt has no image.
+        UserError: A prompt has no image.
     """
     mask_BT = attention_BT & image_BT
     if not mask_BT.any(1).all():
         raise UserError(
-            "pooling=mean_image takes the mean over image tokens, but the prompt has no image. Use prompt=image or "
+            "pooling=mean_image requires an image, but the prompt has no image. Use prompt=image or "
             "prompt=image_metadata, or pooling=mean, mean_text or eos."
         )
     return _masked_mean(h_BTD, mask_BT)
 
 
 def mean_text(h_BTD: Tensor, attention_BT: Tensor, image_BT: Tensor) -> Tensor:
-    """The mean over all attended tokens but the image's: chat tokens, metadata and instruction."""
+    """Return the mean over all attended tokens except the image tokens: chat tokens, metadata and instruction."""
     return _masked_mean(h_BTD, attention_BT & ~image_BT)
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """One pooling (B, D) as it is; several side by side (B, D * parts), each brought to unit length first."""
+    """Return one pooling (B, D) unchanged; several are normalized and concatenated (B, D * parts)."""
     if len(parts) == 1:
         return parts[0]
     return torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)

@@ -10,8 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from style_match import __version__
-from style_match.backbone.checkpoint import resolve_dtype
-from style_match.backbone.feature_key import HUB_ID, PACKAGE, Checkpoint, resolve_checkpoint
+from style_match.backbone.checkpoint import HUB_ID, PACKAGE, Checkpoint, resolve_checkpoint, resolve_dtype
 from style_match.backbone.inputs import Inputs
 from style_match.data.dataset import DatasetFolder
 from style_match.data.fingerprints import Fingerprints

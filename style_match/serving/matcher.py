@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from style_match.backbone.feature_key import Checkpoint
+from style_match.backbone.checkpoint import Checkpoint
 from style_match.backbone.inputs import Inputs
 from style_match.backbone.pooling import joined
 from style_match.data.dataset import PROFILES, DatasetFolder
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
-    from style_match.backbone.feature_key import Checkpoint
+    from style_match.backbone.checkpoint import Checkpoint
     from style_match.backbone.qwen3_vl import Qwen3VL
     from style_match.serving.index.base import Index
 

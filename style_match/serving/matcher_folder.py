@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from style_match.backbone.checkpoint import check_checkpoint, processing_files, weight_files
-from style_match.backbone.feature_key import Checkpoint, Hashes, resolve_checkpoint
+from style_match.backbone.checkpoint import (
+    Checkpoint,
+    check_checkpoint,
+    processing_files,
+    resolve_checkpoint,
+    weight_files,
+)
+from style_match.backbone.feature_key import Hashes
 from style_match.cli.run_config import with_current_names
 from style_match.cli.schema import FLAG, LIST, NAMES, RULES, TEXT, Rule, leaves, rule_like, whole, word
 from style_match.cli.targets import conf_dir, refuse_unnamed

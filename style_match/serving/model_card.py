@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from style_match import __version__
-from style_match.backbone.feature_key import HUB_ID
+from style_match.backbone.checkpoint import HUB_ID
 from style_match.evaluation.tables import heading
 from style_match.utils.errors import UserError
 from style_match.utils.html import fill

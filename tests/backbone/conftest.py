@@ -1,9 +1,11 @@
 """A small random checkpoint, the backbone that loads it, and what plain transformers makes of it."""
 
 import json
+import os
 import runpy
 import shutil
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +128,21 @@ def edit_json(path: Path, change: Callable[[dict], None]) -> None:
 def edit() -> Callable[[Path, Callable[[dict], None]], None]:
     """Change a JSON file in place."""
     return edit_json
+
+
+@pytest.fixture
+def plain_user():
+    """A context in which file permissions hold, also if the tests run as root."""
+
+    @contextmanager
+    def drop():
+        if os.geteuid() != 0:
+            yield
+            return
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return drop

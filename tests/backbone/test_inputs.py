@@ -16,7 +16,7 @@ from style_match.training.kept import inputs_of
 from style_match.utils.errors import UserError
 from tests.composed import composed
 
-from .features.fake_backbone import FakeBackbone, expected
+from .fake_backbone import FakeBackbone, expected
 
 
 class Backbone(FakeBackbone):
@@ -86,24 +86,24 @@ def test_a_photo_that_was_changed_since_it_was_checked_is_refused(inputs):
     made = inputs("encode=online")
     rows = made.rows
     Image.new("RGB", (16, 16), (1, 2, 3)).save(rows[0].path)
-    with pytest.raises(UserError, match=r"0\.png was changed after it was checked"):
+    with pytest.raises(UserError, match=r"0\.png has changed since it was checked"):
         made.encode_online({"rows": rows})
 
 
-def test_damaged_features_are_computed_again(inputs, capsys: pytest.CaptureFixture):
+def test_damaged_features_are_computed_again(inputs):
     before = inputs().features
     again = inputs()
     (shard,) = again.store.folder.glob("*.safetensors")
     vector = before[0].numpy().tobytes()
     shard.write_bytes(shard.read_bytes().replace(vector, vector[::-1]))
-    assert torch.equal(again.features, before)
+    with pytest.warns(UserWarning, match=f"{shard.name} is damaged"):
+        assert torch.equal(again.features, before)
     assert len(again.backbone.prompts) == 6
-    assert "do not match their checksums" in capsys.readouterr().err
 
 
 def test_a_name_of_this_packages_poolings_stands_for_that_function(inputs):
     made = inputs("pooling.function.path=style_match.backbone.pooling.eos")
-    with pytest.raises(UserError, match=r"pooling\.name=mean is one of this package's"):
+    with pytest.raises(UserError, match=r"pooling\.name=mean is a pooling of this package"):
         assert made.store
 
 

@@ -11,7 +11,7 @@ from style_match.backbone.inputs import Inputs
 from tests.composed import composed
 
 spec = importlib.util.spec_from_file_location(
-    "fake_backbone", Path(__file__).parents[2] / "backbone" / "features" / "fake_backbone.py"
+    "fake_backbone", Path(__file__).parents[2] / "backbone" / "fake_backbone.py"
 )
 fake = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fake)

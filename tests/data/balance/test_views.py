@@ -81,7 +81,7 @@ def test_a_photo_changed_since_it_was_checked_gives_no_view(inputs, tmp_path, st
     content = rows[0].path.read_bytes()
     try:
         rows[0].path.write_bytes(made.rows[0].path.read_bytes())
-        with pytest.raises(UserError, match="was changed after it was checked"):
+        with pytest.raises(UserError, match="has changed since it was checked"):
             made.view_features  # noqa: B018 - computes them
     finally:
         rows[0].path.write_bytes(content)

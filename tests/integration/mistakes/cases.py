@@ -85,14 +85,14 @@ BACKBONES = [
         "backbone_no_weights",
         "a backbone without weights",
         f"{SMALL} backbone.path=FOLDER/backbone",
-        ("FOLDER/backbone holds no weights", "model.safetensors"),
+        ("FOLDER/backbone contains no weights", "model.safetensors"),
         lambda folder: [world.copy_tiny(folder), world.remove("backbone/model.safetensors")(folder)],
     ),
     Case(
         "backbone_cut_short",
         "a backbone whose download was broken off",
         f"{SMALL} backbone.path=FOLDER/backbone",
-        ("FOLDER/backbone/model.safetensors is cut short", "Fetch it again"),
+        ("FOLDER/backbone/model.safetensors is damaged or cut short", "Download it again"),
         lambda folder: [world.copy_tiny(folder), world.cut("backbone/model.safetensors")(folder)],
     ),
     Case(
@@ -214,7 +214,7 @@ DISKS = [
         "full_store",
         "the disk is full while features are written",
         f"{DATA} features.root=FOLDER/features",
-        ("FOLDER/features/", ".safetensors cannot be written", "all earlier ones are kept", "features.root=FOLDER"),
+        ("Cannot write FOLDER/features/", ".safetensors: ", "earlier ones are kept", "features.root=FOLDER"),
         step="embed",
         environment={"STYLE_MATCH_CACHE": "FOLDER/cache"},  # its files are smaller than the limit
         file_kb=64,

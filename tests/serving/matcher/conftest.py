@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from style_match import StyleMatcher
-from style_match.backbone.feature_key import resolve_checkpoint
+from style_match.backbone.checkpoint import resolve_checkpoint
 from style_match.cli.targets import conf_dir
 from style_match.data.fingerprints import Fingerprints
 from style_match.serving.matcher import make_head, tells_sides

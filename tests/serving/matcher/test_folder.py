@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from style_match import StyleMatcher
-from style_match.backbone.feature_key import resolve_checkpoint
+from style_match.backbone.checkpoint import resolve_checkpoint
 from style_match.serving.matcher_folder import read_matcher
 from style_match.utils.errors import UserError
 from tests.serving.matcher.conftest import write_about

@@ -1,6 +1,5 @@
-"""Inputs against the official processor; threads, pickling, and tokenizers that do not fit."""
+"""Inputs equal those of the official processor; threads, and tokenizers that do not fit."""
 
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -48,17 +47,11 @@ def test_num_tokens_is_the_length_of_the_inputs(backbone, width, height, text):
     assert backbone.num_tokens(prompt, width, height) == inputs["input_ids"].shape[1]
 
 
-def test_num_tokens_without_a_photo_ignores_the_size(backbone):
-    prompt = render(image=False, system=None, instruction=INSTRUCTION, **OPTIONS)
-    length = backbone.preprocess([None], [prompt])["input_ids"].shape[1]
-    assert backbone.num_tokens(prompt, 0, 0) == backbone.num_tokens(prompt, 500, 500) == length
-
-
 def test_every_prompt_ends_with_the_eos_that_is_pooled(backbone, photos):
     inputs = backbone.preprocess(photos, PROMPTS)
     last = inputs["attention_mask"].sum(1) - 1
     ids = inputs["input_ids"][torch.arange(4), last].tolist()
-    assert ids == [backbone.preprocessor._encode("<|im_end|>")[0]] * 4
+    assert ids == [backbone.processor._encode("<|im_end|>")[0]] * 4
 
 
 def test_many_threads_get_what_one_gets(backbone, photos):
@@ -70,16 +63,10 @@ def test_many_threads_get_what_one_gets(backbone, photos):
         assert all(torch.equal(one[name], other[name]) for name in other)
 
 
-def test_a_pickled_preprocessor_makes_the_same_inputs(backbone, photos):
-    other = pickle.loads(pickle.dumps(backbone.preprocessor))
-    expected = backbone.preprocess(photos, PROMPTS)
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in other(photos, PROMPTS).items())
-
-
 def test_photos_and_places_for_them_must_match(backbone, photos):
-    with pytest.raises(ValueError, match="1 places for a photo was given no photo"):
+    with pytest.raises(ValueError, match="1 image tokens was given no photo"):
         backbone.preprocess([None], PROMPTS[:1])
-    with pytest.raises(ValueError, match="0 places for a photo was given one photo"):
+    with pytest.raises(ValueError, match="0 image tokens was given one photo"):
         backbone.preprocess(photos[:1], [render(image=False, system=None, instruction=INSTRUCTION, **OPTIONS)])
 
 
@@ -121,19 +108,19 @@ def test_a_tokenizer_without_a_control_token_is_refused(copied, load, edit):
 
     edit(copied / "tokenizer.json", forget)
     edit(copied / "tokenizer_config.json", lambda content: content["extra_special_tokens"].remove(token))
-    with pytest.raises(UserError, match=r"does not know <\|vision_end\|> as one token"):
+    with pytest.raises(UserError, match=r"does not fit the model: <\|vision_end\|> is \[\d+, .*, expected"):
         load(copied)
 
 
 def test_ids_of_config_and_tokenizer_must_agree(copied, load, edit):
     edit(copied / "config.json", lambda config: config.update(image_token_id=7))
-    with pytest.raises(UserError, match=r"config\.json says image_token_id=7, but the tokenizer"):
+    with pytest.raises(UserError, match=r"<\|image_pad\|> is \[\d+\], expected \[7\] \(image_token_id in config"):
         load(copied)
 
 
 def test_a_broken_tokenizer_is_named(copied, load):
     (copied / "tokenizer.json").write_text("{")
-    with pytest.raises(UserError, match=r"tokenizer of .*copied cannot be loaded"):
+    with pytest.raises(UserError, match=r"Could not load the tokenizer of .*copied"):
         load(copied)
 
 
@@ -151,7 +138,7 @@ def test_a_chat_template_that_writes_otherwise_is_refused(change, copied, load, 
     (copied / "chat_template.json").unlink()
     assert change[0] in plain.template
     (copied / "chat_template.jinja").write_text(plain.template.replace(*change))
-    with pytest.raises(UserError, match=r"The chat template in .*chat_template\.jinja"):
+    with pytest.raises(UserError, match=r"chat template in .*chat_template\.jinja"):
         load(copied)
 
 
@@ -194,16 +181,10 @@ def test_max_pixels_below_the_checkpoints_least_area_is_least_and_most(checkpoin
         assert got.grid.prod() * 16**2 <= 2 * 4096  # sides are whole multiples of 32 pixels
 
 
-def test_a_photo_alone_is_what_it_is_in_a_batch(backbone, photos):
-    together, patches = backbone.preprocess(photos, PROMPTS), [backbone.patchify(photo) for photo in photos]
-    assert torch.equal(together["pixel_values"], torch.cat([photo.pixels for photo in patches]))
-    assert backbone.patchify(None) is None
-
-
 def test_half_precision_takes_patches_already_rounded(checkpoint, load, photos):
     half = load(checkpoint, dtype="bf16")
     inputs = half.preprocess(photos, PROMPTS)
     assert inputs["pixel_values"].dtype == torch.bfloat16
-    exact = half.preprocessor(photos, PROMPTS)
+    exact = half.processor(photos, PROMPTS)
     assert exact["pixel_values"].dtype == torch.float32
     assert torch.equal(half.hidden(inputs), half.hidden(exact))
