@@ -9,7 +9,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from style_match.curation.forget import forget
+from style_match.curation.forget import forget as forget_person
 from style_match.curation.page import histogram, page
 from style_match.curation.prepare import summary
 from style_match.data.dataset import read_folder
@@ -119,7 +119,7 @@ def test_all_faults_of_the_table_are_reported_together(source, run, tmp_path: Pa
 def forget(out: Path, *profile_ids: str) -> None:
     own = yaml.safe_load((Path(__file__).parents[3] / "conf/forget.yaml").read_text(encoding="utf-8"))
     cfg = OmegaConf.create({**own, "features": {"root": str(out.parent / "features")}})
-    forget(OmegaConf.merge(cfg, {"profile": [*profile_ids], "data": {"root": str(out)}}))  # type: ignore[arg-type]
+    forget_person(OmegaConf.merge(cfg, {"profile": [*profile_ids], "data": {"root": str(out)}}))  # type: ignore[arg-type]
 
 
 @pytest.fixture
