@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from style_match.evaluation.bootstrap import Interval
 from style_match.evaluation.tables import heading
-from style_match.evaluation.tsne import COLOURS, figure, save
 from style_match.reporting.pages import column_of
 from style_match.reporting.runs import Run, read_runs
 from style_match.reporting.statistics import seed_differences, seed_means
+from style_match.utils.plots import COLOURS, figure, save
 
 HERE = Path(__file__).resolve().parent
 INTERVAL = {"confidence": 0.95, "num_resamples": 2000, "seed": 0}

@@ -13,9 +13,9 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_recal
 from style_match.data.records import Faults, nearest
 from style_match.data.schema import Schema
 from style_match.data.tables import read_table
-from style_match.evaluation.tsne import INK, figure, png
 from style_match.utils.errors import UserError
 from style_match.utils.files import as_csv, write_whole
+from style_match.utils.plots import INK, figure, png
 from style_match.utils.text import shown
 
 # How far two who labelled the same photos agree: Cohen's kappa with its interval, and each class by itself.

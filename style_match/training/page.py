@@ -11,9 +11,9 @@ from typing import Any
 from style_match.evaluation.evaluator import Result
 from style_match.evaluation.ranks import DIRECTIONS
 from style_match.evaluation.tables import ROWS, gain_text, heading, interval_of, one_training, title
-from style_match.evaluation.tsne import COLOURS, INK, figure, png
 from style_match.utils.files import write_whole
 from style_match.utils.html import fill
+from style_match.utils.plots import COLOURS, INK, figure, png
 
 # The training curves, from the rows of a CSV logger.
 

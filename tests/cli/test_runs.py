@@ -135,7 +135,7 @@ def test_table2_sweeps_over_poolings_unless_one_is_named(step):
     assert params == {"pooling": "eos,mean"}
     assert step("experiment=table2", "pooling=mean_text") == 0, step.err
     (cfg,) = step.configs
-    assert (cfg.head._target_.split(".")[2], cfg.pooling.name) == ("identity", "mean_text")
+    assert (cfg.head._target_.split(".")[3], cfg.pooling.name) == ("identity", "mean_text")
 
 
 def test_table3_sweeps_over_its_rows(step):

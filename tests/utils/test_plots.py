@@ -2,20 +2,20 @@
 
 import warnings
 
-from style_match.evaluation import tsne
+from style_match.utils import plots
 
 
 def drawn(text: str) -> None:
-    drawing = tsne.figure(width=2, height=1)
+    drawing = plots.figure(width=2, height=1)
     drawing.text(0.1, 0.5, text)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tsne.png(drawing, dpi=50)
+        plots.png(drawing, dpi=50)
 
 
 def test_a_missing_font_is_named_once_without_raw_warnings(capsys, monkeypatch):
     monkeypatch.setattr(tsne, "_EAST_ASIAN", ())
-    tsne._say_no_font.cache_clear()
+    plots._say_no_font.cache_clear()
     drawn("김민지")
     drawn("부산")
     lines = capsys.readouterr().err.splitlines()
@@ -23,6 +23,6 @@ def test_a_missing_font_is_named_once_without_raw_warnings(capsys, monkeypatch):
 
 
 def test_nothing_is_said_of_text_that_has_a_font(capsys):
-    tsne._say_no_font.cache_clear()
+    plots._say_no_font.cache_clear()
     drawn("Chic, café")
     assert capsys.readouterr().err == ""
