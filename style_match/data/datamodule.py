@@ -142,8 +142,8 @@ class MatchDataModule(lightning.LightningDataModule):
             if len(self.split[name]) < 2:
                 items = "couples" if task == "couple" else "profiles"
                 raise UserError(
-                    f"The {name} split has {len(self.split[name])} {items}; at least 2 are required. Add data or change "
-                    "split.fractions."
+                    f"The {name} split has {len(self.split[name])} {items}; at least 2 are required. "
+                    "Add data or change split.fractions."
                 )
         self.balance = balance or Balance([""] * len(split["train"]), cap=None, fill=False, seed=seed)
         self.views = views
@@ -401,7 +401,7 @@ def _one_batch(batch: Batch) -> DataLoader:
     return DataLoader([batch], batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

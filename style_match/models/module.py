@@ -1,4 +1,4 @@
-"""The LightningModule: frozen backbone, trainable head and loss; selected by val/mrr, tested beside the frozen baseline.
+"""The LightningModule: frozen backbone, trainable head and loss.
 
 Shape suffixes: P photos, N profiles, B batch, D feature dim, E embedding dim.
 """
@@ -103,7 +103,7 @@ class MatchModule(lightning.LightningModule):
             self.backbone.eval()
         return self
 
-    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the weights of head, loss and text term; not those of the frozen backbone."""
         state = super().state_dict(*args, **options)
         return {name: value for name, value in state.items() if not name.startswith("backbone.")}
@@ -139,7 +139,7 @@ class MatchModule(lightning.LightningModule):
         else:
             embedded, texts = self.text.embed(self.head, features, side, self.gathered(batch["texts"].to(features)))
         outputs = [self.compare(embeddings, labels, side) for embeddings in embedded]
-        logs = {"loss": torch.stack([output.loss.detach() for output in outputs]).mean()}
+        logs: dict[str, Any] = {"loss": torch.stack([output.loss.detach() for output in outputs]).mean()}
         for name in outputs[0].logs:
             logs[name] = sum(output.logs[name] for output in outputs) / len(outputs)
         # A sum: each member of an ensemble gets the gradient that it would get alone, unless it is clipped: the norm of

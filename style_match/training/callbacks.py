@@ -1,8 +1,10 @@
 """Callbacks that Lightning lacks; conf/callbacks lists all that a run has."""
 
+import logging
 import math
 import signal
 import time
+import warnings
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
@@ -12,6 +14,23 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from style_match.utils import progress
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's remarks that no user of this package can act on."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*isinstance.treespec, LeafSpec.*",
+        "Checkpoint directory .* exists and is not empty",
+        "The `srun` command is available on your system but is not used",
+        "torch.distributed.nn.functional.all_gather is deprecated",
+        "`LightningModule.configure_optimizers` returned `None`",
+        ".*does not have many workers which may be a bottleneck",
+        "The `LightningModule.training_step` .* no optimizer",
+        "Experiment logs directory .* exists and is not empty",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 class RunCheckpoint(ModelCheckpoint):

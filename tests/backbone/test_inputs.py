@@ -8,11 +8,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from style_match.training.kept import inputs_of
 
 from style_match.backbone import pooling
 from style_match.backbone.extractor import decode_rows
 from style_match.backbone.inputs import Inputs
-from style_match.training.kept import inputs_of
 from style_match.utils.errors import UserError
 from tests.composed import composed
 

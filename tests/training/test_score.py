@@ -5,10 +5,10 @@ import torch
 from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import save
+from style_match.training.scoring import Embedded, Scorer, in_order
 
 from style_match.cli import main
 from style_match.data.splits import Split
-from style_match.training.scoring import Embedded, Scorer, in_order
 from tests.data.memory_folder import folder_of, singles
 
 

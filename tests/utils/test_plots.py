@@ -14,7 +14,7 @@ def drawn(text: str) -> None:
 
 
 def test_a_missing_font_is_named_once_without_raw_warnings(capsys, monkeypatch):
-    monkeypatch.setattr(tsne, "_EAST_ASIAN", ())
+    monkeypatch.setattr(plots, "_EAST_ASIAN", ())
     plots._say_no_font.cache_clear()
     drawn("김민지")
     drawn("부산")

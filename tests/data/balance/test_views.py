@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 import torch
+from style_match.training.scoring import Scorer
 
 from style_match.backbone.extractor import decode_rows
 from style_match.training.loop import build_data
-from style_match.training.scoring import Scorer
 from style_match.utils.errors import UserError
 
 CAPPED = (
