@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from style_match.cli.targets import conf_dir
-from style_match.data.datamodule import MatchData
-from style_match.models.module import Matcher
+from style_match.data.datamodule import MatchDataModule
+from style_match.models.module import MatchModule
 from style_match.training.callbacks import make_trainer
 from style_match.utils.threads import pinned
 
@@ -87,7 +87,7 @@ class Pair:
         num = batch_size * steps
         features = torch.randn(2 * num + 8, WIDTH, generator=torch.Generator().manual_seed(0))
         self.cfg, self.folder = cfg, folder
-        self.data = MatchData(
+        self.data = MatchDataModule(
             task="couple",
             profile_ids=[str(i) for i in range(len(features))],
             photo_profile=range(len(features)),
@@ -107,7 +107,7 @@ class Pair:
         """An epoch under the Trainer of a run."""
         head = copy.deepcopy(self.head)
         loss = OmegaConf.masked_copy(self.cfg.loss, ["_target_", "temperature", "symmetric"])
-        matcher = Matcher(
+        matcher = MatchModule(
             head=head,
             loss=instantiate(loss),
             optimizer=instantiate(self.cfg.optimizer),

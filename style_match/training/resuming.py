@@ -154,6 +154,11 @@ def resume_from(cfg: DictConfig, folder: Path) -> Path | None:
     was = read_config(cfg.run)
     if "trainer" not in was:
         raise UserError(f"run={cfg.run} is no run of style_match.train: name the folder of one, or leave run out.")
+    if "callbacks" not in was:
+        raise UserError(
+            f"run={cfg.run} was begun by an earlier version of style_match, and cannot be resumed by this one. Evaluate or "
+            "export it as it is, or start a new run."
+        )
     before, now = leaves(was), leaves(cfg)
     for part in DECIDES_TRAINING:
         if OmegaConf.select(was, part, default=ABSENT) is ABSENT:

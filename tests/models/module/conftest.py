@@ -7,12 +7,12 @@ import torch
 from omegaconf import OmegaConf
 
 from style_match.cli import main
-from style_match.data.datamodule import MatchData
+from style_match.data.datamodule import MatchDataModule
 from style_match.data.sampler.pair import PairSampler
 from style_match.data.sampler.pk import PKSampler
 from style_match.models.head.mlp import MLP
 from style_match.models.loss.infonce import InfoNCE
-from style_match.models.module import Matcher
+from style_match.models.module import MatchModule
 from style_match.training.callbacks import make_trainer
 
 DIM = 24
@@ -39,7 +39,7 @@ def thirds(num: int) -> dict[str, range]:
 
 @pytest.fixture
 def couple_data():
-    """Maker of MatchData of `num` couples: left profiles first, `num_photos` photos each, taste shared by a couple."""
+    """Maker of MatchDataModule of `num` couples: left profiles first, `num_photos` photos each, taste shared by a couple."""
 
     def make(num=60, num_photos=1, batch_size=8, seed=0, **options):
         tastes = torch.randn(num, 4, generator=torch.Generator().manual_seed(5)).repeat(2, 1)
@@ -55,14 +55,14 @@ def couple_data():
             "max_loss_items": 1000,
             "features": taste_features(tastes.repeat(num_photos, 1), seed=1),
         }
-        return MatchData(**{**given, **options})
+        return MatchDataModule(**{**given, **options})
 
     return make
 
 
 @pytest.fixture
 def style_data():
-    """Maker of MatchData of `num` profiles in three classes."""
+    """Maker of MatchDataModule of `num` profiles in three classes."""
 
     def make(num=90, num_photos=1, seed=0, **options):
         classes = torch.arange(num) % 3
@@ -78,14 +78,14 @@ def style_data():
             "max_loss_items": 1000,
             "features": taste_features(2 * torch.eye(4)[classes].repeat(num_photos, 1), seed=2),
         }
-        return MatchData(**{**given, **options})
+        return MatchDataModule(**{**given, **options})
 
     return make
 
 
 @pytest.fixture
 def matcher():
-    """Maker of a freshly initialised Matcher."""
+    """Maker of a freshly initialised MatchModule."""
 
     def make(seed=0, lr=5e-3, standardize=True, **options):
         torch.manual_seed(seed)
@@ -97,7 +97,7 @@ def matcher():
             "ks": (1, 5, 50),
             "block": 7,
         }
-        return Matcher(**{**given, **options})
+        return MatchModule(**{**given, **options})
 
     return make
 

@@ -1,4 +1,4 @@
-"""MatchData: what stands in training batches and galleries."""
+"""MatchDataModule: what stands in training batches and galleries."""
 
 from dataclasses import dataclass
 from functools import partial

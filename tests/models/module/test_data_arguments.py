@@ -1,4 +1,4 @@
-"""MatchData refuses arguments of another length, shape or type, and never pairs people in another way."""
+"""MatchDataModule refuses arguments of another length, shape or type, and never pairs people in another way."""
 
 import numpy as np
 import pytest

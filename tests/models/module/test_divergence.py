@@ -26,11 +26,11 @@ def test_a_rate_that_is_too_high(rate, words, run_step, tmp_path):
 def test_what_is_said(monkeypatch):
     from types import SimpleNamespace
 
-    from style_match.models.module import Matcher
+    from style_match.models.module import MatchModule
 
     group = {"lr": 0.0, "initial_lr": 1e-4}  # as a schedule leaves it
     module = SimpleNamespace(trainer=SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[group])]))
-    error = Matcher.diverged(module, "The training loss of epoch 3 is not a finite number")
+    error = MatchModule.diverged(module, "The training loss of epoch 3 is not a finite number")
     assert isinstance(error, UserError)
     assert str(error) == (
         "The training loss of epoch 3 is not a finite number: lower optimizer.lr, which is 0.0001, to 1e-05, for "

@@ -1,4 +1,4 @@
-"""Matcher: what it learns, logs and saves."""
+"""MatchModule: what it learns, logs and saves."""
 
 import warnings
 from functools import partial
