@@ -2,7 +2,7 @@
 
 import pytest
 
-from style_match.evaluate import hypothesis
+from style_match.training.evaluate import hypothesis
 from style_match.evaluation.tables import one_training
 from tests.commands import SMALL_COUPLES
 
