@@ -4,16 +4,18 @@ from functools import partial
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from style_match.cli import main
 from style_match.data.datamodule import MatchDataModule
 from style_match.data.sampler.pair import PairSampler
 from style_match.data.sampler.pk import PKSampler
+from style_match.evaluation.evaluator import Evaluator
 from style_match.models.head.mlp import MLP
 from style_match.models.loss.infonce import InfoNCE
 from style_match.models.module import MatchModule
-from style_match.training.callbacks import make_trainer
+from style_match.training.loop import make_trainer
 
 DIM = 24
 
@@ -94,8 +96,7 @@ def matcher():
             "loss": InfoNCE(temperature=0.2, symmetric=False),
             "optimizer": partial(torch.optim.AdamW, lr=lr, weight_decay=1e-3),
             "scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=6, eta_min=0.0),
-            "ks": (1, 5, 50),
-            "block": 7,
+            "evaluator": Evaluator(default_ks=(1, 5, 50), block=7, num_resamples=100),
         }
         return MatchModule(**{**given, **options})
 
@@ -103,13 +104,28 @@ def matcher():
 
 
 @pytest.fixture
-def trainer(tmp_path):
-    """Maker of the Trainer of a run on the CPU, with the checkpoints that a run keeps."""
-    default = OmegaConf.to_container(OmegaConf.load(main.conf_dir() / "trainer" / "default.yaml"))
+def config(tmp_path):
+    """Maker of the config of a run on the CPU; `folder` is the run folder, options are those of the Trainer."""
 
-    def make(max_epochs=2, folder="run", logger=False, **options):
-        given = {**default, "accelerator": "cpu", "max_epochs": max_epochs, **options}
-        made = make_trainer(given, tmp_path / folder, logger, show=False)
+    def make(max_epochs=2, folder="run", patience=10, checkpoint_every_s=5.0, **options):
+        parts = {name: OmegaConf.load(main.conf_dir() / name / "default.yaml") for name in ("trainer", "callbacks")}
+        cfg = OmegaConf.create({**parts, "encode": "cached", "threads": 1, "progress": False})
+        cfg.trainer.merge_with({"accelerator": "cpu", "max_epochs": max_epochs, **options})
+        cfg.trainer.merge_with({"early_stopping": {"patience": patience}, "checkpoint_every_s": checkpoint_every_s})
+        cfg.callbacks.best.dirpath = cfg.callbacks.last.dirpath = str(tmp_path / folder / "checkpoints")
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def trainer(config, tmp_path):
+    """Maker of the Trainer of a run on the CPU, with the callbacks that a run has."""
+
+    def make(max_epochs=2, folder="run", logger=False, callbacks=(), **options):
+        cfg = config(max_epochs, folder, **options)
+        own = [instantiate(each) for each in cfg.callbacks.values()]
+        made = make_trainer(cfg, tmp_path / folder, callbacks=[*callbacks, *own], logger=logger)
         made.checkpoints = tmp_path / folder / "checkpoints"
         return made
 
