@@ -227,13 +227,13 @@ def fit(
     else:
         if datamodule.views is not None or not datamodule.balance.is_plain:
             progress.say("balance: changes nothing here, a closed form is fitted to every training photo, once")
-        options = {"logger": False, "max_epochs": 0, "devices": 1}
+        options = {"logger": False, "max_epochs": 0, "devices": 1, "enable_checkpointing": False}
     trainer = make_trainer(cfg, folder, callbacks=callbacks, **options)
     with pinned(threads), processes(folder, num_devices(cfg, module)):
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     if not takes_steps(module.head):
         for name in ("best", "last"):
-            trainer.save_checkpoint(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+            trainer.save_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
     return selected(trainer, module, folder)
 
 
