@@ -43,7 +43,7 @@ def evaluation(results: measure.Results, options: dict[str, Any]) -> None:
         spent = measure.alternate(ways, repetitions=repetitions, what=size, warm_up=False)
         goal = options["goal"] if count == options["sizes"][-1] else None
         results.compare("exact ranks", "products alone", spent["ranks"], spent["products"], size=size, goal=goal)
-        against = f"products alone, 4,096 columns at a time"
+        against = "products alone, 4,096 columns at a time"
         results.compare("exact ranks", against, spent["ranks"], spent["tiles"], size=size, goal=goal)
         scaled = [s * len(asked) / few for s in spent["flat"]]
         against = f"FAISS flat, first {options['flat_k']} (time of 1/{options['flat_part']} of the queries, scaled)"

@@ -150,7 +150,7 @@ def inputs_of(
         loader = data.train_dataloader()
         batches[seed] = []
         for epoch in range(num_epochs):
-            loader.set_epoch(epoch)
+            loader.sampler.set_epoch(epoch)
             drawn = [batch["labels"][: len(batch["labels"]) // 2] for batch in loader]
             position = {item: number for number, item in enumerate(data.split["train"].tolist())}
             batches[seed].append([[position[item] for item in items.tolist()] for items in drawn])

@@ -41,7 +41,7 @@ def thirds(num: int) -> dict[str, range]:
 
 @pytest.fixture
 def couple_data():
-    """Maker of MatchDataModule of `num` couples: left profiles first, `num_photos` photos each, taste shared by a couple."""
+    """Maker of MatchDataModule of `num` couples of one taste: left profiles first, `num_photos` photos each."""
 
     def make(num=60, num_photos=1, batch_size=8, seed=0, **options):
         tastes = torch.randn(num, 4, generator=torch.Generator().manual_seed(5)).repeat(2, 1)
