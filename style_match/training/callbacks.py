@@ -29,6 +29,7 @@ def quiet_lightning() -> None:
         ".*does not have many workers which may be a bottleneck",
         "The `LightningModule.training_step` .* no optimizer",
         "Experiment logs directory .* exists and is not empty",
+        r"Found .* module\(s\) in eval mode at the start of training",
     ):
         warnings.filterwarnings("ignore", message=message)
 
