@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from style_match.cli.targets import conf_dir
-from style_match.data.datamodule import MatchData
-from style_match.models.module import Matcher
-from style_match.training.callbacks import make_trainer
+from style_match.data.datamodule import MatchDataModule
+from style_match.evaluation.evaluator import Evaluator
+from style_match.models.module import MatchModule
+from style_match.training.loop import make_trainer
 from style_match.utils.threads import pinned
 
 WIDTH = 2048
@@ -87,7 +88,7 @@ class Pair:
         num = batch_size * steps
         features = torch.randn(2 * num + 8, WIDTH, generator=torch.Generator().manual_seed(0))
         self.cfg, self.folder = cfg, folder
-        self.data = MatchData(
+        self.data = MatchDataModule(
             task="couple",
             profile_ids=[str(i) for i in range(len(features))],
             photo_profile=range(len(features)),
@@ -107,18 +108,15 @@ class Pair:
         """An epoch under the Trainer of a run."""
         head = copy.deepcopy(self.head)
         loss = OmegaConf.masked_copy(self.cfg.loss, ["_target_", "temperature", "symmetric"])
-        matcher = Matcher(
+        matcher = MatchModule(
             head=head,
             loss=instantiate(loss),
             optimizer=instantiate(self.cfg.optimizer),
             scheduler=instantiate(self.cfg.scheduler),
-            ks=[1],
-            block=self.cfg.evaluation.block,
+            evaluator=Evaluator(default_ks=[1], block=self.cfg.evaluation.block),
         )
-        given: Any = OmegaConf.to_container(self.cfg.trainer, resolve=True)
-        trainer = make_trainer({**given, "max_epochs": 1}, self.folder, False, show=False)
         clock = Clock()
-        trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
+        trainer = make_trainer(self.cfg, self.folder, max_epochs=1, callbacks=[clock], logger=False)
         trainer.fit(matcher, datamodule=self.data)
         self.embedded["trained"] = self.embed(head)
         return clock.seconds
@@ -129,7 +127,7 @@ class Pair:
         options = {"lr": self.cfg.optimizer.lr, "weight_decay": self.cfg.optimizer.weight_decay}
         optimizer = torch.optim.AdamW(head.parameters(), **options, fused=fused)
         left, right = self.data.couples.T
-        batches = [torch.tensor(batch) for batch in self.data.train_dataloader().batch_sampler.batches(0)]
+        batches = [torch.tensor(batch) for batch in self.data.train_batches().sampler.batches(0)]
         began = time.perf_counter()
         total = 0.0
         for batch in batches:

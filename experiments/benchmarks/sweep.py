@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from world import run, write_wide_checkpoint
 
 from style_match.backbone.inputs import Inputs
-from style_match.training.loop import build_data
+from style_match.training.loop import make_datamodule
 from style_match.utils import progress
 from style_match.utils.threads import pinned
 
@@ -145,11 +145,12 @@ def inputs_of(
     batches: dict[int, Any] = {}
     for seed in range(num_seeds):
         cfg.seed = seed
-        data = build_data(cfg, inputs, features=inputs.features)
+        data = make_datamodule(cfg, inputs)
+        data.setup()
         loader = data.train_dataloader()
         batches[seed] = []
         for epoch in range(num_epochs):
-            loader.set_epoch(epoch)
+            loader.sampler.set_epoch(epoch)
             drawn = [batch["labels"][: len(batch["labels"]) // 2] for batch in loader]
             position = {item: number for number, item in enumerate(data.split["train"].tolist())}
             batches[seed].append([[position[item] for item in items.tolist()] for items in drawn])

@@ -17,13 +17,14 @@ from experiments.text_search.queries import requests
 from style_match.backbone.feature_key import owner_of
 from style_match.backbone.inputs import Inputs, TextInputs
 from style_match.cli.run_config import read_config
+from style_match.data.datamodule import MatchDataModule
 from style_match.evaluation.metrics import chance
 from style_match.evaluation.text_search import _ranks, first_ranks
 from style_match.synthetic.captions import caption
 from style_match.synthetic.dataset import couple_profiles
 from style_match.synthetic.world import Look, WorldParams
-from style_match.training.loop import build_head, build_matcher, load_head
-from style_match.training.scoring import Scorer
+from style_match.training.checkpoints import load_head
+from style_match.training.loop import make_head, make_module
 from style_match.training.text import TextSpace, fitted
 
 HERE = Path(__file__).parent
@@ -46,18 +47,18 @@ def trained_spaces(run: Path) -> tuple[DictConfig, Inputs, dict[str, TextSpace]]
     cfg = read_config(run)
     OmegaConf.update(cfg, "progress", False)
     inputs = Inputs(cfg)
-    scorer = Scorer(cfg, inputs)
-    head = build_head(cfg, inputs)
+    data = MatchDataModule.from_folder(inputs.folder, inputs.split)
+    head = make_head(cfg, inputs)
     load_head(head, run / "checkpoints/best.ckpt")
-    spaces = {"fitted": TextSpace(cfg, inputs, scorer, head.eval(), None)}
+    spaces = {"fitted": TextSpace(cfg, inputs, data, head.eval(), None)}
     spaces["fitted"].text_head = fitted(spaces["fitted"])
     if cfg.loss.text_weight:
-        matcher = build_matcher(cfg, inputs)
+        matcher = make_module(cfg, inputs)
         assert matcher.text is not None
         load_head(matcher.head, run / "checkpoints/best.ckpt")
         if matcher.text.head is not None:
             load_head(matcher.text.head, run / "checkpoints/best.ckpt", "text.head")
-        spaces["trained"] = TextSpace.of(cfg, inputs, scorer, matcher)
+        spaces["trained"] = TextSpace.of(cfg, inputs, data, matcher)
     return cfg, inputs, spaces
 
 

@@ -64,7 +64,7 @@ def read_config(run: str | Path) -> DictConfig:
     if not path.is_file():
         raise UserError(f"run={run} is not a run folder: {path} is missing. Runs are listed under runs/.")
     try:
-        tree = with_current_names(read_yaml(path))
+        tree = _at_its_place(with_current_names(read_yaml(path)), path.parent)
         config = OmegaConf.create(tree if isinstance(tree, dict) else {})
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
@@ -85,7 +85,6 @@ _MOVED = tuple(
         ("loss", "models.loss"),
         ("sampler", "data.sampler"),
         ("pooling", "backbone.pooling"),
-        (r"logger\.\w+", "training.loggers"),
         (r"picture\.tsne", "evaluation.tsne"),
         (r"picture\.report", "training.page"),
         ("index", "serving.index"),
@@ -105,6 +104,24 @@ def with_current_names(tree: Any) -> Any:
         else with_current_names(value)
         for name, value in tree.items()
     }
+
+
+def _at_its_place(tree: Any, folder: Path) -> Any:
+    """Point what a run writes into, callbacks and loggers, to where its folder is now."""
+    if not isinstance(tree, dict) or "trainer" not in tree:
+        return tree
+    if "callbacks" not in tree:  # an earlier version had loggers of its own
+        return {name: node for name, node in tree.items() if name != "logger"}
+    best = (tree.get("callbacks") or {}).get("best") or {}
+    was = str(Path(str(best.get("dirpath", ""))).parent)
+
+    def moved(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: moved(value) for name, value in node.items()}
+        is_inside = isinstance(node, str) and (node == was or node.startswith(f"{was}/"))
+        return str(folder.resolve()) + node.removeprefix(was) if is_inside and was != "." else node
+
+    return {name: moved(node) if name in ("callbacks", "logger") else node for name, node in tree.items()}
 
 
 def current_name(name: str) -> str:

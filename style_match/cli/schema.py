@@ -259,9 +259,7 @@ RULES: dict[str, Rule] = {
     "scheduler.eta_min": number(least=0),
     "trainer.max_epochs": whole(1, largest=10**7),
     "trainer.precision": word("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"),
-    "trainer.accelerator": word("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.devices": whole(1, largest=1024),
-    "trainer.strategy": word("auto", "ddp"),
     "trainer.gradient_clip_val": number(above=0).or_null(),
     "trainer.log_every_n_steps": whole(1),
     "trainer.max_loss_items": whole(2),
@@ -281,7 +279,6 @@ RULES: dict[str, Rule] = {
     "picture.report.dpi": whole(1, largest=2000),
     "picture.report.num_queries": whole(0, largest=10_000),
     "logger.wandb.mode": word("auto", "online", "offline"),
-    "logger.wandb.connect_timeout_s": number(above=0),
     "logger.wandb.finish_timeout_s": number(above=0),
     "logger.wandb.max_table_rows": whole(1),
     "logger.images.num_queries": whole(1, largest=10_000),
@@ -455,18 +452,12 @@ def targets_of(node: Any) -> set[str]:
 
 MAX_SHOWN = 83  # characters of a path in a message, with the dots that replace its end
 
-# Options of lightning.Trainer that a run sets itself -> what it does instead.
+# Options of lightning.Trainer that other options stand for.
 OF_TRAINER = {
-    "callbacks": "checkpoints and early stopping on val/mrr",
-    "default_root_dir": "hydra.run.dir",
-    "enable_checkpointing": "best.ckpt and last.ckpt",
-    "enable_model_summary": "none is printed",
-    "enable_progress_bar": "write progress=false",
-    "gradient_clip_algorithm": "by the norm over all parameters",
-    "logger": "write logger=csv, wandb or tensorboard",
-    "max_steps": "write trainer.max_epochs",
-    "num_nodes": "a head is trained on one machine",
-    "plugins": "checkpoints are written whole",
+    "callbacks": "add +callbacks.NAME._target_=CLASS",
+    "default_root_dir": "set hydra.run.dir",
+    "gradient_clip_algorithm": "gradients are clipped by the norm over all parameters",
+    "logger": "set logger=csv, wandb, tensorboard or none",
 }
 
 
@@ -490,6 +481,8 @@ def faults(config: DictConfig, base: DictConfig | None = None, *, step: str = "t
         if raw == "???":
             found.append(_needed(config, path))
             continue
+        if "${hydra:" in str(raw):
+            continue  # known when the job runs
         try:
             value = _resolved(config, path)
         except OmegaConfBaseException as error:
@@ -646,6 +639,8 @@ def _together(config: DictConfig, step: str) -> Iterator[str]:
         yield f"logger.images.num_answers={shown} is above evaluation.num_answers={kept}: raise that one too."
     for name in sorted(set(config.get("trainer") or ()) & set(OF_TRAINER)):
         yield f"trainer.{name}: style_match decides it ({OF_TRAINER[name]}). Leave it out."
+    for name in sorted(set(config.get("trainer") or ()) & set(OF_TRAINER)):
+        yield f"trainer.{name} has no effect here: {OF_TRAINER[name]}."
     clipped = get("trainer.gradient_clip_val")
     if get("optimizer.fused") and get("trainer.precision") == "16-mixed" and clipped:
         yield (

@@ -185,6 +185,8 @@ def has_place(tree: Any, override: Override) -> bool:
     key = override.key_or_group.replace("[", ".").replace("]", "")
     if override.is_add() or override.is_force_add():
         parent = key.rpartition(".")[0]
+        if key.startswith(("callbacks.", "logger.")):  # +callbacks.NAME._target_ makes a node
+            parent = key.partition(".")[0]
         return isinstance(find(tree, parent, ABSENT), dict | None) if parent else key in tree
     return find(tree, key, ABSENT) is not ABSENT
 

@@ -1,12 +1,14 @@
-"""Training batches and evaluation galleries, cut from one tensor of features in memory.
+"""Training batches, and the galleries of validation and test, cut from one tensor of features in memory.
 
 Training sees one photo of a profile, drawn anew every epoch; evaluation sees all photos of a profile, whose embeddings
-the module averages. Nothing here reads an image: batches carry rows of `features` or, without it (encode=online), what
-the module's `encode_fn` computes them from.
+the module averages. Nothing here reads an image: batches carry rows of `features` or, with encode=online, the rows that
+the module's backbone turns into features.
+
+Shape suffixes: P photos, N profiles, C couples, B batch, D feature dim.
 """
 
 import inspect
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,329 +16,24 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from style_match.data.augmentation import Views
 from style_match.data.balance import Balance
+from style_match.data.galleries import Gallery, Photos, couple_gallery, style_gallery
 from style_match.data.people import people_of
-from style_match.data.sampler.pair import Matching
 from style_match.data.texts import Texts
 from style_match.utils.errors import UserError
-from style_match.utils.graph import not_strangers
 
 if TYPE_CHECKING:
     from style_match.backbone.extractor import Row
     from style_match.data.dataset import DatasetFolder
     from style_match.data.splits import Split
 
-
-# Checks of the arguments of `MatchData`: lengths, shapes and positions. A wrong one is a ValueError that names it.
-
-
 SPLITS = ("train", "val", "test")
-
-
-def check_lengths(
-    task: str, num_profiles: int, *, people: Sequence[Any], labels: Sequence[Any], split: Mapping[str, Any]
-) -> None:
-    """Check what has one entry per profile, and the names of the splits.
-
-    Raises:
-        ValueError: an unknown task, another number of people or labels than profiles, a missing split.
-    """
-    if task not in ("couple", "style"):
-        raise ValueError(f'task must be "couple" or "style", not {task!r}')
-    if len(people) != num_profiles:
-        raise ValueError(f"people must have one entry per profile ({num_profiles}), not {len(people)}")
-    if (task == "style" or len(labels)) and len(labels) != num_profiles:
-        raise ValueError(f"labels must have one entry per profile ({num_profiles}), not {len(labels)}")
-    if missing := [name for name in SPLITS if name not in split]:
-        raise ValueError(f"split must have {', '.join(SPLITS)}; {', '.join(missing)} is missing")
-
-
-def check_photos(num_photos: int, num_views: int, *, features: Any, rows: Sequence[Any] | None) -> None:
-    """Check what has one entry per photo and view.
-
-    Raises:
-        ValueError: features that are no float tensor (P + views, D), or rows of another length.
-    """
-    if features is not None:
-        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        wanted = num_photos + num_views
-        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != wanted:
-            raise ValueError(f"features must be a tensor of shape ({wanted}, D), not {shape}")
-        if not features.is_floating_point():
-            raise ValueError(f"features must be floating-point numbers, not {features.dtype}")
-    if rows is not None and len(rows) not in (0, num_photos):
-        raise ValueError(f"rows must have one entry per photo ({num_photos}), not {len(rows)}")
-
-
-def pairs(couples: Any, num_profiles: int) -> Tensor:
-    """(C, 2) long: the couples, as (left, right) positions of profiles.
-
-    Two sequences `(lefts, rights)` would be read as two couples where each has two entries, so only tuples are taken
-    for couples, or a tensor or array that has its shape.
-
-    Raises:
-        ValueError: anything else, a position out of range, or a couple of one profile with itself.
-    """
-    if hasattr(couples, "shape"):
-        given = str(tuple(couples.shape))
-        is_pairs = len(couples.shape) == 2 and couples.shape[1] == 2
-    else:
-        couples = list(couples)
-        lengths = {len(each) if hasattr(each, "__len__") else None for each in couples}
-        inner = f", {lengths.pop()}" if len(lengths) == 1 and None not in lengths else ""
-        types = ", ".join(sorted({type(each).__name__ for each in couples}))
-        given = f"({len(couples)}{inner or ','}) of {types}"
-        is_pairs = all(isinstance(each, tuple) and len(each) == 2 for each in couples)
-    if not is_pairs:
-        raise ValueError(
-            f"couples must be a sequence of (left, right) tuples or a tensor of shape (C, 2), not {given}; two "
-            "sequences are written list(zip(lefts, rights))"
-        )
-    if not len(couples):
-        return torch.empty(0, 2, dtype=torch.long)
-    found = positions("couples", couples, num_profiles)
-    if (same := found[:, 0] == found[:, 1]).any():
-        row = int(same.nonzero()[0])
-        raise ValueError(f"couples[{row}] is the profile {int(found[row, 0])} with itself")
-    return found
-
-
-def positions(name: str, values: Any, num: int) -> Tensor:
-    """`values` as a long tensor of positions below `num`.
-
-    Raises:
-        ValueError: values that are no integers, or are out of range.
-    """
-    try:
-        found = torch.as_tensor(values if hasattr(values, "shape") else list(values))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} must be integer positions: {error}") from error
-    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
-        raise ValueError(f"{name} must be integer positions, not {found.dtype}")
-    found = found.long()
-    if found.numel() and not 0 <= int(found.min()) <= int(found.max()) < num:
-        wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
-        raise ValueError(f"{name} must be positions from 0 to {num - 1}, not {wrong}")
-    return found
-
-
-# What a training epoch and a validation are made of, batch by batch.
-
-
-PHOTOS, VIEWS, TEXTS = 1, 2, 3  # streams of random numbers of an epoch
-
-
-class TrainBatches:
-    """Iterable over the training batches of an epoch.
-
-    A profile is seen by one of its photos, and that by itself or one of its views, drawn anew every epoch. Where it is
-    dealt several times, the next ones are its next photos and, after those, their next views.
-
-    Lightning calls `set_epoch` on a loader's `sampler`, so this is its own. The epoch is read when the first batch is
-    asked for, not when the iterator is made: Lightning makes it before it says at which epoch a resumed run goes on.
-    """
-
-    def __init__(self, data: "MatchData", batch_sampler: Any):
-        self.data, self.batch_sampler, self.epoch = data, batch_sampler, 0
-
-    @property
-    def sampler(self) -> "TrainBatches":
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.batch_sampler.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.batch_sampler)
-
-    def __iter__(self) -> "Iterator[Batch]":
-        data, epoch = self.data, self.epoch
-        deal = data.balance.deal(epoch)
-        dealt, copies = data.split["train"][torch.from_numpy(deal.items)], torch.from_numpy(deal.copies)
-        photo, view = self._uniform(PHOTOS), self._uniform(VIEWS)
-        text = self._uniform(TEXTS)
-        num_variants = 1 + (data.views.num if data.views is not None else 0)
-        for positions in self.batch_sampler:
-            items, copy = dealt[positions], copies[positions]
-            if data.task == "couple":
-                side = torch.arange(2).repeat_interleave(len(items))
-                profiles, copy = data.couples[items].T.flatten(), copy.repeat(2)
-                about = {"labels": items.repeat(2), "side": side}
-            else:
-                profiles, about = items, {"labels": data.labels[items]}
-            photos = data.photos.one_each(profiles, photo[profiles], copy)
-            views = (view[profiles] * num_variants).long() + copy // data.photos.count[profiles]
-            about |= data.text_batch(photos, profiles, text[profiles])
-            yield {**data.view_batch(photos, views % num_variants, epoch), **about}
-
-    def _uniform(self, stream: int) -> Tensor:
-        """(N,) numbers in [0, 1) of this epoch, one a profile."""
-        rng = np.random.default_rng((self.data.seed, self.epoch, stream))
-        return torch.from_numpy(rng.random(len(self.data.profile_ids)))
-
-
-class OneBatch:
-    """Iterable over a single batch; Lightning would take a list for several loaders."""
-
-    def __init__(self, batch: "Batch"):
-        self.batch = batch
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> "Iterator[Batch]":
-        yield self.batch
-
-
-# Which photos belong to which profile, and the gallery of a split: each profile once, with all its photos.
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """The profiles of one split, each once: for couples the left ones, then the right ones.
-
-    Args:
-        profile_ids: (N,) ids.
-        num_left: how many of them are on the left; 0 for styles.
-        photos: (P,) long, the photos of all these profiles.
-        photo_profile: (P,) long, position of each photo's profile in `profile_ids`.
-        items: what is scored: for couples (C, 2) long, positions among the left and among the right profiles; for
-            styles (N,) long, the class of each profile.
-        known: for couples (K, 2) long, all pairs of the gallery who are one person or a couple of any split; for styles
-            (N,) long, the number of each profile's person.
-        loss_batches: positions in `items` over which val/loss is computed; together they hold all items. One batch,
-            unless that is too large or couples share people (`Matching.cover`).
-    """
-
-    profile_ids: tuple[str, ...]
-    num_left: int
-    photos: Tensor
-    photo_profile: Tensor
-    items: Tensor
-    known: Tensor
-    loss_batches: tuple[Tensor, ...]
-
-    @property
-    def left_ids(self) -> tuple[str, ...]:
-        return self.profile_ids[: self.num_left]
-
-    @property
-    def right_ids(self) -> tuple[str, ...]:
-        return self.profile_ids[self.num_left :]
-
-
-class Photos:
-    """The photos of each profile.
-
-    Args:
-        photo_profile: (P,) profile number of each photo, in any order.
-        num_profiles: N; every profile has a photo.
-    """
-
-    def __init__(self, photo_profile: Sequence[int] | Tensor, num_profiles: int):
-        profile = torch.as_tensor(photo_profile, dtype=torch.long)
-        # the photos of profile n are by_profile[start[n] : start[n] + count[n]]
-        self.by_profile = profile.argsort(stable=True)
-        self.count = profile.bincount(minlength=num_profiles)
-        self.start = self.count.cumsum(0) - self.count
-        if (self.count == 0).any():
-            raise ValueError(f"profile number {int((self.count == 0).nonzero()[0])} has no photo")
-
-    def of(self, profiles: Tensor) -> tuple[Tensor, Tensor]:
-        """All photos (P,) of `profiles` (N,), and for each the position of its profile in `profiles`."""
-        counts = self.count[profiles]
-        position = torch.arange(len(profiles)).repeat_interleave(counts)
-        within = torch.arange(len(position)) - (counts.cumsum(0) - counts)[position]
-        return self.by_profile[self.start[profiles][position] + within], position
-
-    def one_each(self, profiles: Tensor, uniform: Tensor, copies: Tensor) -> Tensor:
-        """One photo (B,) of each of `profiles` (B,), chosen by the numbers `uniform` (B,) in [0, 1).
-
-        `copies` (B,) go on from that photo to the ones after it, from the last to the first.
-        """
-        count = self.count[profiles]
-        return self.by_profile[self.start[profiles] + ((uniform * count).long() + copies) % count]
-
-
-def couple_gallery(
-    profile_ids: Sequence[str],
-    photos: Photos,
-    people: Sequence[Hashable],
-    couples: Tensor,
-    items: Tensor,
-    *,
-    max_loss_items: int | None,
-) -> Gallery:
-    """The gallery of the couples at `items` (C,) of `couples` (all, 2), which are positions in `profile_ids`.
-
-    Raises:
-        UserError: all couples share people with each other, so that no loss can be computed.
-    """
-    (left, left_of), (right, right_of) = (torch.unique(side, return_inverse=True) for side in couples[items].T)
-    profiles = torch.cat([left, right])
-    rows, photo_profile = photos.of(profiles)
-    left_people, right_people = ([people[number] for number in side] for side in couples[items].T.tolist())
-    batches = Matching(left_people, right_people).cover(max_loss_items) if max_loss_items else []
-    if max_loss_items and not batches:
-        raise UserError(
-            f"All {len(items)} couples of a split share people with each other, so the loss finds no negatives: add "
-            "couples, or change split.seed."
-        )
-    return Gallery(
-        profile_ids=tuple(profile_ids[number] for number in profiles.tolist()),
-        num_left=len(left),
-        photos=rows,
-        photo_profile=photo_profile,
-        items=torch.stack([left_of, right_of], dim=1),
-        known=torch.tensor(
-            not_strangers(
-                [people[number] for number in left.tolist()],
-                [people[number] for number in right.tolist()],
-                [(people[one], people[other]) for one, other in couples.tolist()],
-            )
-        ),
-        loss_batches=tuple(torch.tensor(batch) for batch in batches),
-    )
-
-
-def style_gallery(
-    profile_ids: Sequence[str],
-    photos: Photos,
-    people: Sequence[Hashable],
-    labels: Tensor,
-    items: Tensor,
-    *,
-    max_loss_items: int | None,
-) -> Gallery:
-    """The gallery of the profiles at `items` (N,); `labels` (all,) are the classes of all profiles.
-
-    Raises:
-        UserError: no class has two profiles, or there is one class, in the gallery or in a part of it.
-    """
-    rows, photo_profile = photos.of(items)
-    numbers: dict[Hashable, int] = {}
-    num_parts = -(-len(items) // max_loss_items) if max_loss_items else 0
-    by_class = labels[items].argsort(stable=True)
-    # every num_parts-th of the profiles sorted by class, so that each part has all classes
-    loss_batches = tuple(by_class[part::num_parts] for part in range(num_parts))
-    for batch in loss_batches:
-        counts = labels[items][batch].bincount()
-        if int(counts.max()) < 2 or int(counts.max()) == len(batch):
-            lack = "no class with two profiles" if int(counts.max()) < 2 else "profiles of one class alone"
-            remedy = f"raise trainer.max_loss_items={max_loss_items}" if num_parts > 1 else "add profiles"
-            raise UserError(f"{len(batch)} profiles of a split have {lack}, so the loss compares nothing: {remedy}.")
-    return Gallery(
-        profile_ids=tuple(profile_ids[number] for number in items.tolist()),
-        num_left=0,
-        photos=rows,
-        photo_profile=photo_profile,
-        items=labels[items],
-        known=torch.tensor([numbers.setdefault(people[number], len(numbers)) for number in items.tolist()]),
-        loss_batches=loss_batches,
-    )
+PHOTOS, VIEWS, TEXTS = 1, 2, 3  # random streams of an epoch
+Batch = dict[str, Any]
+Features = Tensor | Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
@@ -345,8 +42,8 @@ class TrainSet:
 
     Attributes:
         photos: (P, D), one row a photo.
-        left, right: for couples (C, D), row i of both is couple i; a profile with several photos is their mean.
-        labels: for styles (P,) the class of each photo's profile.
+        left, right: For couples (C, D), row i of both is couple i; a profile with several photos is their mean.
+        labels: For styles (P,), the class of each photo's profile.
     """
 
     photos: Tensor
@@ -355,50 +52,48 @@ class TrainSet:
     labels: Tensor | None = None
 
     def couples(self) -> tuple[Tensor, Tensor]:
-        """`left` and `right` in float64.
+        """Return `left` and `right` in float64.
 
         Raises:
-            UserError: the data has no couples.
+            UserError: The data has no couples.
         """
         if self.left is None or self.right is None:
-            raise UserError("This head is fitted on couples, and the data has none: use head=mlp, linear or whitened.")
+            raise UserError("This head is fitted on couples, but the data has none. Use head=mlp, linear or whitened.")
         return self.left.double(), self.right.double()
 
 
-Batch = dict[str, Any]
+class MatchDataModule(lightning.LightningDataModule):
+    """Batches for `MatchModule`.
 
-
-class MatchData(lightning.LightningDataModule):
-    """Batches for `Matcher`; shape suffixes: P photos, D feature dim, N profiles, B batch.
-
-    A training batch of n couples is {features (2n, D), labels (2n,), side (2n,)}: left rows, then right rows, `labels`
-    the number of the couple; of n styles {features (n, D), labels (n,)}, `labels` the class. With encode=online, a list
-    `rows` stands in the place of `features`.
+    A training batch of n couples is {features (2n, D), labels (2n,), side (2n,)}: left rows, then right rows; `labels`
+    is the number of the couple. A batch of n styles is {features (n, D), labels (n,)}; `labels` is the class. With
+    encode=online, a list `rows` replaces `features`.
 
     Args:
         task: "couple" or "style".
         profile_ids: (N,) ids.
         photo_profile: (P,) position in `profile_ids` of each photo's profile.
-        people: (N,) the person behind each profile; profiles of one person are never strangers to each other.
-        couples: for couples: (left, right) tuples of positions in `profile_ids`, or a tensor (C, 2).
-        labels: for styles: (N,) class names.
-        classes: by their numbers; those of `labels`, sorted, where none are given.
-        split: "train", "val" and "test" to positions of items, which are couples, or profiles for styles.
-        sampler: makes the batch sampler from `left_ids, right_ids, known_couples` (couples) or `labels` (styles) and
-            `seed, num_replicas, rank`; None for galleries alone.
-        balance: who of the training items is in an epoch, how often; None for each once.
-        views: which photos have augmented views, and what they are; None for none. They are in training alone.
-        seed: of order and photo draws.
-        max_loss_items: val/loss compares at most so many items with each other, as its memory grows with the square;
-            None for galleries without a loss.
-        features: (P, D) float32, then, photo after photo, those of the views; or None for encode=online.
-        rows: (P,) what `encode_fn` computes a feature from, needed for encode=online.
-        texts: of the training photos; a training batch then has `texts` (B, D), a text's features of each photo, and
-            `text_numbers` and `people` (B,), which text and whose photo it is.
+        people: (N,) the person behind each profile; profiles of one person are never negatives of each other.
+        split: "train", "val" and "test" to positions of items: couples, or profiles for styles.
+        sampler: Makes the batch sampler from `left_ids, right_ids, known_couples` (couples) or `labels` (styles) and
+            `seed, num_replicas, rank`; None where only galleries are needed.
+        seed: Of the order and of the photo drawn for each profile.
+        max_loss_items: val/loss compares at most so many items with each other, since its memory grows with the square.
+        couples: For couples, (left, right) tuples of positions in `profile_ids`, or a tensor (C, 2).
+        labels: For styles, (N,) class names.
+        classes: Class names by number; by default those of `labels`, sorted.
+        balance: Which training items an epoch has, and how often; None for each once.
+        views: Augmented views of training photos; None for none.
+        features: (P, D) float32, followed by those of the views, or a function that returns them: it is called in
+            `prepare_data`, where it computes what a store lacks, and again in `setup`. None for encode=online.
+        rows: (P,) what the backbone computes a feature from; required for encode=online.
+        texts: Texts of the training photos. A training batch then has `texts` (B, D), features of one text a photo,
+            and `text_numbers` and `people` (B,), which text and whose photo it is.
+        test_splits: The galleries that `test_dataloader` serves.
 
     Raises:
-        UserError: features that are not finite, a split of fewer than two items, a sampler made for the other task.
-        ValueError: an argument of another length, shape or type, or a position out of range.
+        UserError: Features are not finite, a split has fewer than two items, or the sampler is for the other task.
+        ValueError: An argument has a wrong length, shape or type, or a position is out of range.
     """
 
     def __init__(
@@ -409,68 +104,68 @@ class MatchData(lightning.LightningDataModule):
         photo_profile: Sequence[int],
         people: Sequence[Hashable],
         split: Mapping[str, Sequence[int]],
-        sampler: Callable[..., Any] | None,
-        seed: int,
-        max_loss_items: int | None,
+        sampler: Callable[..., Any] | None = None,
+        seed: int = 0,
+        max_loss_items: int = 4096,
         couples: Sequence[tuple[int, int]] = (),
         labels: Sequence[str] = (),
         classes: Sequence[str] = (),
         balance: Balance | None = None,
         views: Views | None = None,
-        features: Tensor | None = None,
+        features: Features | None = None,
         rows: "Sequence[Row] | None" = None,
         texts: Texts | None = None,
+        test_splits: Sequence[str] = ("test", "val"),
     ):
         super().__init__()
-        num_profiles, num_photos = len(profile_ids), len(photo_profile)
-        check_lengths(task, num_profiles, people=people, labels=labels, split=split)
-        check_photos(num_photos, views.num * len(views.photos) if views else 0, features=features, rows=rows)
+        num_profiles = len(profile_ids)
+        _check_lengths(task, num_profiles, people=people, labels=labels, split=split)
+        if rows is not None and len(rows) not in (0, len(photo_profile)):
+            raise ValueError(f"rows must have one entry per photo ({len(photo_profile)}), not {len(rows)}")
         self.task, self.profile_ids, self.people = task, tuple(profile_ids), tuple(people)
-        self.features, self.rows, self.texts = features, rows, texts
+        self.rows, self.texts = rows, texts
         self.make_sampler, self.seed, self.max_loss_items = sampler, seed, max_loss_items
-        self.photos = Photos(positions("photo_profile", photo_profile, num_profiles), num_profiles)
+        self.test_splits = tuple(test_splits)
+        self.photo_profile = _positions("photo_profile", photo_profile, num_profiles)
+        self.photos = Photos(self.photo_profile, num_profiles)
         number_of_person = {person: number for number, person in enumerate(dict.fromkeys(self.people))}
         self.person = torch.tensor([number_of_person[person] for person in self.people], dtype=torch.long)
-        self.couples = pairs(couples, num_profiles)
+        self.couples = _couples(couples, num_profiles)
         self.classes = tuple(classes) or tuple(sorted(set(labels)))
         number_of = {label: number for number, label in enumerate(self.classes)}
         if unknown := set(labels) - number_of.keys():
             raise ValueError(f"labels has {min(unknown)!r}, which classes does not have")
         self.labels = torch.tensor([number_of[label] for label in labels], dtype=torch.long)
         num_items = len(self.couples) if task == "couple" else num_profiles
-        self.split = {name: positions(f"split[{name!r}]", items, num_items) for name, items in split.items()}
+        self.split = {name: _positions(f"split[{name!r}]", items, num_items) for name, items in split.items()}
+        for name in ("train", "val"):
+            if len(self.split[name]) < 2:
+                items = "couples" if task == "couple" else "profiles"
+                raise UserError(
+                    f"The {name} split has {len(self.split[name])} {items}; at least 2 are required. "
+                    "Add data or change split.fractions."
+                )
         self.balance = balance or Balance([""] * len(split["train"]), cap=None, fill=False, seed=seed)
         self.views = views
         # position of each photo's first view in `features`
         self.first_view = torch.full((len(photo_profile),), -1)
         if views is not None:
             self.first_view[list(views.photos)] = len(photo_profile) + torch.arange(len(views.photos)) * views.num
-        for name in ("train", "val"):
-            if len(self.split[name]) < 2:
-                raise UserError(
-                    f"The {name} split has {len(self.split[name])} of at least 2 "
-                    f"{'couples' if task == 'couple' else 'profiles'}: add data or change split.fractions."
-                )
-        if features is not None and not (finite := torch.isfinite(features).all(dim=1)).all():
-            row = int((~finite).nonzero()[0])
-            photo = row if views is None or row < len(photo_profile) else views.photo_of(row - len(photo_profile))
-            broken = self.profile_ids[photo_profile[photo]]
-            raise UserError(
-                f"{int((~finite).sum())} of {len(finite)} photos have features that are not finite numbers, first one "
-                f"of profile {broken}: use backbone.dtype=fp32."
-            )
+        self._load_features = features if callable(features) else None
+        self.features = None if features is None or callable(features) else self._checked(features)
 
     @classmethod
     def from_folder(
-        cls,
-        folder: "DatasetFolder",
-        split: "Split",
-        *,
-        features: Tensor | None,
-        rows: "Sequence[Row]",
-        **options: Any,
-    ) -> "MatchData":
-        """From a dataset folder and its split; `features` and `rows` follow `folder.photos`, `options` are as above."""
+        cls, folder: "DatasetFolder", split: "Split", *, rows: "Sequence[Row]" = (), **options: Any
+    ) -> "MatchDataModule":
+        """Make one from a dataset folder and its split.
+
+        Args:
+            folder: A validated dataset folder.
+            split: Which items are in which split.
+            rows: In the order of `folder.photos`, as are `features`.
+            **options: Other arguments of the constructor.
+        """
         position = {profile_id: number for number, profile_id in enumerate(folder.profile_ids)}
         people = people_of(folder)
         is_style = folder.task == "style"
@@ -484,28 +179,59 @@ class MatchData(lightning.LightningDataModule):
             labels=[folder.labels[profile_id] for profile_id in folder.profile_ids] if is_style else (),
             classes=folder.classes,
             split={
-                part: [item for item, name in enumerate(names) if split.name_of.get(name) == part]
-                for part in ("train", "val", "test")
+                part: [item for item, name in enumerate(names) if split.name_of.get(name) == part] for part in SPLITS
             },
-            features=features,
             rows=rows,
             **options,
         )
 
-    def train_dataloader(self) -> TrainBatches:
+    def prepare_data(self) -> None:
+        """Compute the features that the store lacks, once for all processes."""
+        if self._load_features is not None:
+            self._load_features()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the features, in every process."""
+        if self._load_features is not None and self.features is None:
+            self.features = self._checked(self._load_features())
+
+    def _checked(self, features: Any) -> Tensor:
+        views, num_photos = self.views, len(self.photo_profile)
+        num_rows = num_photos + (views.num * len(views.photos) if views else 0)
+        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != num_rows:
+            raise ValueError(f"features must be a tensor of shape ({num_rows}, D), not {shape}")
+        if not features.is_floating_point():
+            raise ValueError(f"features must be floating-point numbers, not {features.dtype}")
+        finite = torch.isfinite(features).all(dim=1)
+        if not finite.all():
+            row = int((~finite).nonzero()[0])
+            photo = row if views is None or row < num_photos else views.photo_of(row - num_photos)
+            raise UserError(
+                f"{int((~finite).sum())} of {len(finite)} photos have features that are not finite numbers, first one "
+                f"of profile {self.profile_ids[int(self.photo_profile[photo])]}: use backbone.dtype=fp32."
+            )
+        return features
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the training batches of this process."""
         if self.trainer is None:
             return self.train_batches()
         if self.features is not None:  # a copy to the GPU in every step would wait for it
             self.features = self.features.to(self.trainer.strategy.root_device)
         return self.train_batches(num_replicas=self.trainer.world_size, rank=self.trainer.global_rank)
 
-    def train_batches(self, *, num_replicas: int = 1, rank: int = 0) -> TrainBatches:
-        """The share of process `rank` in the training batches that `num_replicas` processes train on together.
+    def train_batches(self, *, num_replicas: int = 1, rank: int = 0) -> DataLoader:
+        """Return the share of process `rank` in the batches that `num_replicas` processes train on together.
+
+        The sampler yields positions of whole batches, so the loader's own batching is off; Lightning tells the sampler
+        the epoch.
 
         Raises:
-            UserError: the sampler is made for the other task, or cannot make such batches.
+            UserError: The sampler is for the other task, or cannot make such batches.
         """
-        assert self.make_sampler is not None, "made for galleries alone"
+        if self.make_sampler is None:
+            raise ValueError("training batches need a sampler")
         items = self.split["train"][torch.from_numpy(self.balance.deal(0).items)]  # of the classes of every epoch
         ranks = {"seed": self.seed, "num_replicas": num_replicas, "rank": rank}
         offered: dict[str, Any]
@@ -521,22 +247,27 @@ class MatchData(lightning.LightningDataModule):
                 f"The sampler does not serve data with task={self.task} ({error}): use sampler=pair for couples, "
                 "sampler=pk for styles."
             ) from error
-        return TrainBatches(self, self.make_sampler(**offered, **ranks))
+        sampler = self.make_sampler(**offered, **ranks)
+        return DataLoader(TrainBatches(self, sampler), sampler=sampler, batch_size=None, collate_fn=_as_it_is)
 
-    def val_dataloader(self) -> OneBatch:
-        """The gallery of the validation split."""
-        return OneBatch(self.gallery_batch(self.gallery("val")))
+    def val_dataloader(self) -> DataLoader:
+        """Return the gallery of the validation split, as one batch."""
+        return _one_batch(self.gallery_batch(self.gallery("val", with_loss=True)))
 
-    def gallery(self, name: str) -> Gallery:
-        """The gallery of a split ("train", "val" or "test")."""
+    def test_dataloader(self) -> list[DataLoader]:
+        """Return the galleries of `test_splits`, one batch each."""
+        return [_one_batch({**self.gallery_batch(self.gallery(name)), "split": name}) for name in self.test_splits]
+
+    def gallery(self, name: str, *, with_loss: bool = False) -> Gallery:
+        """Return the gallery of a split; `with_loss` adds the batches over which val/loss is computed."""
         about = (self.profile_ids, self.photos, self.people)
-        items, limit = self.split[name], self.max_loss_items
+        items, limit = self.split[name], self.max_loss_items if with_loss else None
         if self.task == "couple":
             return couple_gallery(*about, self.couples, items, max_loss_items=limit)
         return style_gallery(*about, self.labels, items, max_loss_items=limit)
 
     def gallery_batch(self, gallery: Gallery) -> Batch:
-        """What `Matcher.embed_profiles` and `Matcher.validation_step` take."""
+        """Return what the validation and test steps of `MatchModule` take."""
         return {
             **self.photo_batch(gallery.photos),
             "photo_profile": gallery.photo_profile,
@@ -546,15 +277,44 @@ class MatchData(lightning.LightningDataModule):
             "loss_batches": list(gallery.loss_batches),
         }
 
+    def ids_of(self, name: str) -> list[Any]:
+        """Return the items of a split by id: (left id, right id) of its couples, or the profile ids of styles."""
+        if self.task == "style":
+            return [self.profile_ids[item] for item in self.split[name].tolist()]
+        couples = self.couples[self.split[name]].tolist()
+        return [(self.profile_ids[left], self.profile_ids[right]) for left, right in couples]
+
+    def evaluate(self, evaluator: Any, name: str, embeddings: Tensor, bank: Any = None) -> Any:
+        """Score embeddings (N, E) of a split's gallery.
+
+        Args:
+            evaluator: An `Evaluator`.
+            name: The split.
+            embeddings: In the order of `gallery(name).profile_ids`.
+            bank: Left and right embeddings of the training split, for CSLS.
+
+        Returns:
+            The evaluator's `Result`.
+        """
+        profile_ids, people = self.gallery(name).profile_ids, dict(zip(self.profile_ids, self.people, strict=True))
+        if self.task == "style":
+            labels = {each: self.classes[self.labels[row]] for row, each in enumerate(self.profile_ids)}
+            return evaluator.styles(embeddings, profile_ids, labels, people=people, split=name)
+        known = [(self.profile_ids[left], self.profile_ids[right]) for left, right in self.couples.tolist()]
+        return evaluator.couples(
+            embeddings, profile_ids, self.ids_of(name), known=known, people=people, split=name, bank=bank
+        )
+
     def photo_batch(self, photos: Tensor) -> Batch:
-        """{features (B, D)} of these photos (B,), or {rows} for encode=online."""
+        """Return {features (B, D)} of these photos (B,), or {rows} for encode=online."""
         if self.features is not None:
             return {"features": self.features[photos]}
-        assert self.rows is not None
+        if not self.rows:
+            raise ValueError("the data module has no features; call setup() or pass features")
         return {"rows": [self.rows[photo] for photo in photos.tolist()]}
 
     def view_batch(self, photos: Tensor, numbers: Tensor, epoch: int) -> Batch:
-        """As `photo_batch`, of the views (B,) of these numbers, 0 being the photo as it is."""
+        """Return as `photo_batch` the views (B,) of these numbers; 0 is the photo itself."""
         if self.views is None:
             return self.photo_batch(photos)
         numbers = torch.where(self.first_view[photos] < 0, 0, numbers)
@@ -567,18 +327,18 @@ class MatchData(lightning.LightningDataModule):
         return {"rows": [row.of_view(fresh[number - 1]) if number else row for row, number in drawn]}
 
     def text_batch(self, photos: Tensor, profiles: Tensor, uniform: Tensor) -> Batch:
-        """A text of each of these photos (B,) of `profiles` (B,), drawn by `uniform` (B,); nothing without texts."""
+        """Return one text for each photo (B,) of `profiles` (B,), drawn by `uniform` (B,); nothing without texts."""
         if self.texts is None:
             return {}
         numbers = self.texts.draw(photos, uniform)
         return {"texts": self.texts.features[numbers], "text_numbers": numbers, "people": self.person[profiles]}
 
     def train_photos(self) -> Batch:
-        """All photos of the training profiles, each once."""
+        """Return all photos of the training profiles, each once."""
         return self.photo_batch(self.gallery("train").photos)
 
     def train_set(self, features: Tensor) -> TrainSet:
-        """What a closed form is fitted to, from the features (P, D) of `train_photos`, and of no other split."""
+        """Return what a closed form is fitted to, from the features (P, D) of `train_photos`."""
         gallery = self.gallery("train")
         if self.task == "style":
             return TrainSet(photos=features, labels=gallery.items[gallery.photo_profile])
@@ -589,6 +349,112 @@ class MatchData(lightning.LightningDataModule):
         return TrainSet(photos=features, left=mean[left], right=mean[gallery.num_left + right])
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Only features go to the device; on the CPU, labels tell the losses what to compare without waiting for it."""
+        """Move features only; labels on the CPU tell the losses what to compare without waiting for the device."""
         moved: Batch = {n: batch[n].to(device, non_blocking=True) for n in ("features", "texts") if n in batch}
         return batch | moved
+
+
+class TrainBatches(Dataset[Batch]):
+    """Training batches, indexed by the positions of their items among those that an epoch deals.
+
+    A profile is seen by one of its photos, itself or one of its views, drawn anew every epoch. Where an epoch deals it
+    several times, the next ones are its next photos and then its next views.
+    """
+
+    def __init__(self, data: MatchDataModule, sampler: Sampler[list[int]]):
+        self.data, self.sampler = data, sampler
+        self._drawn: tuple[int, dict[str, Tensor]] = (-1, {})
+
+    def __getitem__(self, positions: list[int]) -> Batch:
+        data, epoch = self.data, int(getattr(self.sampler, "epoch", 0))
+        drawn = self._draws(epoch)
+        items, copy = drawn["items"][positions], drawn["copies"][positions]
+        if data.task == "couple":
+            side = torch.arange(2).repeat_interleave(len(items))
+            profiles, copy = data.couples[items].T.flatten(), copy.repeat(2)
+            about = {"labels": items.repeat(2), "side": side}
+        else:
+            profiles, about = items, {"labels": data.labels[items]}
+        num_variants = 1 + (data.views.num if data.views is not None else 0)
+        photos = data.photos.one_each(profiles, drawn["photo"][profiles], copy)
+        views = (drawn["view"][profiles] * num_variants).long() + copy // data.photos.count[profiles]
+        about |= data.text_batch(photos, profiles, drawn["text"][profiles])
+        return {**data.view_batch(photos, views % num_variants, epoch), **about}
+
+    def _draws(self, epoch: int) -> dict[str, Tensor]:
+        """What is drawn once an epoch: the items dealt, and numbers (N,) in [0, 1) for each profile."""
+        if self._drawn[0] != epoch:
+            data = self.data
+            deal = data.balance.deal(epoch)
+            drawn = {
+                "items": data.split["train"][torch.from_numpy(deal.items)],
+                "copies": torch.from_numpy(deal.copies),
+            }
+            for name, stream in (("photo", PHOTOS), ("view", VIEWS), ("text", TEXTS)):
+                rng = np.random.default_rng((data.seed, epoch, stream))
+                drawn[name] = torch.from_numpy(rng.random(len(data.profile_ids)))
+            self._drawn = (epoch, drawn)
+        return self._drawn[1]
+
+
+def _one_batch(batch: Batch) -> DataLoader:
+    return DataLoader([batch], batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _check_lengths(
+    task: str, num_profiles: int, *, people: Sequence[Any], labels: Sequence[Any], split: Mapping[str, Any]
+) -> None:
+    if task not in ("couple", "style"):
+        raise ValueError(f'task must be "couple" or "style", not {task!r}')
+    if len(people) != num_profiles:
+        raise ValueError(f"people must have one entry per profile ({num_profiles}), not {len(people)}")
+    if (task == "style" or len(labels)) and len(labels) != num_profiles:
+        raise ValueError(f"labels must have one entry per profile ({num_profiles}), not {len(labels)}")
+    if missing := [name for name in SPLITS if name not in split]:
+        raise ValueError(f"split must have {', '.join(SPLITS)}; {', '.join(missing)} is missing")
+
+
+def _couples(couples: Any, num_profiles: int) -> Tensor:
+    """Return couples (C, 2) as (left, right) positions of profiles.
+
+    Two sequences `(lefts, rights)` would be read as two couples where each has two entries, so only tuples are taken
+    for couples, or a tensor or array of that shape.
+    """
+    if hasattr(couples, "shape"):
+        given = str(tuple(couples.shape))
+        is_pairs = len(couples.shape) == 2 and couples.shape[1] == 2
+    else:
+        couples = list(couples)
+        given = f"{len(couples)} of {', '.join(sorted({type(each).__name__ for each in couples}))}"
+        is_pairs = all(isinstance(each, tuple) and len(each) == 2 for each in couples)
+    if not is_pairs:
+        raise ValueError(
+            f"couples must be a sequence of (left, right) tuples or a tensor of shape (C, 2), not {given}; write two "
+            "sequences as list(zip(lefts, rights))"
+        )
+    if not len(couples):
+        return torch.empty(0, 2, dtype=torch.long)
+    found = _positions("couples", couples, num_profiles)
+    if (same := found[:, 0] == found[:, 1]).any():
+        row = int(same.nonzero()[0])
+        raise ValueError(f"couples[{row}] is the profile {int(found[row, 0])} with itself")
+    return found
+
+
+def _positions(name: str, values: Any, num: int) -> Tensor:
+    """Return `values` as a long tensor of positions below `num`."""
+    try:
+        found = torch.as_tensor(values if hasattr(values, "shape") else list(values))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be integer positions: {error}") from error
+    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
+        raise ValueError(f"{name} must be integer positions, not {found.dtype}")
+    found = found.long()
+    if found.numel() and not 0 <= int(found.min()) <= int(found.max()) < num:
+        wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
+        raise ValueError(f"{name} must be positions from 0 to {num - 1}, not {wrong}")
+    return found

@@ -49,14 +49,14 @@ class Evaluator:
     def __init__(
         self,
         *,
-        ks: Sequence[int] | None,
-        default_ks: Sequence[int],
-        confidence: float,
-        num_resamples: int,
-        seed: int,
-        block: int,
-        num_answers: int,
-        csls_k: int | None,
+        ks: Sequence[int] | None = None,
+        default_ks: Sequence[int] = (5, 10, 20, 30, 50),
+        confidence: float = 0.95,
+        num_resamples: int = 2000,
+        seed: int = 0,
+        block: int = 256,
+        num_answers: int = 10,
+        csls_k: int | None = None,
     ) -> None:
         faults = []
         for name, values in {"ks": ks, "default_ks": default_ks}.items():
@@ -80,11 +80,15 @@ class Evaluator:
         self._default_ks = tuple(sorted(default_ks))
         self._confidence, self._num_resamples, self._seed = confidence, num_resamples, seed
         self._ci = f"ci{100 * confidence:g}"
-        self._block, self._num_answers = block, num_answers
+        self.block, self._num_answers = block, num_answers
 
     def check_ks(self, gallery: int) -> None:
         """Raises UserError when a k asked for is above `gallery`: before a long run rather than at its end."""
         choose_ks(self._ks, self._default_ks, gallery)
+
+    def val_ks(self, gallery: int) -> tuple[int, ...]:
+        """Return the ks of validation: those asked for, or the default ones, up to the gallery."""
+        return choose_ks(None, self._ks or self._default_ks, gallery)[0]
 
     def couples(
         self,
@@ -125,7 +129,7 @@ class Evaluator:
             left,
             right,
             torch.tensor([(left_row[left], right_row[right]) for left, right in couples]),
-            block=self._block,
+            block=self.block,
             known=torch.tensor(true),
             num_answers=self._num_answers,
             hubness=self._hubness(left, right, bank),
@@ -160,7 +164,7 @@ class Evaluator:
             embeddings,
             torch.tensor([classes[labels[profile]] for profile in profile_ids]),
             ks=chosen,
-            block=self._block,
+            block=self.block,
             people=person,
             num_answers=self._num_answers,
         )
@@ -185,8 +189,8 @@ class Evaluator:
             return None
         if bank is None:
             raise ValueError("csls_k needs the embeddings of the training split")
-        to_right = neighbourhood(left, bank[1], k=self.csls_k, block=self._block)
-        return to_right, neighbourhood(right, bank[0], k=self.csls_k, block=self._block)
+        to_right = neighbourhood(left, bank[1], k=self.csls_k, block=self.block)
+        return to_right, neighbourhood(right, bank[0], k=self.csls_k, block=self.block)
 
     def _choose(self, split: str, gallery: int) -> tuple[tuple[int, ...], list[int]]:
         if split == "test":

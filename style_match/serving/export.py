@@ -120,19 +120,19 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     """
     from safetensors.torch import save
 
+    from style_match.data.datamodule import MatchDataModule
     from style_match.models.head.identity import Identity
     from style_match.serving.matcher import make_head, tells_sides
     from style_match.serving.text import text_path, why_no_texts
-    from style_match.training.loop import load_head
+    from style_match.training.checkpoints import load_head
     from style_match.training.resuming import is_other_split
-    from style_match.training.scoring import Scorer
 
     config, width = run.config, run.provenance["features"]["width"]
-    scorer = Scorer(run.inputs.cfg, run.inputs)
-    if is_other_split(run.folder, scorer):
+    data = MatchDataModule.from_folder(run.inputs.folder, run.inputs.split)
+    if is_other_split(run.folder, run.inputs, data):
         raise UserError(
-            f"{scorer.split.path} no longer divides {run.dataset.root} as it did when run={run.folder} was trained, so "
-            "that a text head would learn from test photos. Restore it, or train again."
+            f"{run.inputs.split.path} no longer divides {run.dataset.root} as it did when run={run.folder} was "
+            "trained, so that a text head would learn from test photos. Restore it, or train again."
         )
     options: Any = OmegaConf.to_container(config.head, resolve=True)
     if run.model == "frozen":
@@ -147,7 +147,7 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     no_text = why_no_texts(run)
     if no_text:
         progress.say(f"no text search: {no_text}")
-    text, text_weights = (None, None) if no_text else text_path(run, head, scorer)
+    text, text_weights = (None, None) if no_text else text_path(run, head, data)
     if text_weights is not None:
         files[TEXT_FILE] = text_weights
     is_couple = config.data.task == "couple"

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
+    from style_match.data.datamodule import MatchDataModule
     from style_match.data.dataset import DatasetFolder
     from style_match.serving.export import FinishedRun
     from style_match.serving.matcher import MatcherInputs, StyleMatcher
-    from style_match.training.scoring import Scorer
 
 
 # Texts in the space of the photos: the text path of a matcher folder.
@@ -46,7 +46,7 @@ def why_no_texts(run: "FinishedRun") -> str | None:
     return None
 
 
-def text_path(run: "FinishedRun", head: "nn.Module", scorer: "Scorer") -> tuple[dict[str, Any], bytes | None]:
+def text_path(run: "FinishedRun", head: "nn.Module", data: "MatchDataModule") -> tuple[dict[str, Any], bytes | None]:
     """How texts reach the space of the photos, for matcher.json, and the weights of the text head.
 
     A text head is fitted from the captions of the training photos; a run that was trained on texts has one besides, or
@@ -60,8 +60,8 @@ def text_path(run: "FinishedRun", head: "nn.Module", scorer: "Scorer") -> tuple[
 
     from style_match.backbone.inputs import TextInputs
     from style_match.evaluation.text_search import chosen_path
-    from style_match.models.module import width
-    from style_match.training.loop import load_head
+    from style_match.models.text_term import width
+    from style_match.training.checkpoints import load_head
     from style_match.training.text import TextSpace, fitted, is_on, text_term
 
     inputs, cfg = run.inputs, run.inputs.cfg
@@ -74,7 +74,7 @@ def text_path(run: "FinishedRun", head: "nn.Module", scorer: "Scorer") -> tuple[
             heads["own"] = cfg.text.own, term.head.eval()
         else:
             heads["shared"] = None, head
-    space = TextSpace(cfg, inputs, scorer, head, None)
+    space = TextSpace(cfg, inputs, data, head, None)
     heads["fitted"] = cfg.text.fitted, fitted(space)
     measured: dict[str, dict[str, float]] = {}
     for kind, (_, text_head) in heads.items():

@@ -1,157 +1,33 @@
-"""Where a run's curves and results go: CSV, TensorBoard, Weights & Biases, several at once (`logger=[csv,wandb]`).
+"""Where curves and results go: CSV, TensorBoard, Weights & Biases, several at once (`logger=[csv,wandb]`).
 
-A logger is one of Lightning's with two methods more: `log_outcome(outcome)`, what the run ends with, and
-`close(failed=...)`. It writes into a folder of its own name in the run folder, so a run that goes on loses nothing.
+Any logger of Lightning works by its `_target_`. Those of this module also write the outputs of a run (tables, pictures)
+in `log_outputs`, and keep a resumed run in one piece.
 """
-
-from __future__ import annotations
 
 import os
 import secrets
 import shlex
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 import wandb
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-from wandb.sdk.lib import wbauth
+from PIL import Image
 
-from style_match.data.images import decode
-from style_match.evaluation.ranks import DIRECTIONS
-from style_match.evaluation.tables import interval_of
 from style_match.utils import progress
 from style_match.utils.errors import UserError
 from style_match.utils.files import write_whole
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from style_match.evaluation.evaluator import Result
-    from style_match.training.scoring import Scorer, Scores
-
-
-# What a run ends with, as the loggers take it.
-
-
-MODELS = ("chance", "frozen", "trained")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The test split's results of one run.
-
-    Attributes:
-        sections: the content of metrics.json.
-        results: per model ("frozen", "trained").
-        tsne: the picture's file: points without photos.
-        neighbours: photos of some queries with their answers; empty unless `logger.log_images=true`.
-        synthetic: whether the people are drawn.
-    """
-
-    sections: Mapping[str, Any]
-    results: Mapping[str, Result]
-    tsne: Path
-    neighbours: Sequence[Strip]
-    synthetic: bool
-
-    @property
-    def values(self) -> dict[str, float]:
-        """test/MODEL/METRIC, and selected/val/METRIC: the validation split under the checkpoint that was selected."""
-        test = {f"test/{row[0]}/{row[1]}": row[2] for row in self.metrics}
-        return test | {f"selected/val/{name}": cell["value"] for name, cell in _cells(self.sections["val"])}
-
-    @property
-    def metrics(self) -> list[tuple[str, str, float, float, float]]:
-        """Rows (model, metric, value, low, high) of the test split, as fractions."""
-        return [
-            (model, name, cell["value"], *interval_of(cell))
-            for model in MODELS
-            if model in self.sections
-            for name, cell in _cells(self.sections[model])
-        ]
-
-    @property
-    def ranks(self) -> list[tuple[str, int, str, int, int, float]]:
-        """Rows (model, query, direction, rank, gallery, similarity).
-
-        A query is numbered as in ranks.parquet; the profile ids stay there.
-        """
-        rows = []
-        for model, result in self.results.items():
-            ranks = result.ranks
-            columns = (c.tolist() for c in (ranks.direction, ranks.rank, ranks.gallery, ranks.similarity))
-            for query, (direction, rank, gallery, similarity) in enumerate(zip(*columns, strict=True)):
-                rows.append((model, query, DIRECTIONS[direction], rank, gallery, similarity))
-        return rows
-
-
-def _cells(section: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The metrics of a section, without its counts."""
-    return [(name, cell) for name, cell in section.items() if isinstance(cell, Mapping)]
-
-
-# Whether a server can be reached.
-
-
-def answers(server: str, timeout_s: float) -> bool:
-    """Whether a connection to the URL `server`, or to the proxy that leads there, is made in time.
-
-    Looking up its name counts too, which a socket's own timeout does not bound.
-    """
-    url = urlsplit(server)
-    proxy = getproxies().get(url.scheme)
-    if proxy and not proxy_bypass(url.hostname or ""):
-        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    reached = threading.Event()
-
-    def connect() -> None:
-        try:
-            port = url.port or (443 if url.scheme == "https" else 80)
-            socket.create_connection((url.hostname or "", port), timeout_s).close()
-        except OSError:
-            return
-        reached.set()
-
-    attempt = threading.Thread(target=connect, daemon=True)
-    attempt.start()
-    attempt.join(timeout_s)
-    return reached.is_set()
-
-
-# Curves in a CSV file.
-
-
-class CSV(CSVLogger):
-    """`csv/version_N/metrics.csv` in the run folder. Takes numbers only."""
-
-    def __init__(self, *, folder: Path, group: str | None, tags: Sequence[str], flush_logs_every_n_steps: int):
-        super().__init__(folder, name="csv", flush_logs_every_n_steps=flush_logs_every_n_steps)
-
-    def log_outcome(self, outcome: Outcome) -> None:
-        self.log_metrics({**outcome.values})
-
-    def close(self, *, failed: bool) -> None:
-        self.save()
-
-
-# A run in Weights & Biases: offline without a key or a server, never asking, nothing sent that is not named here.
-#
-# What is sent is listed in `conf/logger/wandb.yaml`.
-
+    from style_match.training.outputs import Outputs
 
 # wandb would send these by itself
 MACHINE: dict[str, Any] = {
@@ -174,8 +50,7 @@ class Wandb(WandbLogger):
         group: what the runs of one sweep share.
         tags: of the run.
         project, entity: where it goes on the server; without an entity to the key's own.
-        mode: online, offline, or auto: WANDB_MODE where it is set, else online where a key and a server are there.
-        connect_timeout_s: how long `auto` waits for the server.
+        mode: online, offline, or auto: WANDB_MODE where it is set, else online where there is a key.
         finish_timeout_s: how long the run's end waits for the upload.
         max_table_rows: ranks beyond are left out of their table.
         log_machine: whether wandb sends what it finds about the machine.
@@ -193,14 +68,13 @@ class Wandb(WandbLogger):
         project: str,
         entity: str | None,
         mode: str,
-        connect_timeout_s: float,
         finish_timeout_s: float,
         max_table_rows: int,
         log_machine: bool,
     ):
         self.folder, self.finish_timeout_s, self.max_table_rows = folder / "wandb", finish_timeout_s, max_table_rows
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else wandb sends tracebacks and timings of its own
-        self.mode = choose_mode(mode, connect_timeout_s=connect_timeout_s)
+        self.mode = choose_mode(mode)
         self.next_step = int(self._kept("next_step.txt", lambda: "0"))
         settings = wandb.Settings(
             silent=True,
@@ -251,30 +125,30 @@ class Wandb(WandbLogger):
         self.next_step += 1
         write_whole(self.folder / "next_step.txt", str(self.next_step))
 
-    def log_outcome(self, outcome: Outcome) -> None:
+    def log_outputs(self, outputs: "Outputs") -> None:
         """Results into the summary, which compares runs; tables of metrics and of ranks; pictures."""
         run: Any = self.experiment
-        ranks = outcome.ranks
+        ranks = outputs.ranks
         if len(ranks) > self.max_table_rows:
             progress.say(
                 f"W&B: the first {self.max_table_rows} of {len(ranks)} ranks go into the table "
                 "(logger.wandb.max_table_rows); all are in ranks.parquet"
             )
         content: dict[str, Any] = {
-            "tsne": wandb.Image(str(outcome.tsne), caption="synthetic data" if outcome.synthetic else None),
-            "test/metrics": wandb.Table(columns=["model", "metric", "value", "low", "high"], data=outcome.metrics),
+            "tsne": wandb.Image(str(outputs.tsne), caption="synthetic data" if outputs.synthetic else None),
+            "test/metrics": wandb.Table(columns=["model", "metric", "value", "low", "high"], data=outputs.metrics),
             "test/ranks": wandb.Table(
                 columns=["model", "query", "direction", "rank", "gallery", "similarity"],
                 data=ranks[: self.max_table_rows],
             ),
         }
-        if outcome.neighbours:
+        if outputs.neighbours:
             content["test/neighbours"] = [
-                wandb.Image(strip.picture, caption=strip.caption, file_type="jpg") for strip in outcome.neighbours
+                wandb.Image(strip.picture, caption=strip.caption, file_type="jpg") for strip in outputs.neighbours
             ]
         with _staged_in(self.folder):
             self._log(content)
-        run.summary.update(outcome.values)
+        run.summary.update(outputs.values)
 
     def close(self, *, failed: bool) -> None:
         run: Any = self._experiment
@@ -319,45 +193,26 @@ def _takes_append() -> bool:
     return any(option.name == "append" for option in sync.params)
 
 
-def choose_mode(mode: str, *, connect_timeout_s: float) -> str:
-    """online, offline or disabled, `auto` decided; says why where that is offline.
+def choose_mode(mode: str) -> str:
+    """Return online, offline or disabled; `auto` is decided and explained where that is offline.
 
     Raises:
         UserError: online without a key.
     """
-    asked = f"logger.wandb.mode={mode}"
+    option = f"logger.wandb.mode={mode}"
     if mode == "auto" and os.environ.get("WANDB_MODE"):
-        asked = f"WANDB_MODE={os.environ['WANDB_MODE']}"
+        option = f"WANDB_MODE={os.environ['WANDB_MODE']}"
         mode = {"dryrun": "offline", "run": "online"}.get(os.environ["WANDB_MODE"], os.environ["WANDB_MODE"])
     if mode not in ("auto", "online"):
         return mode
-    settings = wandb.setup(wandb.Settings(silent=True)).settings  # else it tells where a key comes from
-    server = os.environ.get("WANDB_BASE_URL") or settings.base_url
-    if not _has_key(server):
-        if mode == "online":
-            raise UserError(
-                f"{asked} needs a key: run `wandb login`, set WANDB_API_KEY, or write logger.wandb.mode=offline."
-            )
-        progress.say(f"W&B: no key for {server}, so the run stays offline")
-        return "offline"
-    if mode == "auto" and not answers(server, connect_timeout_s):
-        progress.say(f"W&B: {server} does not answer within {connect_timeout_s:g} s, so the run stays offline")
-        return "offline"
-    return "online"
-
-
-def _has_key(server: str) -> bool:
-    """Whether wandb would find a key without asking.
-
-    Raises:
-        UserError: what stands in the netrc file is no key.
-    """
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    try:
-        return wbauth.read_netrc_auth(host=server) is not None
-    except wandb.Error as error:
-        raise UserError(f"W&B: the netrc file's key for {server} is none: {error}") from error
+    if wandb.api.api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return "online"
+    if mode == "online":
+        raise UserError(
+            f"{option} needs a key: run `wandb login`, set WANDB_API_KEY, or set logger.wandb.mode=offline."
+        )
+    progress.say("W&B: no key, so the run stays offline")
+    return "offline"
 
 
 @contextmanager
@@ -370,9 +225,6 @@ def _staged_in(folder: Path) -> Iterator[None]:
     finally:
         if before is None:
             del os.environ["WANDB_DATA_DIR"]
-
-
-# Curves, results and pictures in TensorBoard's event files.
 
 
 class TensorBoard(TensorBoardLogger):
@@ -392,16 +244,16 @@ class TensorBoard(TensorBoardLogger):
             ) from error
         self.tags = list(tags)
 
-    def log_outcome(self, outcome: Outcome) -> None:
+    def log_outputs(self, outputs: "Outputs") -> None:
         """Scalars, beside the config in HPARAMS (runs compared); the table as text; ranks as histograms; pictures."""
         writer: Any = self.experiment
-        self.log_hyperparams(dict(self.hparams), outcome.values)
+        self.log_hyperparams(dict(self.hparams), dict(outputs.values))
         writer.add_text("tags", ", ".join(self.tags))
-        writer.add_text("test/metrics", _markdown(("model", "metric", "value", "low", "high"), outcome.metrics))
-        for model, result in outcome.results.items():
+        writer.add_text("test/metrics", _markdown(("model", "metric", "value", "low", "high"), outputs.metrics))
+        for model, result in outputs.results.items():
             writer.add_histogram(f"test/{model}/rank", result.ranks.rank)
-        writer.add_image("tsne", np.asarray(Image.open(outcome.tsne).convert("RGB")), dataformats="HWC")
-        for number, strip in enumerate(outcome.neighbours):
+        writer.add_image("tsne", np.asarray(Image.open(outputs.tsne).convert("RGB")), dataformats="HWC")
+        for number, strip in enumerate(outputs.neighbours):
             writer.add_image(f"test/neighbours/{number:02d}", np.asarray(strip.picture), dataformats="HWC")
 
     def close(self, *, failed: bool) -> None:
@@ -413,109 +265,36 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in cells)
 
 
-# Photos for the loggers, only with `logger.log_images=true`: queries beside their partner and their first answers.
-
-
-WRONG, RIGHT, INK, PAPER = "#d9d9d9", "#2a9d57", "#222222", "#ffffff"
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A picture of one query, newly drawn, so that nothing of a photo's file but its pixels is in it."""
-
-    picture: Image.Image
-    caption: str
-
-
-def photos(cfg: DictConfig, scorer: Scorer, scores: Scores) -> list[Strip]:
-    """With `logger.log_images=true` some queries of the test split, evenly spread, as the model reported answers them.
-
-    A strip shows the query, its true partner (for styles the best answer of its class) and the first answers, right
-    ones framed. A profile with several photos is shown by its first one.
-
-    Raises:
-        UserError: a photo cannot be read.
-    """
-    if not cfg.logger.log_images:
-        return []
-    options = cfg.logger.images
-    result, folder = scores.trained or scores.frozen, scorer.folder
-    gallery = scorer.data.gallery("test")
-    drawn = []
-    for number in _spread(len(result.query_ids), options.num_queries):
-        query, partner = result.query_ids[number], result.partner_ids[number]
-        direction = int(result.ranks.direction[number])
-        place = f"{int(result.ranks.rank[number])} of {int(result.ranks.gallery[number])}"
-        answers = result.answer_ids[number][: options.num_answers]
-        shown = [
-            ("query", query, False),
-            (f"partner: {place}" if gallery.num_left else f"class: {place}", partner, True),
-        ]
-        for i, answer in enumerate(answers, start=1):
-            right = answer == partner if gallery.num_left else folder.labels[answer] == folder.labels[query]
-            shown.append((f"answer {i}", answer, right))
-        tiles = [
-            (label, decode(folder.photos_of(profile)[0].path, max_source_pixels=cfg.data.max_source_pixels), right)
-            for label, profile, right in shown
-        ]
-        caption = [
-            f"query {number}",
-            DIRECTIONS[direction],
-            f"rank {place}",
-            *["synthetic"] * scorer.inputs.synthetic,
-        ]
-        drawn.append(Strip(_draw(tiles, options.side_px), ", ".join(caption)))
-    return drawn
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers below `count`, evenly spread."""
-    return [i * count // most for i in range(most)] if most < count else list(range(count))
-
-
-def _draw(tiles: list[tuple[str, Image.Image, bool]], side_px: int) -> Image.Image:
-    """Tiles in a row, each within `side_px`, their labels below."""
-    edge, text = max(side_px // 40, 2), max(side_px // 10, 10)
-    width, height = side_px + 4 * edge, side_px + 4 * edge + 2 * text
-    strip = Image.new("RGB", (width * len(tiles), height), PAPER)
-    pen, font = ImageDraw.Draw(strip), ImageFont.load_default(text)
-    for place, (label, photo, right) in enumerate(tiles):
-        left = place * width
-        small = ImageOps.contain(photo, (side_px, side_px))
-        pen.rectangle((left + edge, edge, left + width - edge, width - edge), fill=RIGHT if right else WRONG)
-        strip.paste(small, (left + (width - small.width) // 2, (width - small.height) // 2))
-        pen.text((left + width // 2, width + text // 2), label, fill=INK, font=font, anchor="ma")
-    return strip
-
-
 @contextmanager
 def loggers(cfg: DictConfig, folder: Path, *, synthetic: bool, group: str | None = None) -> Iterator[list[Any]]:
-    """The loggers of a run, the resolved config noted in each; closed at the end, also of a run that fails.
+    """Open the loggers of a run; they are closed at the end, also when the run fails.
 
     Args:
-        cfg: the run's config; `cfg.logger` holds one node a logger, beside the options that they share.
-        folder: the run folder.
-        synthetic: whether the data is.
-        group: what the runs of one sweep share.
-    Raises:
-        UserError: a logger's package is missing, or W&B cannot begin.
-    """
-    from lightning.pytorch.utilities import rank_zero_only
+        cfg: Config of the run; `cfg.logger` holds one node a logger, beside the options that they share.
+        folder: The run folder.
+        synthetic: Whether the people are drawn.
+        group: Name that the runs of one sweep share.
 
-    # a job around the command may number its processes, and Lightning logs from number 0 alone
+    Raises:
+        UserError: The package of a logger is missing, or W&B could not start.
+    """
+    # a job around the command may number its processes, and Lightning logs from number 0 only
     rank_zero_only.rank = 0  # type: ignore[attr-defined]
     nodes = [node for node in cfg.logger.values() if OmegaConf.is_dict(node) and "_target_" in node]
     tags = [str(cfg.data.name), *(["synthetic"] if synthetic else [])]
-    config = OmegaConf.to_container(cfg, resolve=True)
-    made = []
+    opened: list[Any] = []
     with ExitStack() as closing:
         for node in nodes:
-            logger = instantiate(node, folder=folder, group=group, tags=tags)
+            logger = instantiate(node)
+            if isinstance(logger, partial):  # of this module
+                logger = logger(folder=folder, group=group, tags=tags)
             closing.push(partial(_close, logger))
-            logger.log_hyperparams(config)
-            made.append(logger)
-        yield made
+            opened.append(logger)
+        yield opened
 
 
 def _close(logger: Any, error: type[BaseException] | None, *_: Any) -> None:
-    logger.close(failed=error is not None)
+    if hasattr(logger, "close"):
+        logger.close(failed=error is not None)
+    else:
+        logger.finalize("success" if error is None else "failed")

@@ -1,68 +1,144 @@
-"""Fitting a head: data module, module, the processes that train it; loading what was selected."""
+"""The training loop: data module, module, callbacks, loggers, trainer; fit; test."""
 
 import inspect
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from style_match.backbone.inputs import Inputs
-from style_match.data.datamodule import MatchData
+from style_match.data.datamodule import MatchDataModule
 from style_match.data.texts import Texts
-from style_match.models.module import Matcher
-from style_match.training.callbacks import RunCheckpoint, WholeFiles, how_to_go_on, train
-from style_match.training.devices import backend, followers, num_processes, takes_steps
-from style_match.training.text import loss_options, text_term
+from style_match.evaluation.evaluator import Evaluator
+from style_match.evaluation.ranks import check_k
+from style_match.models.head.identity import Identity
+from style_match.models.module import MatchModule
+from style_match.training.callbacks import FitProgress, Threads, quiet_lightning
+from style_match.training.checkpoints import Selected, selected
+from style_match.training.devices import processes
+from style_match.training.loggers import loggers
+from style_match.training.online import OnlineBackbone
+from style_match.training.outputs import finish, write_outputs
+from style_match.training.resuming import facts_of, open_run, refuse_other_split, write_seen
+from style_match.training.run_folder import RunFolder, sweep_group
+from style_match.training.text import TextSpace, is_on, loss_options, text_term, training_texts
 from style_match.utils import progress
 from style_match.utils.errors import UserError
+from style_match.utils.threads import pinned
+
+OWN_OPTIONS = ("checkpoint_every_s", "max_loss_items", "early_stopping")  # of `trainer`, that lightning.Trainer lacks
 
 
-@dataclass(frozen=True)
-class Selected:
-    """The checkpoint that was selected: `best` is its file, `epoch` counts from 0, `score` its val/mrr."""
+def train(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> float:
+    """Train and test one run; in a sweep, one job.
 
-    best: Path
-    epoch: int
-    score: float
-    epochs_run: int
+    Args:
+        cfg: Config of `style_match.train`.
+        folder: Its run folder.
+        inputs: Its data, checked.
+
+    Returns:
+        val/mrr of the reported model, which sweepers maximise.
+
+    Raises:
+        UserError: The run folder, the dataset or the configuration cannot be used.
+    """
+    earlier = open_run(cfg, folder, inputs)
+    if earlier.val_mrr is not None:
+        return earlier.val_mrr  # a finished job of a sweep
+    datamodule = make_datamodule(cfg, inputs)
+    module = make_module(cfg, inputs)
+    check_before_work(cfg, datamodule, module)
+    if earlier.checkpoint:
+        refuse_other_split(folder, inputs, datamodule)
+    if not folder.is_job:  # only now: the folder of a command that was answered with a mistake stays free
+        folder.write_config(cfg)
+        folder.write_provenance(**facts_of(inputs))
+    write_seen(folder, inputs, datamodule)
+
+    if is_on(cfg):
+        datamodule.texts = training_texts(cfg, inputs, datamodule.gallery("train").photos.tolist())
+        module = make_module(cfg, inputs, datamodule.texts)
+    open_loggers = partial(loggers, cfg, folder.path, synthetic=inputs.synthetic, group=sweep_group())
+    chosen = None
+    with ExitStack() as open_files:
+        logs = open_files.enter_context(open_loggers())
+        if not isinstance(module.head, Identity):
+            for line in inputs.balancing.lines():
+                progress.say(line)
+            chosen = fit(cfg, module, datamodule, folder.path, logs, earlier.checkpoint)
+            if num_devices(cfg, module) > 1:  # what was logged, another process has written
+                open_files.close()
+                logs = open_files.enter_context(open_loggers())
+        results, text = test(cfg, module, datamodule, inputs, folder.path, logs)
+        facts = {"balance": inputs.balancing.summary(), "devices": num_devices(cfg, module)} if chosen else {}
+        outputs = write_outputs(cfg, folder, inputs, datamodule, module, results, selected=chosen, text=text, **facts)
+        for logger in logs:
+            if hasattr(logger, "log_outputs"):
+                logger.log_outputs(outputs)
+    finish(folder, outputs, show=not folder.is_job)  # last: a folder with metrics.json is complete
+    return results.val.metrics["mrr"]["value"]
 
 
-def build_data(cfg: DictConfig, inputs: Inputs, *, features: Tensor | None, texts: Texts | None = None) -> MatchData:
-    """The data module of a run; without `features` (P, D) its batches carry paths and prompts (encode=online)."""
+def make_datamodule(cfg: DictConfig, inputs: Inputs) -> MatchDataModule:
+    """Return the data module of a run; with encode=online its training batches carry rows, not features."""
     balancing = inputs.balancing
-    if features is not None and balancing.views is not None:
-        features = torch.cat([features, inputs.view_features])
-    return MatchData.from_folder(
+    csls = OmegaConf.select(cfg, "evaluation.csls_k") is not None
+    return MatchDataModule.from_folder(
         inputs.folder,
         inputs.split,
-        features=features,
+        features=None if cfg.encode == "online" else partial(load_features, inputs),
         rows=inputs.rows,
         sampler=instantiate(cfg.sampler),
         balance=balancing.balance,
         views=balancing.views,
         seed=cfg.seed,
         max_loss_items=cfg.trainer.max_loss_items,
-        texts=texts,
+        test_splits=("test", "val", "train") if csls else ("test", "val"),
     )
 
 
-def build_head(cfg: DictConfig, inputs: Inputs) -> nn.Module:
-    """The head of a run with fresh weights, which depend on `seed` alone."""
+def load_features(inputs: Inputs) -> Tensor:
+    """Return the features (P + views, D), computing what the store lacks."""
+    views = inputs.balancing.views is not None
+    return torch.cat([inputs.features, inputs.view_features]) if views else inputs.features
+
+
+def make_head(cfg: DictConfig, inputs: Inputs) -> nn.Module:
+    """Return the head of a run with fresh weights, which depend on `seed` alone."""
     lightning.seed_everything(cfg.seed, verbose=False)
     return instantiate(cfg.head)(in_dim=inputs.dim)
 
 
+def make_module(cfg: DictConfig, inputs: Inputs, texts: Texts | None = None) -> MatchModule:
+    """Return the module of a run; `texts` are those of the training photos, where it trains on them."""
+    head = make_head(cfg, inputs)
+    return MatchModule(
+        head=head,
+        loss=instantiate(loss_options(cfg)),
+        text=text_term(cfg, inputs, head, texts),
+        optimizer=make_optimizer(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+        evaluator=instantiate(cfg.evaluation),
+        backbone=OnlineBackbone(inputs) if cfg.encode == "online" else None,
+        hyperparameters=OmegaConf.to_container(cfg, resolve=True),  # type: ignore[arg-type]
+    )
+
+
 def make_optimizer(options: DictConfig) -> Any:
-    """What makes an optimizer of parameters.
+    """Return a function that makes an optimizer of parameters.
 
     Raises:
-        UserError: it does not take these options, such as `fused`, which not all of torch's have.
+        UserError: It does not take these options, such as `fused`, which not all of torch's optimizers have.
     """
     make = instantiate(options)
     try:
@@ -76,119 +152,115 @@ def make_optimizer(options: DictConfig) -> Any:
     return make
 
 
-def build_matcher(cfg: DictConfig, inputs: Inputs, texts: Texts | None = None) -> Matcher:
-    """The module of a run; `texts` are those of the training photos, where it trains on them."""
-    head = build_head(cfg, inputs)
-    return Matcher(
-        head=head,
-        loss=instantiate(loss_options(cfg)),
-        text=text_term(cfg, inputs, head, texts),
-        optimizer=make_optimizer(cfg.optimizer),
-        scheduler=instantiate(cfg.scheduler),
-        ks=cfg.evaluation.ks or cfg.evaluation.default_ks,
-        block=cfg.evaluation.block,
-        encode_fn=inputs.encode_online if cfg.encode == "online" else None,
-    )
-
-
-def fit(
-    cfg: DictConfig, matcher: Matcher, data: MatchData, folder: Path, loggers: list[Any], resume: Path | None
-) -> Selected:
-    """Train until `trainer.max_epochs` or early stopping, and load the selected weights into `matcher`.
-
-    A head without parameters to train is a closed form: it is fitted at once. Of several devices
-    (`trainer.devices`) this process serves the first one, and followers the others.
-
-    Raises:
-        UserError: the disk is full, there are fewer devices, or a follower met a mistake, was killed or cannot be sent
-            its work.
-    """
-    if not takes_steps(matcher.head):
-        if data.views is not None or not data.balance.is_plain:
-            progress.say("balance: changes nothing here, a closed form is fitted to every training photo, once")
-        return fit_closed(matcher, data, folder, resume)
-    options: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    work = partial(train, matcher, data, options, folder, resume=resume, threads=torch.get_num_threads())
-    num = num_processes(cfg, matcher.head) - 1
-    go_on = partial(how_to_go_on, folder, "Go on")
-    with followers(work, num, backend=backend(cfg.trainer.accelerator), remedy=go_on):
-        trainer = work(loggers=loggers, show=cfg.progress)
-    checkpoint = trainer.checkpoint_callback
-    assert isinstance(checkpoint, RunCheckpoint) and checkpoint.best_model_score is not None
-    best = Path(checkpoint.best_model_path)
-    epoch = load_head(matcher.head, best)
-    if matcher.text is not None and matcher.text.head is not None:
-        load_head(matcher.text.head, best, "text.head")
-    return Selected(best, epoch, float(checkpoint.best_model_score), trainer.current_epoch)
-
-
-def fit_closed(matcher: Matcher, data: MatchData, folder: Path, resume: Path | None) -> Selected:
-    """Fit a closed form, or take it from a checkpoint, and leave checkpoints of it as training does, of epoch 0."""
-    if resume:
-        load_head(matcher.head, resume)
-    matcher.eval().fit_closed(data)
-    batch = data.gallery_batch(data.gallery("val"))
-    score = matcher.retrieval(matcher.embed_profiles(batch), batch)["mrr"]
-    state = {f"head.{name}": value for name, value in matcher.head.state_dict().items()}
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    files = WholeFiles()
-    for name in ("best", "last"):
-        files.save_checkpoint({"state_dict": state, "epoch": 0}, folder / "checkpoints" / f"{name}.ckpt")
-    return Selected(folder / "checkpoints" / "best.ckpt", 0, score, 0)
-
-
-def checkpoint_path(name: str, folder: Path) -> Path:
-    """The file of a checkpoint: `best` and `last` are the run folder's own, anything else is a path.
-
-    Raises:
-        UserError: there is no such file.
-    """
-    path = folder / "checkpoints" / f"{name}.ckpt" if name in ("best", "last") else Path(name).expanduser()
-    if not path.is_file():
-        own = path.parent == folder / "checkpoints"
-        remedy = "A run writes its first after one epoch; start it anew without run and ckpt_path."
-        raise UserError(
-            f"There is no checkpoint {path} (ckpt_path={name}). {remedy if own else 'Write best, last, or a file.'}"
-        )
-    return path
-
-
-def load_head(head: nn.Module, path: Path, part: str = "head") -> int:
-    """Load a checkpoint's weights into `head`, and return the epoch they are of; plain types and tensors only.
-
-    `part` is what the head is called in the checkpoint: `head`, or `text.head` for that of texts.
-
-    Raises:
-        UserError: the file is no checkpoint of this head.
-    """
+def make_trainer(cfg: DictConfig, folder: Path, **options: Any) -> lightning.Trainer:
+    """Return the Trainer that `cfg.trainer` describes; `options` replace its own."""
+    quiet_lightning()
+    kept = OmegaConf.masked_copy(cfg.trainer, [key for key in cfg.trainer if key not in OWN_OPTIONS])
+    if kept.precision == "auto":
+        has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        kept.precision = "bf16-mixed" if has_bf16 and kept.accelerator != "cpu" else "32-true"
+    if kept.strategy == "auto" and kept.devices not in (1, "1", "auto"):
+        kept.strategy = "ddp_spawn"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state = content["state_dict"].items()
-        own = f"{part}."
-        weights = {name.removeprefix(own): value for name, value in state if name.startswith(own)}
-        if others := _other_shapes(weights, head.state_dict()):
-            raise UserError(
-                f"{path} is not a checkpoint of this head: {others}. Leave head.hidden_dim, head.dim and backbone as "
-                "its run had them, or name another file by ckpt_path."
-            )
-        head.load_state_dict(weights)
-        return content["epoch"]
-    except UserError:
-        raise
-    except Exception as error:  # bytes that are no checkpoint can make the reader raise anything
-        said = str(error).partition("\n")[0] or type(error).__name__
-        reason = f"it has no {said}" if isinstance(error, KeyError) else said
+        return instantiate(kept, default_root_dir=folder, _convert_="all", **options)
+    except InstantiationException as error:
         raise UserError(
-            f"{path} is not a checkpoint of this head: {reason.rstrip('.')}. Name one that a run wrote, such as "
-            "RUN/checkpoints/best.ckpt."
+            f"trainer: {error.__cause__ or error} Change trainer.devices or trainer.accelerator."
         ) from error
 
 
-def _other_shapes(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
-    """In which weights two heads differ, in words; nothing where they have the same."""
-    shapes = [{name: list(weight.shape) for name, weight in weights.items()} for weights in (found, wanted)]
-    names = [name for name in dict.fromkeys((*shapes[1], *shapes[0])) if shapes[0].get(name) != shapes[1].get(name)]
-    differences = [
-        f"{name} is {shapes[0].get(name, 'not there')}, not {shapes[1].get(name, 'there')}" for name in names
-    ]
-    return "; ".join(differences[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+def takes_steps(head: nn.Module) -> bool:
+    """Return whether gradient steps train a head; one without such weights is fitted at once."""
+    return any(parameter.requires_grad for parameter in head.parameters())
+
+
+def num_devices(cfg: DictConfig, module: MatchModule) -> int:
+    """Return how many processes train the head."""
+    return int(cfg.trainer.devices) if takes_steps(module.head) and str(cfg.trainer.devices).isdigit() else 1
+
+
+def check_before_work(cfg: DictConfig, datamodule: MatchDataModule, module: MatchModule) -> None:
+    """Refuse what cannot be trained or tested before anything is computed.
+
+    Raises:
+        UserError: A k is above the gallery, a batch cannot be made, or the strategy does not work here.
+    """
+    check_evaluation(datamodule, module.evaluator)
+    num = num_devices(cfg, module)
+    datamodule.train_batches(num_replicas=num)
+    if cfg.trainer.strategy == "ddp":
+        raise UserError(
+            "trainer.strategy=ddp would start this command again in every process. Use trainer.strategy=ddp_spawn."
+        )
+    if str(cfg.trainer.devices).isdigit() and num < cfg.trainer.devices:
+        progress.say(f"trainer.devices={cfg.trainer.devices}: changes nothing here, this head takes no gradient steps")
+
+
+def check_evaluation(datamodule: MatchDataModule, evaluator: Evaluator) -> None:
+    """Refuse a k above the test gallery, or a csls_k above the training split."""
+    test, train = datamodule.gallery("test"), datamodule.gallery("train")
+    num_right = len(test.right_ids)
+    evaluator.check_ks(min(test.num_left, num_right) if test.num_left else num_right - 1)
+    if evaluator.csls_k is not None:
+        check_k(evaluator.csls_k, min(train.num_left, len(train.right_ids)))
+
+
+def fit(
+    cfg: DictConfig, module: MatchModule, datamodule: MatchDataModule, folder: Path, logs: Any, resume: Path | None
+) -> Selected:
+    """Train until `trainer.max_epochs` or early stopping, and load the selected weights into `module`.
+
+    A head without weights for gradient steps is a closed form: Lightning fits it in `on_fit_start`, in no epoch.
+
+    Raises:
+        UserError: There are fewer devices, or a part cannot be sent to another process.
+    """
+    online = cfg.encode == "online"
+    if not online:
+        datamodule.prepare_data()  # the backbone computes with all threads
+    threads = None if online else cfg.threads
+    callbacks: list[Callback] = [Threads(threads)]
+    options: dict[str, Any] = {"logger": logs or False}
+    if takes_steps(module.head):
+        callbacks += [instantiate(callback) for callback in cfg.callbacks.values() if callback]
+        callbacks += [FitProgress()] if cfg.progress else []
+    else:
+        if datamodule.views is not None or not datamodule.balance.is_plain:
+            progress.say("balance: changes nothing here, a closed form is fitted to every training photo, once")
+        options = {"logger": False, "max_epochs": 0, "devices": 1, "enable_checkpointing": False}
+    trainer = make_trainer(cfg, folder, callbacks=callbacks, **options)
+    with pinned(threads), processes(folder, num_devices(cfg, module)):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    if not takes_steps(module.head):
+        for name in ("best", "last"):
+            trainer.save_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
+    return selected(trainer, module, folder)
+
+
+def test(
+    cfg: DictConfig, module: MatchModule, datamodule: MatchDataModule, inputs: Inputs, folder: Path, logs: Any
+) -> tuple[Any, dict[str, Any] | None]:
+    """Score the test split, once, with the frozen backbone and with the selected head.
+
+    On the CPU and in float32, as the exported matcher computes, so that ranks do not depend on the device.
+
+    Returns:
+        The module's `TestResults`, and the section on text search of a run that was trained on texts.
+    """
+    quiet_lightning()
+    datamodule.features = inputs.features
+    with pinned(cfg.threads):
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            devices=1,
+            plugins=[LightningEnvironment()],
+            logger=logs or False,
+            default_root_dir=folder,
+            deterministic=True,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.test(module, datamodule=datamodule, verbose=False)
+        text = None if module.text is None else TextSpace.of(cfg, inputs, datamodule, module).measured("test")
+    return module.test_results, text

@@ -1,28 +1,33 @@
 """What a run ends with: its files, its pictures, the table and where everything is."""
 
 import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import save
 
 from style_match.backbone.inputs import Inputs
 from style_match.backbone.qwen3_vl import resolve_device
 from style_match.cli.run_config import read_config
-from style_match.data.dataset import write_rejected
+from style_match.data.datamodule import MatchDataModule
+from style_match.data.dataset import DatasetFolder, write_rejected
+from style_match.evaluation.evaluator import Result
 from style_match.evaluation.outputs import answers_table, metrics_sections, ranks_table, write_table
-from style_match.evaluation.tables import print_results, print_text
-from style_match.training.loop import Selected
+from style_match.evaluation.ranks import DIRECTIONS
+from style_match.evaluation.tables import interval_of, print_results, print_text
+from style_match.models.module import MatchModule, TestResults, test_values
+from style_match.training.checkpoints import Selected
+from style_match.training.neighbours import Strip, photo_strips
 from style_match.training.run_folder import RunFolder
-from style_match.training.scoring import Scorer, Scores, write_embeddings
 from style_match.utils import progress
-from style_match.utils.files import as_csv
-
-# What a run logged epoch by epoch, read back from its metrics.csv.
+from style_match.utils.files import as_csv, write_whole
 
 
 def logged_rows(folder: Path) -> Iterator[dict[str, str]]:
@@ -35,44 +40,90 @@ def logged_rows(folder: Path) -> Iterator[dict[str, str]]:
             yield from csv.DictReader(file)
 
 
+MODELS = ("chance", "frozen", "trained")
+
+
 @dataclass(frozen=True)
-class Written:
-    """What `finish` still has to write and to print.
+class Outputs:
+    """What a run ends with, for `finish` and for the loggers.
 
     Attributes:
-        sections: the content of metrics.json.
+        sections: Content of metrics.json.
+        results: Results of the test split by model ("frozen", "trained").
+        values: As logged: test/MODEL/METRIC and selected/val/METRIC.
         gain: `Evaluator.difference(trained, frozen)`; None without a trained head.
-        seed: of the training.
+        seed: Of the training.
         csls_k: evaluation.csls_k.
+        tsne: File of the picture: points without photos.
+        neighbours: Photos of some queries with their answers; empty unless logger.log_images=true.
+        synthetic: Whether the people are drawn.
     """
 
     sections: dict[str, Any]
+    results: Mapping[str, Result]
+    values: Mapping[str, float]
     gain: Mapping[str, Any] | None
     seed: int
-    synthetic: bool
     csls_k: int | None
+    tsne: Path
+    neighbours: Sequence[Strip]
+    synthetic: bool
+
+    @property
+    def metrics(self) -> list[tuple[str, str, float, float, float]]:
+        """Rows (model, metric, value, low, high) of the test split, as fractions."""
+        return [
+            (model, name, cell["value"], *interval_of(cell))
+            for model in MODELS
+            for name, cell in self.sections.get(model, {}).items()
+            if isinstance(cell, Mapping)
+        ]
+
+    @property
+    def ranks(self) -> list[tuple[str, int, str, int, int, float]]:
+        """Rows (model, query, direction, rank, gallery, similarity).
+
+        A query is numbered as in ranks.parquet; the profile ids stay there.
+        """
+        rows = []
+        for model, result in self.results.items():
+            ranks = result.ranks
+            columns = (c.tolist() for c in (ranks.direction, ranks.rank, ranks.gallery, ranks.similarity))
+            for query, (direction, rank, gallery, similarity) in enumerate(zip(*columns, strict=True)):
+                rows.append((model, query, DIRECTIONS[direction], rank, gallery, similarity))
+        return rows
 
 
-def write_outcome(
+def write_outputs(
     cfg: DictConfig,
     folder: RunFolder,
     inputs: Inputs,
-    scorer: Scorer,
-    scores: Scores,
+    data: MatchDataModule,
+    module: MatchModule,
+    results: TestResults,
     *,
     selected: Selected | None,
     text: Mapping[str, Any] | None = None,
     **facts: Any,
-) -> Written:
-    """Write every file of the run folder but metrics.json, which `finish` writes last: a folder that has it is whole.
+) -> Outputs:
+    """Write every file of the run folder but metrics.json, which `finish` writes last.
 
-    `text` is the section of that name, of a run that was trained on texts; `facts` are more lines of provenance.json.
+    Args:
+        cfg: Config of the run.
+        folder: Where the files go.
+        inputs: Data of the run.
+        data: Its splits.
+        module: The tested module.
+        results: Of its test.
+        selected: The selected checkpoint.
+        text: The section of that name, of a run that was trained on texts.
+        **facts: More entries of provenance.json.
     """
     folder.file("metrics.json").unlink(missing_ok=True)
     synthetic = inputs.synthetic
-    gain = scorer.evaluator.difference(scores.trained, scores.frozen) if scores.trained else None
+    gain = module.evaluator.difference(results.trained, results.frozen) if results.trained else None
     seed = read_config(cfg.run).seed if cfg.run else cfg.seed
-    sections = metrics_sections(frozen=scores.frozen, trained=scores.trained, val=scores.val)
+    sections = metrics_sections(frozen=results.frozen, trained=results.trained, val=results.val)
     sections |= {"text": text} if text else {}
     num_rejected = write_rejected(inputs.folder, folder.file("rejected.csv"), more=inputs.split.excluded)
     if num_rejected:
@@ -99,16 +150,20 @@ def write_outcome(
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "backbone": {"source": inputs.checkpoint.source, "revision": inputs.checkpoint.revision},
         "selected": selected
-        and {"epoch": selected.epoch, "val/mrr": selected.score, "epochs_run": selected.epochs_run},
+        and {
+            "epoch": selected.epoch,
+            "val/mrr": results.val.metrics["mrr"]["value"],
+            "epochs_run": selected.epochs_run,
+        },
     }
-    places = _draw(cfg, folder.file("tsne.png"), scorer, scores, synthetic=synthetic)
+    places = _draw(cfg, folder.file("tsne.png"), inputs.folder, data, results, synthetic=synthetic)
     write_table(folder.file("tsne.parquet"), places)
     folder.write_provenance(**provenance)
     instantiate(cfg.picture.report)(
         folder.file("report.html"),
         name=folder.path.name,
         sections=sections,
-        results=scores.results,
+        results=results.models,
         gain=gain,
         seed=seed,
         tsne=folder.file("tsne.png"),
@@ -117,10 +172,20 @@ def write_outcome(
         config=OmegaConf.to_yaml(cfg, resolve=True),
         synthetic=synthetic,
     )
-    write_table(folder.file("ranks.parquet"), ranks_table(scores.results))
-    write_table(folder.file("answers.parquet"), answers_table(scores.results))
-    write_embeddings(folder.file("embeddings.safetensors"), scorer, scores.embedded)
-    return Written(sections, gain, seed, synthetic, scorer.evaluator.csls_k)
+    write_table(folder.file("ranks.parquet"), ranks_table(results.models))
+    write_table(folder.file("answers.parquet"), answers_table(results.models))
+    write_embeddings(folder.file("embeddings.safetensors"), inputs.folder, data, results)
+    return Outputs(
+        sections=sections,
+        results=results.models,
+        values=test_values(results),
+        gain=gain,
+        seed=seed,
+        csls_k=module.evaluator.csls_k,
+        tsne=folder.file("tsne.png"),
+        neighbours=photo_strips(cfg, inputs, results) if OmegaConf.select(cfg, "logger.log_images") else (),
+        synthetic=synthetic,
+    )
 
 
 def write_near_copies(folder: RunFolder, pairs: Sequence[tuple[str, str, str, str]]) -> None:
@@ -131,48 +196,69 @@ def write_near_copies(folder: RunFolder, pairs: Sequence[tuple[str, str, str, st
     folder.write_text("near_copies.csv", as_csv(["image", "split", "copy", "split_of_copy"], pairs))
 
 
-def finish(folder: RunFolder, written: Written, *, show: bool) -> None:
+def finish(folder: RunFolder, outputs: Outputs, *, show: bool) -> None:
     """Write metrics.json and, with `show`, print table and paths."""
-    folder.write_json("metrics.json", written.sections)
+    folder.write_json("metrics.json", outputs.sections)
     if show:
         print_results(
-            written.sections,
-            gain=written.gain,
-            seed=written.seed,
-            synthetic=written.synthetic,
-            csls_k=written.csls_k,
+            outputs.sections,
+            gain=outputs.gain,
+            seed=outputs.seed,
+            synthetic=outputs.synthetic,
+            csls_k=outputs.csls_k,
         )
-        if "text" in written.sections:
-            print_text(written.sections["text"], synthetic=written.synthetic)
+        if "text" in outputs.sections:
+            print_text(outputs.sections["text"], synthetic=outputs.synthetic)
         for name in ("", "tsne.png", "report.html"):
             print(f"{folder.file(name) if name else folder.path}")
 
 
-def _draw(cfg: DictConfig, path: Path, scorer: Scorer, scores: Scores, *, synthetic: bool) -> Any:
-    """Draws tsne.png; returns its points as a pyarrow table: model, profile_id, group (side or class), x, y."""
-    import pyarrow as pa
+def write_embeddings(path: Path, folder: DatasetFolder, data: MatchDataModule, results: TestResults) -> None:
+    """Write embeddings.safetensors of the reported model.
 
-    ids = scores.frozen_embedded.profile_ids
-    panels = {"frozen backbone": scores.frozen_embedded.embeddings}
-    if scores.trained_embedded:
-        panels["trained head"] = scores.trained_embedded.embeddings
+    For couples `left` and `right` (C, E), row i of both one couple of the test split, with `left_ids` and `right_ids`
+    in the header; for styles `embeddings` (N, E) with `ids` and `labels`.
+    """
+    row = {profile_id: number for number, profile_id in enumerate(results.profile_ids)}
+    if data.task == "couple":
+        left_ids, right_ids = (list(side) for side in zip(*data.ids_of("test"), strict=True))
+        tensors = {
+            name: results.reported[[row[each] for each in ids]]
+            for name, ids in (("left", left_ids), ("right", right_ids))
+        }
+        header = {"left_ids": left_ids, "right_ids": right_ids}
+    else:
+        tensors = {"embeddings": results.reported}
+        ids = list(results.profile_ids)
+        header = {"ids": ids, "labels": [folder.labels[profile_id] for profile_id in ids]}
+    about = {name: json.dumps(ids, ensure_ascii=False) for name, ids in header.items()}
+    write_whole(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=about))
+
+
+def _draw(
+    cfg: DictConfig, path: Path, folder: DatasetFolder, data: MatchDataModule, results: TestResults, *, synthetic: bool
+) -> Any:
+    """Draw tsne.png; returns its points as a pyarrow table: model, profile_id, group (side or class), x, y."""
+    ids = results.profile_ids
+    names = {"frozen": "frozen backbone", "trained": "trained head"}
+    panels = {names[model]: embeddings for model, embeddings in results.embeddings.items()}
     what: dict[str, Any]
-    if scorer.folder.task == "couple":
+    if data.task == "couple":
         row = {profile_id: i for i, profile_id in enumerate(ids)}
-        couples, sides = scorer.couples("test"), (scorer.folder.left_name, scorer.folder.right_name)
+        couples, sides = data.ids_of("test"), (folder.left_name, folder.right_name)
         what = {"couples": [(row[left], row[right]) for left, right in couples], "sides": sides}
         group = {profile_id: side for couple in couples for profile_id, side in zip(couple, sides, strict=True)}
     else:
-        what = {"labels": [scorer.folder.labels[profile_id] for profile_id in ids]}
-        group = scorer.folder.labels
+        what = {"labels": [folder.labels[profile_id] for profile_id in ids]}
+        group = folder.labels
     drawn, places = instantiate(cfg.picture.tsne)(path, panels, synthetic=synthetic, **what)
-    names = [ids[i] for i in drawn]
+    shown = [ids[i] for i in drawn]
     tables = [
         pa.table(
             {
-                "model": [model.split()[0]] * len(names),
-                "profile_id": names,
-                "group": [group[name] for name in names],
+                "model": [model.split()[0]] * len(shown),
+                "profile_id": shown,
+                "group": [group[profile_id] for profile_id in shown],
                 "x": xy[:, 0].astype("float64"),
                 "y": xy[:, 1].astype("float64"),
             }

@@ -12,11 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from style_match.backbone.inputs import Inputs
 from style_match.cli.run_config import PACE, is_below, leaves, read_config
 from style_match.cli.sweep import REPLACED
+from style_match.data.datamodule import MatchDataModule
 from style_match.data.metadata import metadata_name
-from style_match.data.records import Photo
-from style_match.training.loop import checkpoint_path
+from style_match.training.checkpoints import checkpoint_path
 from style_match.training.run_folder import RunFolder
-from style_match.training.scoring import Scorer
 from style_match.utils import progress
 from style_match.utils.errors import UserError
 
@@ -63,6 +62,20 @@ def settle(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> Earlier:
     folder.write_config(cfg)
     folder.write_provenance(**facts)
     return Earlier(checkpoint=last if last.exists() else None)
+
+
+def open_run(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> Earlier:
+    """Return what an earlier process left in the run's folder, which is ready to run in.
+
+    Raises:
+        UserError: The folder holds another run, or the run cannot be resumed as asked.
+    """
+    if folder.is_job:
+        return settle(cfg, folder, inputs)
+    checkpoint = resume_from(cfg, folder.path)
+    if cfg.run is not None:
+        refuse_other_data(folder, inputs)
+    return Earlier(checkpoint=checkpoint)
 
 
 def facts_of(inputs: Inputs) -> dict[str, Any]:
@@ -141,6 +154,11 @@ def resume_from(cfg: DictConfig, folder: Path) -> Path | None:
     was = read_config(cfg.run)
     if "trainer" not in was:
         raise UserError(f"run={cfg.run} is no run of style_match.train: name the folder of one, or leave run out.")
+    if "callbacks" not in was:
+        raise UserError(
+            f"run={cfg.run} was begun by an earlier version of style_match and cannot be resumed. Evaluate or "
+            "export it, or start a new run."
+        )
     before, now = leaves(was), leaves(cfg)
     for part in DECIDES_TRAINING:
         if OmegaConf.select(was, part, default=ABSENT) is ABSENT:
@@ -189,48 +207,48 @@ FILE = "seen.txt"
 PIXELS = "pixels "  # begins the line of a photo's pixels; files of older versions have none
 
 
-def write_seen(folder: RunFolder, scorer: Scorer) -> None:
-    """Write seen.txt: a line a photo of the train and val splits, its SHA-256, and one for that of its decoded pixels.
+def write_seen(folder: RunFolder, inputs: Inputs, data: MatchDataModule) -> None:
+    """Write seen.txt: the SHA-256 of each photo of the train and val splits, and that of its decoded pixels.
 
     Of a photo that was not read (prompt=metadata) it is that of profile id and metadata: ids alone say nothing about
     other data.
     """
-    folder.write_text(FILE, _lines(scorer))
+    folder.write_text(FILE, _lines(inputs, data))
 
 
-def refuse_other_split(folder: RunFolder, scorer: Scorer) -> None:
-    """Refuse to go on with a run whose train and val splits are no longer what they were.
+def refuse_other_split(folder: RunFolder, inputs: Inputs, data: MatchDataModule) -> None:
+    """Refuse to resume a run whose train and val splits are no longer what they were.
 
     Raises:
-        UserError: they are others.
+        UserError: They are others.
     """
-    if is_other_split(folder.path, scorer):
+    if is_other_split(folder.path, inputs, data):
         raise UserError(
-            f"{scorer.split.path} no longer divides the data as it did when the run {folder.path} began: restore it, "
+            f"{inputs.split.path} no longer divides the data as it did when the run {folder.path} began: restore it, "
             "or start a new run."
         )
 
 
-def is_other_split(run: Path, scorer: Scorer) -> bool:
-    """Whether the train and val splits are others than the run's seen.txt tells; False where it has none."""
+def is_other_split(run: Path, inputs: Inputs, data: MatchDataModule) -> bool:
+    """Return whether the train and val splits differ from the run's seen.txt; False where it has none."""
     if not (run / FILE).is_file():
         return False
-    was, now = (run / FILE).read_text(encoding="utf-8"), _lines(scorer)
+    was, now = (run / FILE).read_text(encoding="utf-8"), _lines(inputs, data)
     if PIXELS not in was:
         now = "".join(line for line in now.splitlines(keepends=True) if not line.startswith(PIXELS))
     return was != now
 
 
-def refuse_seen(run: Path, scorer: Scorer) -> None:
+def refuse_seen(run: Path, inputs: Inputs, data: MatchDataModule) -> None:
     """Refuse to score a run on a test split that holds what it was trained or selected on.
 
     Raises:
-        UserError: how many, of how many.
+        UserError: How many photos, of how many.
     """
     if not (run / FILE).is_file():
         progress.say(f"{run / FILE} is missing: whether the run was trained on this test split cannot be told")
         return
-    test = _names(scorer, "test")
+    test = _names(inputs, data, "test")
     seen = {*(run / FILE).read_text(encoding="utf-8").split("\n")} - {""}
     if both := [name for name, pixels in test.items() if name in seen or pixels in seen]:
         raise UserError(
@@ -239,21 +257,18 @@ def refuse_seen(run: Path, scorer: Scorer) -> None:
         )
 
 
-def _lines(scorer: Scorer) -> str:
-    names = _names(scorer, "train") | _names(scorer, "val")
+def _lines(inputs: Inputs, data: MatchDataModule) -> str:
+    names = _names(inputs, data, "train") | _names(inputs, data, "val")
     return "".join(f"{name}\n" for name in sorted({*names, *filter(None, names.values())}))
 
 
-def _names(scorer: Scorer, split: str) -> dict[str, str]:
+def _names(inputs: Inputs, data: MatchDataModule, split: str) -> dict[str, str]:
     """What names each photo of a split -> the line of its pixels, "" where it was not read."""
-    folder, found = scorer.folder, {}
-    for row in scorer.data.gallery(split).photos.tolist():
+    folder, found = inputs.folder, {}
+    for row in data.gallery(split).photos.tolist():
         photo = folder.photos[row]
         facts = folder.photo_facts.get(photo.image)
-        name = folder.photo_sha256.get(photo.image) or _of_metadata(scorer, photo)
+        about = folder.metadata.get(photo.image)
+        name = folder.photo_sha256.get(photo.image) or metadata_name(photo.profile_id, about)
         found[name] = PIXELS + facts.pixels if facts and facts.pixels else ""
     return found
-
-
-def _of_metadata(scorer: Scorer, photo: Photo) -> str:
-    return metadata_name(photo.profile_id, scorer.folder.metadata.get(photo.image))

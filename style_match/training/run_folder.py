@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from style_match.cli.run_config import FAILED, FolderInUse
@@ -47,6 +48,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, resume: bool):
         self.path = path
+        self.is_job = False  # of a sweep
         self.began = time.time()
         self.spent_s = 0.0  # by earlier processes of this run
         self._locks: list[IO[str]] = []
@@ -69,6 +71,17 @@ class RunFolder:
         self.file(FAILED).unlink(missing_ok=True)  # word of an earlier process
         for part in (path, self.checkpoints):
             remove_unfinished(part)
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> "RunFolder":
+        """Open the output folder of a `train` command: a new one, that of `run=`, or of one job of a sweep."""
+        folder = cls(
+            Path(HydraConfig.get().runtime.output_dir), resume=cfg.run is not None or sweep_group() is not None
+        )
+        folder.is_job = cfg.run is None and sweep_group() is not None
+        if cfg.run is not None:
+            folder.take_choices(Path(cfg.run).expanduser())
+        return folder
 
     def _spent(self) -> float:
         """Seconds until provenance.json was written and, after it, until the last checkpoint that a killed run left."""
@@ -152,6 +165,12 @@ class RunFolder:
     def provenance(self) -> dict[str, Any]:
         """What `write_provenance` wrote."""
         return json.loads(self.file("provenance.json").read_text(encoding="utf-8"))
+
+
+def sweep_group() -> str | None:
+    """Return the name of the sweep's folder, which its runs share; None outside a sweep."""
+    config = HydraConfig.get()
+    return Path(config.sweep.dir).name if config.mode == RunMode.MULTIRUN else None
 
 
 def environment() -> dict[str, Any]:

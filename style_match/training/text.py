@@ -14,14 +14,14 @@ from style_match.backbone.feature_key import owner_of
 from style_match.backbone.inputs import Inputs, TextInputs
 from style_match.cli.schema import TELL_SIDES, targets_of
 from style_match.data.captions import drawn_parts
-from style_match.data.datamodule import TrainSet
+from style_match.data.datamodule import MatchDataModule, TrainSet
 from style_match.data.people import people_of
 from style_match.data.texts import Texts
 from style_match.evaluation.text_search import KINDS, Queries, mrr, queries, section
 from style_match.models.embed import embed
 from style_match.models.head.linear_models import TextMap
-from style_match.models.module import Matcher, TextTerm, width
-from style_match.training.scoring import Scorer
+from style_match.models.module import MatchModule
+from style_match.models.text_term import TextTerm, width
 from style_match.utils.errors import UserError
 
 # What a run with loss.text_weight above 0 needs: its texts' features and the term.
@@ -120,24 +120,26 @@ class TextSpace:
         text_head: features (B, D) of texts to embeddings (B, E), in eval mode.
     """
 
-    def __init__(self, cfg: DictConfig, inputs: Inputs, scorer: Scorer, head: nn.Module, text_head: nn.Module | None):
-        self.cfg, self.inputs, self.scorer = cfg, inputs, scorer
+    def __init__(
+        self, cfg: DictConfig, inputs: Inputs, data: MatchDataModule, head: nn.Module, text_head: nn.Module | None
+    ):
+        self.cfg, self.inputs, self.data = cfg, inputs, data
         self.head, self.text_head = head, text_head
 
     @classmethod
-    def of(cls, cfg: DictConfig, inputs: Inputs, scorer: Scorer, matcher: Matcher) -> "TextSpace":
+    def of(cls, cfg: DictConfig, inputs: Inputs, data: MatchDataModule, matcher: MatchModule) -> "TextSpace":
         """That of a run which was trained on texts."""
         assert matcher.text is not None
         own = matcher.text.head or matcher.head
-        return cls(cfg, inputs, scorer, matcher.head.eval().cpu(), own.eval().cpu())
+        return cls(cfg, inputs, data, matcher.head.eval().cpu(), own.eval().cpu())
 
     def photos(self, split: str) -> list[int]:
         """Positions in `folder.photos` of the photos of a split."""
-        return self.scorer.data.gallery(split).photos.tolist()
+        return self.data.gallery(split).photos.tolist()
 
     def embedded(self, split: str) -> Tensor:
         """(P, E) embeddings of the split's photos, one a photo."""
-        gallery = self.scorer.data.gallery(split)
+        gallery = self.data.gallery(split)
         side = (gallery.photo_profile >= gallery.num_left).long() if gallery.num_left else None
         features = self.inputs.features[gallery.photos]
         return embed(self.head, features, torch.arange(len(features)), side)

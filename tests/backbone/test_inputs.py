@@ -12,7 +12,6 @@ from PIL import Image
 from style_match.backbone import pooling
 from style_match.backbone.extractor import decode_rows
 from style_match.backbone.inputs import Inputs
-from style_match.training.kept import inputs_of
 from style_match.utils.errors import UserError
 from tests.composed import composed
 
@@ -160,29 +159,3 @@ def test_two_processes_draw_one_demo(inputs, tmp_path: Path):
     both = [subprocess.Popen([sys.executable, "-c", DRAW, tmp_path / "data.yaml"]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert len(list((tmp_path / "drawn" / "images").iterdir())) == 40
-
-
-def test_cells_share_what_they_read_until_a_file_changes(inputs):
-    one = inputs_of(inputs().cfg)
-    root = one.folder.root
-    assert inputs_of(inputs("head.dim=8").cfg).folder is one.folder
-    assert inputs_of(inputs("data.max_source_pixels=9999").cfg).folder is not one.folder
-    shared = inputs_of(inputs().cfg)
-    photo = root / "0.png"
-    photo.write_bytes((root / "1.png").read_bytes())  # size and time are others now
-    assert inputs_of(inputs().cfg).folder is not shared.folder
-    rows = (root / "profiles.csv").read_text().splitlines()
-    (root / "profiles.csv").write_text("\n".join(rows[:-2]))
-    (root / "couples.csv").write_text("left_id,right_id\na0,b0\na1,b1\n")
-    assert len(inputs_of(inputs().cfg).folder.photos) == 4
-
-
-def test_what_a_cell_could_not_read_is_read_anew(inputs):
-    one = inputs_of(inputs().cfg)
-    photo = one.folder.root / "0.png"
-    content = photo.read_bytes()
-    photo.unlink()
-    with pytest.raises(UserError, match=r"0\.png"):
-        inputs_of(inputs().cfg)
-    photo.write_bytes(content)
-    assert len(inputs_of(inputs().cfg).folder.photos) == 6

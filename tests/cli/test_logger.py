@@ -2,8 +2,6 @@
 
 import csv
 import os
-import socket
-import threading
 
 import pytest
 
@@ -32,15 +30,9 @@ def faults(*words: str) -> list[str]:
     return schema.faults(config(*words), config(*words[:1]), step="train")
 
 
-def choose_mode(mode: str = "auto", connect_timeout_s: float = 5.0) -> str:
-    from style_match.training import loggers
-
-    return loggers.choose_mode(mode, connect_timeout_s=connect_timeout_s)
-
-
 def test_csv_keeps_the_curves_of_a_run_that_goes_on(tmp_path):
     for value in (1.0, 2.0):
-        with loggers.loggers(config(), tmp_path, synthetic=True) as (log,):
+        with loggers.loggers(config(f"logger.csv.save_dir={tmp_path}"), tmp_path, synthetic=True) as (log,):
             log.log_metrics({"val/mrr": value}, step=0)
     files = sorted((tmp_path / "csv").glob("*/metrics.csv"))
     assert [float(next(csv.DictReader(file.open()))["val/mrr"]) for file in files] == [1.0, 2.0]
@@ -48,7 +40,9 @@ def test_csv_keeps_the_curves_of_a_run_that_goes_on(tmp_path):
 
 def test_several_at_once(tmp_path):
     pytest.importorskip("tensorboard")
-    with loggers.loggers(config("logger=[csv,tensorboard]"), tmp_path, synthetic=True) as logs:
+    with loggers.loggers(
+        config("logger=[csv,tensorboard]", f"logger.csv.save_dir={tmp_path}"), tmp_path, synthetic=True
+    ) as logs:
         for log in logs:
             log.log_metrics({"val/mrr": 0.5}, step=0)
     assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard"}
@@ -68,51 +62,13 @@ def test_tensorboard_that_is_missing_names_its_extra(tmp_path, monkeypatch):
 
 
 def test_wandb_without_a_key_is_offline_and_says_so(keyless, capsys):
-    assert choose_mode() == "offline"
+    assert loggers.choose_mode("auto") == "offline"
     assert "no key" in capsys.readouterr().err
 
 
-def test_wandb_with_a_key_but_no_server_is_offline_and_says_so(keyless, capsys):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        keyless.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        keyless.setenv("WANDB_API_KEY", KEY)
-        assert choose_mode() == "offline"
-    said = capsys.readouterr().err
-    assert "does not answer" in said and KEY not in said
-
-
-def test_a_name_server_that_hangs_is_not_waited_for(keyless):
-    asked_enough, given_up = threading.Event(), []
-
-    def lookup(*_):
-        asked_enough.wait(30)
-        given_up.append(True)
-        raise OSError
-
-    keyless.setattr(socket, "getaddrinfo", lookup)
-    keyless.setenv("WANDB_BASE_URL", "http://nowhere.invalid")
+def test_wandb_with_a_key_is_online(keyless):
     keyless.setenv("WANDB_API_KEY", KEY)
-    assert choose_mode(connect_timeout_s=0.05) == "offline"
-    assert not given_up
-    asked_enough.set()
-
-
-def test_wandb_with_a_key_and_a_server_is_online(keyless, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        (tmp_path / "netrc").write_text(f"machine {address} login user password {KEY}\n")
-        keyless.setenv("NETRC", str(tmp_path / "netrc"))
-        keyless.setenv("WANDB_BASE_URL", f"http://{address}")
-        assert choose_mode() == "online"
-
-
-def test_wandb_is_reached_through_a_proxy(keyless):
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        keyless.setenv("WANDB_BASE_URL", "http://nowhere.invalid")
-        keyless.setenv("WANDB_API_KEY", KEY)
-        keyless.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
-        assert choose_mode() == "online"
+    assert loggers.choose_mode("auto") == loggers.choose_mode("online") == "online"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +78,7 @@ def test_auto_does_as_the_environment_says(keyless, said, mode):
     keyless.setenv("WANDB_MODE", said)
     keyless.setenv("WANDB_API_KEY", KEY)
     keyless.setenv("WANDB_BASE_URL", "http://nowhere.invalid")
-    assert choose_mode() == mode
+    assert loggers.choose_mode("auto") == mode
     assert os.environ["WANDB_MODE"] == said
 
 
@@ -131,7 +87,7 @@ def test_wandb_online_without_a_key_does_not_ask(keyless, environment):
     for name, value in environment.items():
         keyless.setenv(name, value)
     with pytest.raises(UserError, match="wandb login"):
-        choose_mode("auto" if environment else "online")
+        loggers.choose_mode("auto" if environment else "online")
 
 
 def test_photos_need_a_logger_that_takes_them():

@@ -52,7 +52,7 @@ def test_a_recorded_table_is_the_mean_of_its_runs(name: str):
 
 def test_the_dashboard_shows_what_runs_log():
     pytest.importorskip("wandb_workspaces")
-    from style_match.training.loggers import MODELS
+    from style_match.training.outputs import MODELS
 
     build = script("dashboard/build.py")
     spec = build.specification(build.workspace("somebody", "style_match", ["head.dim"]))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from style_match.evaluate import hypothesis
 from style_match.evaluation.tables import one_training
+from style_match.training.evaluate import hypothesis
 from tests.commands import SMALL_COUPLES
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

@@ -38,16 +38,16 @@ def stop_in_second_cell(folder: Path, home: Path) -> None:
 
     Unlike a kill it lets `finally` blocks run: the loggers close their files and the sweep prints its summary.
     """
-    begin, begun = module.Matcher.on_train_epoch_start, []
+    begin, begun = module.MatchModule.on_train_epoch_start, []
 
-    def on_train_epoch_start(self: module.Matcher) -> None:
+    def on_train_epoch_start(self: module.MatchModule) -> None:
         begun.append(self.current_epoch)
         if len(begun) == 4:
             raise Killed
         begin(self)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module.Matcher, "on_train_epoch_start", on_train_epoch_start)
+        patched.setattr(module.MatchModule, "on_train_epoch_start", on_train_epoch_start)
         with pytest.raises(Killed):
             run_in_process("train", [*SWEEP, "seed=0,1", f"hydra.sweep.dir={folder}"], cwd=home)
     assert begun == [0, 1, 0, 1] and list(cells(folder)) == [f"row={ROWS[0]},seed=0"]

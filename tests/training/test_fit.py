@@ -4,25 +4,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from style_match.evaluate import hypothesis
 from style_match.models.head.mlp import MLP
-from style_match.training.callbacks import WholeFiles
-from style_match.training.loop import checkpoint_path, load_head, make_optimizer
+from style_match.training.checkpoints import checkpoint_path, load_head
+from style_match.training.evaluate import hypothesis
+from style_match.training.loop import make_optimizer
 from style_match.utils.errors import UserError
 
 
 def head(dim: int) -> MLP:
     return MLP(in_dim=6, hidden_dim=4, dim=dim, bias=False, standardize=False)
-
-
-def test_what_was_best_is_written_with_what_a_killed_run_goes_on_from(tmp_path: Path):
-    """Else it would be of epochs that the run which goes on has not trained."""
-    files, folder = WholeFiles(), tmp_path / "checkpoints"
-    for epoch in (3, 4):
-        files.save_checkpoint({"epoch": epoch}, folder / "best.ckpt")
-    assert not folder.exists()
-    files.save_checkpoint({"epoch": 5}, folder / "last.ckpt")
-    assert [torch.load(folder / f"{name}.ckpt")["epoch"] for name in ("best", "last")] == [4, 5]
 
 
 def test_options_that_an_optimizer_does_not_take_are_named():

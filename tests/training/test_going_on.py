@@ -18,22 +18,21 @@ def inputs(data: str) -> Any:
     return SimpleNamespace(folder=folder, fingerprints=None, store=SimpleNamespace(key="k"))
 
 
-def scorer(
+def seen(
     *train: int, test: tuple[int, ...] = (), metadata: dict | None = None, files: dict[int, str] | None = None
 ) -> Any:
-    """`files`: of each photo that is read, its content; what is before its last letter are its pixels."""
+    """Inputs and data module; `files`: the content of each photo that is read, its pixels before its last letter."""
     photos = [SimpleNamespace(profile_id=f"p{i}", image=f"{i}.png") for i in range(5)]
     galleries = {"train": list(train), "val": [4], "test": list(test)}
-    return SimpleNamespace(
-        folder=SimpleNamespace(
-            photos=photos,
-            photo_sha256={f"{i}.png": content for i, content in (files or {}).items()},
-            photo_facts={f"{i}.png": PhotoFacts(c, 1, 1, True, "", c[:-1]) for i, c in (files or {}).items()},
-            metadata=metadata or {},
-        ),
-        data=SimpleNamespace(gallery=lambda name: SimpleNamespace(photos=torch.tensor(galleries[name]))),
-        split=SimpleNamespace(path=Path("/data/splits/s.csv")),
+    folder = SimpleNamespace(
+        photos=photos,
+        photo_sha256={f"{i}.png": content for i, content in (files or {}).items()},
+        photo_facts={f"{i}.png": PhotoFacts(c, 1, 1, True, "", c[:-1]) for i, c in (files or {}).items()},
+        metadata=metadata or {},
     )
+    split = SimpleNamespace(path=Path("/data/splits/s.csv"))
+    data = SimpleNamespace(gallery=lambda name: SimpleNamespace(photos=torch.tensor(galleries[name])))
+    return SimpleNamespace(folder=folder, split=split), data
 
 
 def test_data_that_was_changed_is_refused(tmp_path: Path):
@@ -51,38 +50,38 @@ def test_a_run_that_does_not_tell_its_data_goes_on_with_a_word(tmp_path: Path, c
 
 def test_a_split_that_was_drawn_anew_is_refused(tmp_path: Path):
     folder = RunFolder(tmp_path, resume=False)
-    refuse_other_split(folder, scorer(0, 1))
-    write_seen(folder, scorer(0, 1))
-    refuse_other_split(folder, scorer(1, 0))
+    refuse_other_split(folder, *seen(0, 1))
+    write_seen(folder, *seen(0, 1))
+    refuse_other_split(folder, *seen(1, 0))
     with pytest.raises(UserError, match=r"/data/splits/s\.csv no longer divides the data"):
-        refuse_other_split(folder, scorer(0, 2))
+        refuse_other_split(folder, *seen(0, 2))
 
 
 def test_without_photos_other_data_with_the_same_profile_ids_was_not_seen(tmp_path: Path):
     looks = {f"{i}.png": {"style_vibe": f"look {i}", "personality_impression": "calm"} for i in range(5)}
-    write_seen(RunFolder(tmp_path, resume=False), scorer(0, 1, metadata=looks))
+    write_seen(RunFolder(tmp_path, resume=False), *seen(0, 1, metadata=looks))
     others = {image: {"style_vibe": "another look"} for image in looks}
-    refuse_seen(tmp_path, scorer(2, 3, test=(0, 1), metadata=others))
+    refuse_seen(tmp_path, *seen(2, 3, test=(0, 1), metadata=others))
     more = looks | {"9.png": {"style_vibe": "one that came later"}}
     with pytest.raises(UserError, match="on 1 of the 2 photos of this test split"):
-        refuse_seen(tmp_path, scorer(0, 3, test=(1, 2), metadata=more))
+        refuse_seen(tmp_path, *seen(0, 3, test=(1, 2), metadata=more))
 
 
 def test_copies_with_other_bytes_were_seen(tmp_path: Path):
     folder = RunFolder(tmp_path, resume=False)
-    write_seen(folder, scorer(0, 1, files={0: "aX", 1: "bX", 4: "eX"}))
-    refuse_other_split(folder, scorer(0, 1, files={0: "aX", 1: "bX", 4: "eX"}))
-    refuse_seen(tmp_path, scorer(2, 3, test=(0, 1), files={0: "cY", 1: "dY"}))
+    write_seen(folder, *seen(0, 1, files={0: "aX", 1: "bX", 4: "eX"}))
+    refuse_other_split(folder, *seen(0, 1, files={0: "aX", 1: "bX", 4: "eX"}))
+    refuse_seen(tmp_path, *seen(2, 3, test=(0, 1), files={0: "cY", 1: "dY"}))
     with pytest.raises(UserError, match="on 1 of the 2 photos of this test split"):
-        refuse_seen(tmp_path, scorer(2, 3, test=(0, 1), files={0: "bY", 1: "dY"}))
+        refuse_seen(tmp_path, *seen(2, 3, test=(0, 1), files={0: "bY", 1: "dY"}))
 
 
 def test_a_file_of_an_older_version_still_tells(tmp_path: Path):
     folder = RunFolder(tmp_path, resume=False)
     folder.write_text("seen.txt", "aX\nbX\neX\n")
     same = {0: "aX", 1: "bX", 4: "eX"}
-    refuse_other_split(folder, scorer(0, 1, files=same))
+    refuse_other_split(folder, *seen(0, 1, files=same))
     with pytest.raises(UserError, match="on 2 of the 2 photos of this test split"):
-        refuse_seen(tmp_path, scorer(2, 3, test=(0, 1), files=same))
+        refuse_seen(tmp_path, *seen(2, 3, test=(0, 1), files=same))
     with pytest.raises(UserError, match="no longer divides the data"):
-        refuse_other_split(folder, scorer(0, 2, files={**same, 2: "cX"}))
+        refuse_other_split(folder, *seen(0, 2, files={**same, 2: "cX"}))

@@ -14,6 +14,7 @@ def begun(folder: Path, **was: object) -> DictConfig:
     parts: dict[str, object] = {part: {} for part in DECIDES_TRAINING if "." not in part}
     parts["trainer"] = {"max_epochs": 30, "precision": "auto", "gradient_clip_val": 1.0, "early_stopping": {}}
     parts["trainer"] |= {"devices": 1}
+    parts["callbacks"] = {}
     parts |= was
     (folder / "checkpoints").mkdir()
     OmegaConf.save(OmegaConf.create(parts), folder / "config.yaml")
@@ -80,6 +81,15 @@ def test_what_is_no_training_run_is_named(tmp_path: Path):
     cfg = begun(tmp_path)
     OmegaConf.save(OmegaConf.create({"data": {}, "head": {}}), tmp_path / "config.yaml")
     with pytest.raises(UserError, match=r"is no run of style_match\.train"):
+        resume_from(cfg, tmp_path)
+
+
+def test_a_run_of_a_version_with_other_checkpoints_is_refused(tmp_path: Path):
+    cfg = begun(tmp_path)
+    was = OmegaConf.load(tmp_path / "config.yaml")
+    del was["callbacks"]
+    OmegaConf.save(was, tmp_path / "config.yaml")
+    with pytest.raises(UserError, match="earlier version of style_match"):
         resume_from(cfg, tmp_path)
 
 

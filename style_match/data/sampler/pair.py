@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
+from torch.utils.data import Sampler
 
 from style_match.utils.errors import UserError
 
@@ -96,7 +97,7 @@ class Matching:
         return [batch for batch in batches if len(batch) > 1]
 
 
-class PairSampler:
+class PairSampler(Sampler[list[int]]):
     """Draws the couples of each batch; no couple twice in an epoch, a new partition every epoch.
 
     An epoch has N // batch_size batches and, with `drop_last=False`, one more of the couples left over (if these are at

@@ -7,13 +7,14 @@ import math
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
+from torch.utils.data import Sampler
 
 from style_match.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
-class PKSampler:
+class PKSampler(Sampler[list[int]]):
     """Draws `num_classes` classes and `num_samples` items of each for every batch, new ones every epoch.
 
     Classes are covered evenly: over an epoch their numbers of appearances differ by at most one, and the items of a

@@ -3,11 +3,12 @@
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
+from torch.utils.data import Sampler
 
 from style_match.utils.errors import UserError
 
 
-class PlainSampler:
+class PlainSampler(Sampler[list[int]]):
     """Deals every item once an epoch, in an order drawn anew; items that do not fill a last batch are left out.
 
     A batch may lack a positive for an item, which the losses then pass over. Under several processes every rank

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from style_match.backbone.extractor import decode_rows
-from style_match.training.loop import build_data
-from style_match.training.scoring import Scorer
+from style_match.training.loop import make_datamodule
 from style_match.utils.errors import UserError
 
 CAPPED = (
@@ -21,8 +20,10 @@ CAPPED = (
 ALL = (*CAPPED, "balance.augment=all")
 
 
-def data_of(made, **options):
-    return build_data(made.cfg, made, **options)
+def data_of(made):
+    data = make_datamodule(made.cfg, made)
+    data.setup()
+    return data
 
 
 def test_photos_of_small_classes_have_views_and_no_others(inputs):
@@ -89,7 +90,7 @@ def test_a_photo_changed_since_it_was_checked_gives_no_view(inputs, tmp_path, st
 
 def test_every_epoch_draws_each_profile_by_its_photo_or_one_of_its_views(inputs):
     made = inputs(*CAPPED)
-    data = data_of(made, features=made.features)
+    data = data_of(made)
     assert len(data.features) == len(made.rows) + len(made.view_rows)
     own = {tuple(vector): ("photo", row) for row, vector in enumerate(made.features.tolist())}
     for row, vector in enumerate(made.view_features.tolist()):
@@ -97,7 +98,7 @@ def test_every_epoch_draws_each_profile_by_its_photo_or_one_of_its_views(inputs)
     loader, drawn = data.train_dataloader(), Counter()
     epochs = []
     for epoch in range(6):
-        loader.set_epoch(epoch)
+        loader.sampler.set_epoch(epoch)
         seen = [own[tuple(vector)] for batch in loader for vector in batch["features"].tolist()]
         labels = torch.cat([batch["labels"] for batch in loader]).tolist()
         for (_, photo), label in zip(seen, labels, strict=True):
@@ -108,7 +109,7 @@ def test_every_epoch_draws_each_profile_by_its_photo_or_one_of_its_views(inputs)
         epochs.append(seen)
     assert set(drawn) == {"photo", 1, 2}
     assert len({tuple(epoch) for epoch in epochs}) == 6
-    loader.set_epoch(2)
+    loader.sampler.set_epoch(2)
     assert [own[tuple(vector)] for batch in loader for vector in batch["features"].tolist()] == epochs[2]
 
 
@@ -117,10 +118,10 @@ def test_profiles_dealt_again_in_an_epoch_show_another_photo_or_view(inputs):
     made = inputs(
         "data=styles", "balance.cap=12", "balance.fill=true", "balance.views=2", "sampler=plain", "sampler.batch_size=4"
     )
-    data = data_of(made, features=made.features)
+    data = data_of(made)
     loader = data.train_dataloader()
     for epoch in range(3):
-        loader.set_epoch(epoch)
+        loader.sampler.set_epoch(epoch)
         seen = Counter(
             tuple(vector)
             for batch in loader
@@ -132,24 +133,22 @@ def test_profiles_dealt_again_in_an_epoch_show_another_photo_or_view(inputs):
 
 def test_views_are_in_no_gallery_and_no_closed_form(inputs):
     made, plain = inputs(*ALL), inputs("data=styles", "sampler.num_classes=3", "sampler.num_samples=4")
-    data, without = (data_of(each, features=each.features) for each in (made, plain))
+    data, without = (data_of(each) for each in (made, plain))
     for name in ("train", "val", "test"):
         one, other = (each.gallery_batch(each.gallery(name)) for each in (data, without))
         assert one.keys() == other.keys()
         assert torch.equal(one["features"], other["features"]) and torch.equal(one["items"], other["items"])
     assert torch.equal(data.train_photos()["features"], without.train_photos()["features"])
-    scorer = Scorer(made.cfg, made)
-    assert len(scorer.inputs.features) == len(made.rows) and scorer.data.views is None
 
 
 def test_without_views_batches_are_those_of_a_run_that_knows_no_balance(inputs):
     made = inputs("data=styles", "sampler.num_classes=3", "sampler.num_samples=4", "balance.cap=1000")
-    data, old = data_of(made, features=made.features), data_of(made, features=made.features)
+    data, old = data_of(made), data_of(made)
     old.balance = type(data.balance)([""] * 30, cap=None, fill=False, seed=0)
     one, other = data.train_dataloader(), old.train_dataloader()
     for epoch in range(2):
-        one.set_epoch(epoch)
-        other.set_epoch(epoch)
+        one.sampler.set_epoch(epoch)
+        other.sampler.set_epoch(epoch)
         for a, b in zip(one, other, strict=True):
             assert torch.equal(a["features"], b["features"]) and torch.equal(a["labels"], b["labels"])
 
@@ -159,20 +158,16 @@ ONLINE = (*ALL, "encode=online")
 
 def test_computed_in_the_step_views_are_fresh_every_epoch_and_repeat_by_the_seed(inputs):
     made = inputs(*ONLINE)
-    loader = data_of(made, features=None).train_dataloader()
+    loader = data_of(made).train_dataloader()
 
     def rows(epoch, loader=loader):
-        loader.set_epoch(epoch)
+        loader.sampler.set_epoch(epoch)
         return [row for batch in loader for row in batch["rows"]]
 
     views = [{row.view.draw for row in rows(epoch) if row.view is not None} for epoch in range(3)]
     assert all(views) and not views[0] & views[1] and not views[1] & views[2]
-    assert rows(1) == rows(1) == rows(1, data_of(inputs(*ONLINE), features=None).train_dataloader())
-    other = {
-        row.view.draw
-        for row in rows(0, data_of(inputs(*ONLINE, "seed=1"), features=None).train_dataloader())
-        if row.view
-    }
+    assert rows(1) == rows(1) == rows(1, data_of(inputs(*ONLINE)).train_dataloader())
+    other = {row.view.draw for row in rows(0, data_of(inputs(*ONLINE, "seed=1")).train_dataloader()) if row.view}
     assert other and not other & views[0]
     assert any(row.view is None for row in rows(0))
 
@@ -180,8 +175,8 @@ def test_computed_in_the_step_views_are_fresh_every_epoch_and_repeat_by_the_seed
 def test_computed_in_the_step_unaugmented_views_are_the_stored_features(inputs):
     off = [f"balance.augmentation.{name}=0" for name in inputs(*ALL).cfg.balance.augmentation]
     stored, online = inputs(*ALL, *off), inputs(*ONLINE, *off)
-    cached = data_of(stored, features=stored.features).train_dataloader()
-    fresh = data_of(online, features=None).train_dataloader()
+    cached = data_of(stored).train_dataloader()
+    fresh = data_of(online).train_dataloader()
     for one, other in zip(cached, fresh, strict=True):
         assert torch.equal(one["features"], online.encode_online(other))
         assert torch.equal(one["labels"], other["labels"])

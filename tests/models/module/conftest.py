@@ -4,16 +4,18 @@ from functools import partial
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from style_match.cli import main
-from style_match.data.datamodule import MatchData
+from style_match.data.datamodule import MatchDataModule
 from style_match.data.sampler.pair import PairSampler
 from style_match.data.sampler.pk import PKSampler
+from style_match.evaluation.evaluator import Evaluator
 from style_match.models.head.mlp import MLP
 from style_match.models.loss.infonce import InfoNCE
-from style_match.models.module import Matcher
-from style_match.training.callbacks import make_trainer
+from style_match.models.module import MatchModule
+from style_match.training.loop import make_trainer
 
 DIM = 24
 
@@ -39,7 +41,7 @@ def thirds(num: int) -> dict[str, range]:
 
 @pytest.fixture
 def couple_data():
-    """Maker of MatchData of `num` couples: left profiles first, `num_photos` photos each, taste shared by a couple."""
+    """Maker of MatchDataModule of `num` couples of one taste: left profiles first, `num_photos` photos each."""
 
     def make(num=60, num_photos=1, batch_size=8, seed=0, **options):
         tastes = torch.randn(num, 4, generator=torch.Generator().manual_seed(5)).repeat(2, 1)
@@ -55,14 +57,14 @@ def couple_data():
             "max_loss_items": 1000,
             "features": taste_features(tastes.repeat(num_photos, 1), seed=1),
         }
-        return MatchData(**{**given, **options})
+        return MatchDataModule(**{**given, **options})
 
     return make
 
 
 @pytest.fixture
 def style_data():
-    """Maker of MatchData of `num` profiles in three classes."""
+    """Maker of MatchDataModule of `num` profiles in three classes."""
 
     def make(num=90, num_photos=1, seed=0, **options):
         classes = torch.arange(num) % 3
@@ -78,14 +80,14 @@ def style_data():
             "max_loss_items": 1000,
             "features": taste_features(2 * torch.eye(4)[classes].repeat(num_photos, 1), seed=2),
         }
-        return MatchData(**{**given, **options})
+        return MatchDataModule(**{**given, **options})
 
     return make
 
 
 @pytest.fixture
 def matcher():
-    """Maker of a freshly initialised Matcher."""
+    """Maker of a freshly initialised MatchModule."""
 
     def make(seed=0, lr=5e-3, standardize=True, **options):
         torch.manual_seed(seed)
@@ -94,22 +96,36 @@ def matcher():
             "loss": InfoNCE(temperature=0.2, symmetric=False),
             "optimizer": partial(torch.optim.AdamW, lr=lr, weight_decay=1e-3),
             "scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=6, eta_min=0.0),
-            "ks": (1, 5, 50),
-            "block": 7,
+            "evaluator": Evaluator(default_ks=(1, 5, 50), block=7, num_resamples=100),
         }
-        return Matcher(**{**given, **options})
+        return MatchModule(**{**given, **options})
 
     return make
 
 
 @pytest.fixture
-def trainer(tmp_path):
-    """Maker of the Trainer of a run on the CPU, with the checkpoints that a run keeps."""
-    default = OmegaConf.to_container(OmegaConf.load(main.conf_dir() / "trainer" / "default.yaml"))
+def config(tmp_path):
+    """Maker of the config of a run on the CPU; `folder` is the run folder, options are those of the Trainer."""
 
-    def make(max_epochs=2, folder="run", logger=False, **options):
-        given = {**default, "accelerator": "cpu", "max_epochs": max_epochs, **options}
-        made = make_trainer(given, tmp_path / folder, logger, show=False)
+    def make(max_epochs=2, folder="run", patience=10, checkpoint_every_s=5.0, **options):
+        parts = {name: OmegaConf.load(main.conf_dir() / name / "default.yaml") for name in ("trainer", "callbacks")}
+        cfg = OmegaConf.create({**parts, "encode": "cached", "threads": 1, "progress": False})
+        cfg.trainer.merge_with({"accelerator": "cpu", "max_epochs": max_epochs, **options})
+        cfg.trainer.merge_with({"early_stopping": {"patience": patience}, "checkpoint_every_s": checkpoint_every_s})
+        cfg.callbacks.best.dirpath = cfg.callbacks.last.dirpath = str(tmp_path / folder / "checkpoints")
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def trainer(config, tmp_path):
+    """Maker of the Trainer of a run on the CPU, with the callbacks that a run has."""
+
+    def make(max_epochs=2, folder="run", logger=False, callbacks=(), **options):
+        cfg = config(max_epochs, folder, **options)
+        own = [instantiate(each) for each in cfg.callbacks.values()]
+        made = make_trainer(cfg, tmp_path / folder, callbacks=[*callbacks, *own], logger=logger)
         made.checkpoints = tmp_path / folder / "checkpoints"
         return made
 

@@ -1,4 +1,4 @@
-"""MatchData: what stands in training batches and galleries."""
+"""MatchDataModule: what stands in training batches and galleries."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ class Row:
 
 def epoch_of(data, epoch):
     loader = data.train_dataloader()
-    loader.set_epoch(epoch)
+    loader.sampler.set_epoch(epoch)
     return list(loader)
 
 
@@ -121,7 +121,7 @@ def test_the_gallery_holds_each_profile_once_with_all_photos(couple_data):
 def test_validation_couples_that_share_people_are_compared_in_several_batches(couple_data):
     couples = [(i, 20 + i) for i in range(12)] + [(12, 32), (12, 33), (15, 35), (16, 36)]
     data = couple_data(num=20, couples=couples, split={"train": range(12), "val": range(12, 16), "test": []})
-    batches = [set(batch.tolist()) for batch in data.gallery("val").loss_batches]
+    batches = [set(batch.tolist()) for batch in data.gallery("val", with_loss=True).loss_batches]
     assert batches == [{0, 2, 3}, {1, 2, 3}]
 
 
@@ -141,9 +141,9 @@ def test_known_couples_of_other_splits_and_of_a_persons_other_profiles_are_known
 
 
 def test_a_large_validation_split_is_compared_in_parts(couple_data, style_data):
-    parts = couple_data(num=60, max_loss_items=5).gallery("val").loss_batches
+    parts = couple_data(num=60, max_loss_items=5).gallery("val", with_loss=True).loss_batches
     assert [len(part) for part in parts] == [5, 5, 5] and len(torch.cat(parts).unique()) == 12
-    gallery = style_data(num=90, max_loss_items=7).gallery("val")
+    gallery = style_data(num=90, max_loss_items=7).gallery("val", with_loss=True)
     assert [len(part) for part in gallery.loss_batches] == [6, 6, 6]
     assert torch.cat(gallery.loss_batches).sort().values.tolist() == list(range(18))
     assert all(len(gallery.items[part].unique()) == 3 for part in gallery.loss_batches)
@@ -159,7 +159,7 @@ def test_a_large_validation_split_is_compared_in_parts(couple_data, style_data):
 )
 def test_a_validation_split_that_a_loss_cannot_compare_is_an_error(style_data, options, remedy):
     with pytest.raises(UserError, match=remedy):
-        style_data(**options).gallery("val")
+        style_data(**options).val_dataloader()
 
 
 def test_online_batches_carry_rows(couple_data, style_data):
@@ -192,7 +192,7 @@ def test_features_that_are_not_finite_name_the_profile(couple_data):
 @pytest.mark.parametrize("name", ["train", "val"])
 def test_a_split_of_one_is_an_error(couple_data, name):
     split = {"train": range(10), "val": range(10, 14), "test": range(14, 20), name: [0]}
-    with pytest.raises(UserError, match=f"{name} split has 1 of at least 2 couples"):
+    with pytest.raises(UserError, match=f"{name} split has 1 couples; at least 2 are required"):
         couple_data(num=20, split=split)
 
 
@@ -200,4 +200,4 @@ def test_a_validation_split_around_one_person_is_an_error(couple_data):
     couples = [(i, 20 + i) for i in range(12)] + [(12, 32), (12, 33), (12, 34)]
     data = couple_data(num=20, couples=couples, split={"train": range(12), "val": range(12, 15), "test": []})
     with pytest.raises(UserError, match="share people with each other"):
-        data.gallery("val")
+        data.val_dataloader()

@@ -22,7 +22,7 @@ def test_a_profile_dealt_again_shows_its_other_photos_before_one_twice(style_dat
     )
     loader = data.train_dataloader()
     for epoch in range(4):
-        loader.set_epoch(epoch)
+        loader.sampler.set_epoch(epoch)
         photos = Counter(int(row) for batch in loader for row in batch["features"][:, 0])
         for profile in range(18):
             seen = sorted(photos[profile + 30 * photo] for photo in range(3))

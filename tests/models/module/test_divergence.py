@@ -7,13 +7,12 @@ from tests.commands import SMALL_COUPLES
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-ADAMW = "optimizer.fused=null"
 SGD = ("optimizer._target_=torch.optim.SGD", "~optimizer.fused")
 
 
 @pytest.mark.parametrize(
     ("rate", "words"),
-    [("1e6", ()), ("1e6", ("trainer.max_epochs=1",)), ("1e9", (ADAMW,)), ("1e9", SGD)],
+    [("1e6", ()), ("1e9", SGD)],
 )
 def test_a_rate_that_is_too_high(rate, words, run_step, tmp_path):
     words = (*SMALL_COUPLES, "trainer.max_epochs=20", "trainer.early_stopping.patience=20", *words)
@@ -26,11 +25,11 @@ def test_a_rate_that_is_too_high(rate, words, run_step, tmp_path):
 def test_what_is_said(monkeypatch):
     from types import SimpleNamespace
 
-    from style_match.models.module import Matcher
+    from style_match.models.module import MatchModule
 
     group = {"lr": 0.0, "initial_lr": 1e-4}  # as a schedule leaves it
     module = SimpleNamespace(trainer=SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[group])]))
-    error = Matcher.diverged(module, "The training loss of epoch 3 is not a finite number")
+    error = MatchModule.diverged(module, "The training loss of epoch 3 is not a finite number")
     assert isinstance(error, UserError)
     assert str(error) == (
         "The training loss of epoch 3 is not a finite number: lower optimizer.lr, which is 0.0001, to 1e-05, for "

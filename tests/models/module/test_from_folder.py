@@ -1,4 +1,4 @@
-"""MatchData from a dataset folder and its split, as the steps build it."""
+"""MatchDataModule from a dataset folder and its split, as the steps build it."""
 
 import hashlib
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from style_match.data.datamodule import MatchData
+from style_match.data.datamodule import MatchDataModule
 from style_match.data.dataset import read_folder
 from style_match.data.sampler.pair import PairSampler
 from style_match.data.splits import make_split
@@ -34,14 +34,14 @@ def root(tmp_path):
 
 @pytest.fixture
 def built(root):
-    """Maker of (folder, split, MatchData) with the photo's row as its feature."""
+    """Maker of (folder, split, MatchDataModule) with the photo's row as its feature."""
 
     def make(task, sampler):
         folder = read_folder(root, task=task)
         split = make_split(folder, seed=0, fractions=(0.6, 0.2, 0.2), store=None)
         features = torch.arange(len(folder.photos), dtype=torch.float32)[:, None]
         rows = [SimpleNamespace(path=photo.path, prompt=photo.image) for photo in folder.photos]
-        data = MatchData.from_folder(
+        data = MatchDataModule.from_folder(
             folder, split, features=features, rows=rows, sampler=sampler, seed=0, max_loss_items=1000
         )
         return folder, split, data
@@ -83,7 +83,7 @@ def test_one_photo_under_two_profiles_is_one_person(built, root):
     folder, split, _ = built("couple", partial(PairSampler, batch_size=2, drop_last=True))
     hashes = {photo.image: hashlib.sha256(photo.path.read_bytes()).hexdigest() for photo in folder.photos}
     hashed = replace(folder, photo_sha256=hashes)
-    data = MatchData.from_folder(hashed, split, features=None, rows=(), sampler=None, seed=0, max_loss_items=None)
+    data = MatchDataModule.from_folder(hashed, split, features=None, rows=(), sampler=None, seed=0, max_loss_items=None)
     person = dict(zip(data.profile_ids, data.people, strict=True))
     assert person["m5"] == person["m7"]
 

@@ -38,7 +38,7 @@ def test_val_loss_weights_batches_of_couples_by_their_size(couple_data, matcher,
     couples = [*((i, 60 + i) for i in range(36)), *chain, *((i, 60 + i) for i in range(40, 60))]
     data = couple_data(couples=couples)
     logged, e = validated(data, matcher(), trainer())
-    batches = [sorted(batch.tolist()) for batch in data.gallery("val").loss_batches]
+    batches = [sorted(batch.tolist()) for batch in data.gallery("val", with_loss=True).loss_batches]
     assert sorted(map(len, batches)) == [9, 9, 10] and {i for batch in batches for i in batch} == set(range(12))
     losses, similarities = [], []
     for batch in batches:
@@ -53,7 +53,7 @@ def test_val_loss_weights_batches_of_couples_by_their_size(couple_data, matcher,
 def test_val_loss_weights_batches_of_styles_by_their_size(style_data, matcher, trainer):
     data = style_data(max_loss_items=5)
     logged, e = validated(data, matcher(), trainer())
-    batches = [batch.tolist() for batch in data.gallery("val").loss_batches]
+    batches = [batch.tolist() for batch in data.gallery("val", with_loss=True).loss_batches]
     assert sorted(map(len, batches)) == [4, 4, 5, 5] and sorted(i for batch in batches for i in batch) == [*range(18)]
     total = 0.0
     for batch in batches:

@@ -86,7 +86,7 @@ def test_each_epoch_has_its_own_batches_also_after_resuming(couple_data, matcher
     assert len({str(batches) for batches in whole.seen.values()}) == 4
 
 
-def test_the_logs_hold_every_epoch_that_a_checkpoint_knows(couple_data, matcher, trainer, tmp_path):
+def test_the_logs_hold_the_validation_of_every_epoch_that_a_checkpoint_has(couple_data, matcher, trainer, tmp_path):
     class KillAfterCheckpoint(Checkpoint):
         def on_train_epoch_end(self, trainer, module):
             if trainer.current_epoch == 1:
@@ -99,6 +99,4 @@ def test_the_logs_hold_every_epoch_that_a_checkpoint_knows(couple_data, matcher,
     assert torch.load(fit.checkpoints / "last.ckpt", weights_only=True)["epoch"] == 1
     (path,) = tmp_path.rglob("metrics.csv")
     with open(path, newline="") as file:
-        logged = {row["epoch"]: row for row in csv.DictReader(file)}
-    assert logged.keys() == {"0", "1"}
-    assert all(float(row["train/loss"]) > 0 and float(row["val/mrr"]) > 0 for row in logged.values())
+        assert [row["epoch"] for row in csv.DictReader(file) if row["val/mrr"]] == ["0", "1"]

@@ -1,4 +1,4 @@
-"""Matcher: what it learns, logs and saves."""
+"""MatchModule: what it learns, logs and saves."""
 
 import warnings
 from functools import partial
@@ -189,7 +189,7 @@ def test_online_is_cached_bit_for_bit(couple_data, matcher, trainer, standardize
     cached_data, cached = couple_data(num_photos=2), matcher(standardize=standardize)
     backbone = Backbone(cached_data.features)
     online_data = couple_data(num_photos=2, features=None, rows=[Row(i) for i in range(240)])
-    online = matcher(standardize=standardize, encode_fn=backbone)
+    online = matcher(standardize=standardize, backbone=backbone)
     results = []
     for data, model in ((cached_data, cached), (online_data, online)):
         fit = trainer(max_epochs=2)
@@ -204,13 +204,13 @@ def test_online_is_cached_bit_for_bit(couple_data, matcher, trainer, standardize
 def test_checkpoints_are_plain_and_hold_no_backbone(couple_data, matcher, trainer):
     fit = trainer(max_epochs=2)
     data = couple_data()
-    fit.fit(matcher(encode_fn=Backbone(data.features)), data)
+    fit.fit(matcher(backbone=Backbone(data.features), hyperparameters={"head": {"dim": 16}}), data)
     checkpoint = torch.load(fit.checkpoints / "last.ckpt", weights_only=True)
     names = {"linear1.weight", "linear2.weight", "input_mean", "input_std"}
     names |= {f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
     assert set(checkpoint["state_dict"]) == {f"head.{name}" for name in names}
     assert len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == 1
-    assert "hyper_parameters" not in checkpoint
+    assert checkpoint["hyper_parameters"] == {"head": {"dim": 16}}
 
 
 def test_the_best_checkpoint_is_that_of_the_best_val_mrr(couple_data, matcher, trainer):
@@ -246,13 +246,17 @@ def test_a_batch_of_one_is_named(style_data, matcher, trainer):
         trainer().fit(matcher(loss=triplet()), data)
 
 
-def test_a_head_without_parameters_cannot_be_fitted_but_validated(couple_data, matcher, trainer):
-    model, fit = matcher(head=Identity(in_dim=24)), trainer()
-    with pytest.raises(UserError, match="head=identity has nothing to train"):
-        fit.fit(model, couple_data())
+def test_the_frozen_backbone_is_validated(couple_data, matcher, trainer):
     fit = trainer()
-    fit.validate(model, couple_data(), verbose=False)
+    fit.validate(matcher(head=Identity(in_dim=24)), couple_data(), verbose=False)
     assert 0 < metrics(fit)["val/mrr"] < 1
+
+
+def test_a_backbone_stays_frozen_and_in_eval_mode(matcher):
+    model = matcher(backbone=torch.nn.Sequential(torch.nn.Linear(3, 24), torch.nn.Dropout())).train()
+    assert model.head.training and not any(part.training for part in model.backbone.modules())
+    assert not any(weight.requires_grad for weight in model.backbone.parameters())
+    assert not any(name.startswith("backbone.") for name in model.state_dict())
 
 
 def test_a_head_too_narrow_for_any_direction_is_named(couple_data, matcher, trainer):

@@ -1,4 +1,4 @@
-"""Matcher folders made by hand, with untrained heads on the tiny backbone, and profiles of drawn pictures."""
+"""MatchModule folders made by hand, with untrained heads on the tiny backbone, and profiles of drawn pictures."""
 
 import hashlib
 import json

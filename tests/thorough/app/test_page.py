@@ -24,7 +24,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def made(run_step, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Matcher folder and folder of profiles."""
+    """MatchModule folder and folder of profiles."""
     home = tmp_path_factory.mktemp("app")
     words = ("data.num_couples=80", "trainer.max_epochs=1", "head.hidden_dim=16", *QUICK)
     run_step("train", *words, f"hydra.run.dir={home / 'run'}")

@@ -4,7 +4,7 @@ import torch
 
 from style_match.data.texts import Texts
 from style_match.models.head.mlp import MLP
-from style_match.models.module import TextTerm
+from style_match.models.text_term import TextTerm
 from tests.training.text.parts import fitted, made_data, made_matcher
 
 NUM = 40
