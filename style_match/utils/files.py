@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from omegaconf._utils import get_yaml_loader
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from style_match.utils.errors import UserError
 from style_match.utils.text import plain
@@ -151,32 +152,26 @@ class Unbounded(ValueError):
     """The text has aliases, or is too large or too deeply nested."""
 
 
-class _Loader(get_yaml_loader()):  # type: ignore[misc]
-    """OmegaConf's loader, which refuses aliases and deep nesting before it makes anything of them."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
-            raise Unbounded(f"line {event.start_mark.line + 1} has the alias *{event.anchor}; write its value out")
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Unbounded(f"line {event.start_mark.line + 1} is nested more than {MAX_DEPTH} levels deep")
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file, as OmegaConf reads it.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not UTF-8, has aliases, or is too large or too deeply nested (`Unbounded`).
-        yaml.YAMLError: it is no YAML.
+        OSError: it cannot be read, or holds a single value.
+        ValueError: it is not UTF-8, has aliases or invalid interpolations, or is too large or too deeply nested.
+        yaml.YAMLError: it is not YAML.
     """
-    return yaml.load(_text(path), Loader=_Loader)
+    text, depth = _text(path), 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise Unbounded(f"line {line} has the alias *{event.anchor}; replace it by its value")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise Unbounded(f"line {line} is nested more than {MAX_DEPTH} levels deep")
+    try:
+        return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error)) from error
 
 
 def read_json(path: Path) -> Any:

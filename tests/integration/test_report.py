@@ -107,7 +107,7 @@ def test_a_changed_option_that_is_not_swept_is_refused(copied: Path, run_step):
     before = {name: metrics(path) for name, path in cells(copied).items()}
     words = (ONE_ROW, *SMALL, "seed=choice(1)", "optimizer.lr=1e-3", f"hydra.sweep.dir={copied}")
     done = run_step("train", "-m", *words, code=2)
-    assert "1 cell of the sweep failed" in done.stderr and "another optimizer.lr" in done.stderr
+    assert "1 job of the sweep failed" in done.stderr and "another optimizer.lr" in done.stderr
     assert {name: metrics(path) for name, path in cells(copied).items()} == before
 
 

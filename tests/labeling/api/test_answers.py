@@ -76,7 +76,7 @@ def test_a_compatible_server_needs_no_key_and_is_not_paid(serve, command, monkey
 
 def test_a_compatible_server_needs_the_name_of_its_model(serve, command):
     done = command(server := serve(), "labeler.model=null", labeler="compatible")
-    assert done.code == 2 and "labeler.model is needed by labeler=compatible" in done.err and not server.requests
+    assert done.code == 2 and "labeler.model is required by labeler=compatible" in done.err and not server.requests
 
 
 @pytest.mark.integration
