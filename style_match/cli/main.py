@@ -133,13 +133,12 @@ def _answer(step: str, run: Run, args: argparse.Namespace) -> int:
     finally:
         progress.say(sweep.summary(Path(output_dir), step))
         failed = sweep.take_failures(job.command, Path(output_dir))
-    if failed is None:
-        if raised:
-            raise raised
-        return 0
-    report, all_mistakes = failed
-    stopped = f"The sweep was stopped by {type(raised).__name__}: {raised}" if raised else ""
-    return _print(f"{report}\n{stopped}".strip(), 2 if all_mistakes and not raised else 1)
+    if raised and not failed and not type(raised).__module__.startswith("submitit."):  # whose message says it all
+        raise raised
+    report, all_mistakes = failed or ("", True)
+    if raised:
+        return _print(f"{report}\nThe sweep stopped: {raised}".strip(), 1)
+    return _print(report, 2 if all_mistakes else 1) if failed else 0
 
 
 def _print_help(composer: Composer, config: DictConfig) -> int:

@@ -24,9 +24,7 @@ def test_unknown_words_get_the_nearest_right_ones(step):
         "prompt=null": ["prompt=null: unknown choice"],
         "+foo=1": ['unknown option or group "foo"'],
         "++bar={a:1}": ['unknown option or group "bar"'],
-        "scheduler={a:1}": [
-            "scheduler={a:1}: scheduler takes no dict. Set scheduler=CHOICE and its options one by one."
-        ],
+        "scheduler={a:1}": ["scheduler={a:1}: scheduler takes no dict. Set scheduler=CHOICE and its options"],
         "sampler=[pair,pk]": ["sampler takes one choice, not a list. Choices: pair, "],
         "split={a:1}": ["split={a:1}: set the options of this node one by one: split.seed, split.fractions, "],
         "hydra.run=[1]": ["hydra.run=[1]: set the options of this node one by one: hydra.run.dir."],

@@ -5,7 +5,7 @@ import csv
 import pytest
 from omegaconf import OmegaConf
 
-from style_match.cli.plan import path_as_value
+from style_match.cli.quoting import path_as_value
 from tests.composed import composed
 
 from .conftest import World
