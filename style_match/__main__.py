@@ -1,6 +1,7 @@
 """`python -m style_match` lists the steps; `python -m style_match STEP ...`, or `style-match STEP ...`, runs one."""
 
 import ast
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -35,6 +36,9 @@ def main() -> None:
     """Entry of the console script too."""
     there = steps()
     step = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if step in ("-sc", "--shell-completion"):  # of the line that is typed in the shell
+        typed = [word for word in os.environ.get("COMP_LINE", "").split() if word in there]
+        sys.argv.insert(1, step := (typed or ["train"])[0])
     if step in there:
         del sys.argv[1]
         # as `python -m style_match.STEP` would, so that the processes that a run starts are started in that way too

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from functools import cache
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from style_match.cli import main
 
@@ -28,7 +27,8 @@ def _compose(step: str, words: tuple[str, ...]) -> DictConfig:
     choices = tuple(word for word in words if _is_choice(word))
     config = copy.deepcopy(_base(step, choices))
     values = [word for word in words if word not in choices]
-    ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), config)
+    for override in OverridesParser.create().parse_overrides(values):
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=override.is_add())
     return config
 
 

@@ -1,18 +1,20 @@
 """Config of a run folder: read from its config.yaml, with the names of classes as they are today."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from style_match.utils.errors import UserError
 from style_match.utils.files import read_yaml
 
-# Options of mere pace and place: they change how fast a run is, or what it shows meanwhile, and not its result.
+# Options that change how fast a run is, or what it shows meanwhile, and not its result.
 PACE = (
     "run",
     "ckpt_path",
@@ -28,7 +30,7 @@ PACE = (
 )
 
 
-# Parts of a run's config that hold options of their own.
+# Nodes of options in the config of a run.
 NODES = frozenset(
     (
         *("data", "split", "backbone", "prompt", "pooling", "features", "head", "sampler", "balance", "loss", "text"),
@@ -37,7 +39,10 @@ NODES = frozenset(
 )
 
 
-FAILED = "failed.json"  # in the folder of a cell that failed, whichever process or machine ran it
+# Options of a command itself, never taken from the config of the run that `run=` names.
+OF_THE_COMMAND = ("hydra", "run", "ckpt_path", "progress", "debug")
+
+FAILED = "failed.json"  # in the folder of a job that failed
 
 
 class FolderInUse(UserError):
@@ -48,21 +53,18 @@ def read_config(run: str | Path) -> DictConfig:
     """The resolved config of a run folder.
 
     Raises:
-        UserError: no such folder, or no `config.yaml` in it.
+        UserError: no such folder, or no valid `config.yaml` in it.
     """
     path = Path(run).expanduser() / "config.yaml"
-    if path.parent.is_dir() and not path.exists():
-        if runs := sorted(found.parent for found in path.parent.glob("*/config.yaml")):
-            raise UserError(
-                f"run={run} is no run but the folder of {len(runs)}, such as a sweep: name one of them, such as "
-                f"run={runs[0]}."
-            )
-        raise UserError(
-            f"run={run} holds no run: {path} is missing. A run that was killed before it wrote it is begun by its own "
-            f"command again, with hydra.run.dir={run}."
-        )
+    if not path.parent.is_dir():
+        raise UserError(f"run={run}: there is no such folder. Runs are listed under runs/.")
     if not path.is_file():
-        raise UserError(f"run={run} is not a run folder: {path} is missing. Runs are listed under runs/.")
+        if runs := sorted(found.parent for found in path.parent.glob("*/config.yaml")):
+            raise UserError(f"run={run} is a folder of {len(runs)} runs. Choose one of them, such as run={runs[0]}.")
+        raise UserError(
+            f"run={run} is not a run folder: {path} is missing. If the run was killed before writing it, repeat its "
+            f"command with hydra.run.dir={run}."
+        )
     try:
         tree = _at_its_place(with_current_names(read_yaml(path)), path.parent)
         config = OmegaConf.create(tree if isinstance(tree, dict) else {})
@@ -72,11 +74,47 @@ def read_config(run: str | Path) -> DictConfig:
         raise UserError(f"{path} is not the config of a run.")
     for name in sorted(NODES):
         if name in tree and not isinstance(tree[name], dict):
-            raise UserError(f"{path}: {name} holds no options, so it is not the config of a run. Take the original.")
+            raise UserError(f"{path} is not the config of a run: {name} holds no options. Restore the original.")
     return config
 
 
-# Where classes and functions were in earlier versions of this package, whose runs and matchers name them.
+def merge_run_config(run_cfg: DictConfig, composed_cfg: DictConfig, task_overrides: Sequence[str]) -> DictConfig:
+    """The config of a run, changed by the overrides of a command line.
+
+    A choice of a group replaces the whole node of the group, a value replaces a value; everything else is the run's.
+    Nodes that the run's config lacks (it may be of an older version) are taken from the composed one.
+
+    Args:
+        run_cfg: of the run folder (`read_config`).
+        composed_cfg: of the command line that names the run.
+        task_overrides: of that command line, such as `data=demo_couples` or `evaluation.ks=[1]`.
+
+    Raises:
+        UserError: an experiment, a recipe or a table row, which would change the config of the run everywhere.
+    """
+    merged, composed = deepcopy(run_cfg), OmegaConf.to_container(composed_cfg, resolve=False)
+    assert isinstance(composed, dict)
+    with flag_override(merged, ["struct", "readonly"], False):
+        for key in composed:
+            if key in OF_THE_COMMAND or key not in merged:
+                merged[key] = composed[key]
+        for override in OverridesParser.create().parse_overrides(list(task_overrides)):
+            key, value = override.key_or_group, override.value()
+            if key in ("experiment", "recipe", "row"):
+                raise UserError(
+                    f"{override.input_line} cannot be combined with run={merged.get('run')}, which has its own config. "
+                    f"Drop {key}."
+                )
+            if key.split(".")[0].split("/")[0] in OF_THE_COMMAND:
+                continue
+            if isinstance(composed.get(key), dict) and not isinstance(value, dict):
+                merged[key] = composed[key]
+            else:
+                OmegaConf.update(merged, key, value, merge=True, force_add=True)
+    return merged
+
+
+# Names of classes and functions in runs and matchers of earlier versions, and today.
 _MOVED = tuple(
     (re.compile(rf"style_match\.{was}\."), f"style_match.{now}.")
     for was, now in (
@@ -93,7 +131,7 @@ _MOVED = tuple(
 
 
 def with_current_names(tree: Any) -> Any:
-    """A copy of a config, nested dicts and lists, in which moved classes and functions have their names of today."""
+    """A copy of a config (nested dicts and lists) in which moved classes and functions have their current names."""
     if isinstance(tree, list):
         return [with_current_names(each) for each in tree]
     if not isinstance(tree, dict):
@@ -125,7 +163,7 @@ def _at_its_place(tree: Any, folder: Path) -> Any:
 
 
 def current_name(name: str) -> str:
-    """The dotted name of a class or function of this package as it is today."""
+    """The current dotted name of a class or function of this package."""
     for was, now in _MOVED:
         if was.match(name):
             return was.sub(now, name, count=1)

@@ -1,7 +1,7 @@
-"""The values of a config, judged before torch is imported: all faults together, each with its remedy.
+"""The values of a config, checked before torch is imported: all faults together, each with its remedy.
 
-An option without a rule of its own must be of the kind that its YAML gives it, so that a part that is added needs no
-line here.
+An option without a rule in `RULES` must be of the kind that its YAML gives it, so that a new part needs no line here.
+Options of `trainer`, `callbacks` and `logger` are checked by the classes that take them.
 """
 
 import math
@@ -17,448 +17,212 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from style_match.cli.words import find, nearest
+from style_match.cli.quoting import PATHS
+from style_match.cli.words import OPEN, as_tree, find, nearest
 from style_match.utils.distributed import read_share
 from style_match.utils.errors import UserError
 from style_match.utils.secrets import hide
 from style_match.utils.text import cut
 
-# Kinds of values that an option may have, each with the words that ask for it.
-
-
-LARGEST = 10**9  # default upper bound of numbers
+LARGEST = 10**9  # of a number without an upper bound of its own
+MAX_SHOWN = 83  # characters of a path in a message
+POOLINGS = ("mean", "eos", "mean_text", "mean_image")  # those that the feature store always holds
+LEFT_OUT = ("unfinished", "failed", "foreign", "lacking")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`wanted` completes "write ..."; `words` are those that may be written, where there are only some.
-
-    `largest`: the greatest number that holds, which `wanted` does not name.
-    """
+    """What an option may be; `wanted` completes "must be ...", `words` are the allowed words if there are only some."""
 
     wanted: str
     holds: Callable[[Any], bool]
     words: tuple[str, ...] = ()
-    largest: float | None = None
 
     def or_null(self) -> "Rule":
-        holds = lambda value: value is None or self.holds(value)  # noqa: E731
-        return Rule(f"{self.wanted}, or null", holds, self.words, self.largest)
-
-    def wanted_for(self, value: Any) -> str:
-        """`wanted`, with `largest` where the value is above it."""
-        above = self.largest is not None and is_number(value) and abs(value) > self.largest
-        return f"{self.wanted} (at most {self.largest:,})" if above else self.wanted
+        return Rule(f"{self.wanted} or null", lambda value: value is None or self.holds(value), self.words)
 
 
-def is_number(value: Any) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return isinstance(value, int) or math.isfinite(value)  # an int may be too large for a float
-
-
-def whole(least: int | None = None, most: int | None = None, *, largest: int = LARGEST) -> Rule:
-    """A whole number; `largest` bounds it where `most` is None, and is named only to those who exceed it."""
-    bounds = [f"at least {least}" if least is not None else "", f"at most {most}" if most is not None else ""]
-    wanted = "a whole number" + (" of " + " and ".join(filter(None, bounds)) if any(bounds) else "")
-    return Rule(
-        wanted,
-        lambda value: (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and (least is None or value >= least)
-            and (value <= most if most is not None else abs(value) <= largest)
-        ),
-        largest=largest if most is None else None,
-    )
+def whole(least: int | None = None, most: int | None = None) -> Rule:
+    """An integer within bounds, which are included."""
+    return Rule(_within("an integer", least=least, most=most), lambda v: type(v) is int and _holds(v, least, most))
 
 
 def number(
     *, above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None
 ) -> Rule:
-    bounds = ((above, "above"), (least, "of at least"), (below, "below"), (most, "of at most"))
-    wanted = " and ".join(f"{word} {bound:g}" for bound, word in bounds if bound is not None)
+    """A finite number; `above` and `below` are excluded, `least` and `most` included."""
     return Rule(
-        f"a number {wanted}".rstrip(),
-        lambda value: (
-            is_number(value)
-            and (above is None or value > above)
-            and (least is None or value >= least)
-            and (below is None or value < below)
-            and (most is None or value <= most)
-            and abs(value) <= LARGEST
+        _within("a number", above=above, least=least, below=below, most=most),
+        lambda v: (
+            is_number(v) and _holds(v, least, most) and (above is None or v > above) and (below is None or v < below)
         ),
-        largest=LARGEST,
     )
 
 
 def word(*words: str) -> Rule:
-    return Rule(" or ".join(words), lambda value: value in words, words)
+    return Rule(f"{', '.join(words[:-1])} or {words[-1]}", lambda value: value in words, words)
+
+
+def is_number(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
+
+
+def _holds(value: float, least: float | None, most: float | None) -> bool:
+    return (least is None or value >= least) and (value <= most if most is not None else abs(value) <= LARGEST)
+
+
+def _within(kind: str, **bounds: float | None) -> str:
+    sign = {"above": ">", "least": ">=", "below": "<", "most": "<="}
+    given = [f"{sign[name]} {bound:,}" for name, bound in bounds.items() if bound is not None]
+    return f"{kind} {' and '.join(given)}".strip()
+
+
+def _items(what: str, is_item: Callable[[Any], bool], such_as: str, *, least: int = 1) -> Rule:
+    """A list of distinct items."""
+    return Rule(
+        f"a list of distinct {what}, such as {such_as}",
+        lambda value: (
+            isinstance(value, list)
+            and len(value) >= least
+            and all(map(is_item, value))
+            and len(set(map(str, value))) == len(value)
+        ),
+    )
 
 
 FLAG = Rule("true or false", lambda value: isinstance(value, bool))
 TEXT = Rule("a text", lambda value: not isinstance(value, list | dict | bool | None))
 LIST = Rule("a list, such as [1,5]", lambda value: isinstance(value, list))
+NODE = Rule("a node of options (set them one by one) or null", lambda value: isinstance(value, dict | None))
 ANYTHING = Rule("anything", lambda value: True)
 SHARE = number(least=0, most=1)
 SEED = whole(0, 2**32 - 1)
-KS = Rule(
-    "a list of different whole numbers of at least 1, such as [1,5,10]",
-    lambda ks: isinstance(ks, list) and bool(ks) and all(whole(1).holds(k) for k in ks) and len(set(ks)) == len(ks),
+NAMES = _items("names", TEXT.holds, "[Street,Chic]", least=0)
+KS = _items("integers >= 1", whole(1).holds, "[1,5,10]")
+BANDS = Rule(
+    "a list of increasing numbers, such as [18,25,35],",
+    lambda v: (
+        isinstance(v, list) and bool(v) and all(map(is_number, v)) and all(low < high for low, high in pairwise(v))
+    ),
 )
 FRACTIONS = Rule(
-    "three numbers above 0 (train, val, test) that sum to 1, such as [0.7,0.15,0.15]",
+    "three numbers > 0 (train, val, test) that sum to 1, such as [0.7,0.15,0.15]",
     lambda parts: (
         isinstance(parts, list)
         and len(parts) == 3
-        and all(number(above=0).holds(part) for part in parts)
+        and all(map(number(above=0).holds, parts))
         and math.isclose(sum(parts), 1, abs_tol=1e-6)
     ),
 )
-DEVICE = Rule(
-    "auto, cpu, cuda, cuda:N or mps", lambda value: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(value)))
+
+_RULES: tuple[tuple[Rule, str], ...] = (
+    (SEED, "seed split.seed data.world_seed balance.view_seed evaluation.seed audit.seed report.seed card.seed"),
+    (SEED, "app.map.seed"),
+    (SHARE, "head.weight text.path_margin max_failed_share balance.augmentation.flip"),
+    (number(above=0), "head.shrinkage head.strength loss.temperature loss.text_temperature"),
+    (number(above=0), "loss.margin optimizer.lr app.map.perplexity app.max_upload_mb"),
+    (number(above=0).or_null(), "trainer.gradient_clip_val"),
+    (number(above=0, below=1), "evaluation.confidence report.confidence report.alpha"),
+    (number(least=0, below=1), "balance.augmentation.crop"),
+    (number(least=0), "loss.text_weight optimizer.weight_decay"),
+    (number(least=0).or_null(), "labeler.max_cost_usd labeler.temperature labeler.price.input labeler.price.cached"),
+    (number(least=0).or_null(), "labeler.price.output"),
+    (number(least=0), "labeler.timeout_s labeler.connect_timeout_s labeler.batch.poll_s index.timeout_s"),
+    (number(least=0), "labeler.retry.max_s labeler.retry.max_total_s labeler.retry.jitter_s"),
+    (whole(0), "report.num_hubs report.num_queries picture.report.num_queries page.num_users balance.views"),
+    (whole(0).or_null(), "split.fold"),
+    (whole(0, 256), "data.num_workers backbone.num_workers"),
+    (whole(1), "data.max_source_pixels data.num_couples data.num_photos backbone.token_budget features.shard_rows"),
+    (whole(1), "trainer.max_epochs head.num logger.images.num_queries logger.images.num_answers max_source_pixels"),
+    (whole(1), "labeler.concurrency max_faults_shown report.min_seeds report.min_group"),
+    (whole(1), "report.hub_k report.num_answers k app.k app.num_shown"),
+    (whole(1).or_null(), "backbone.min_pixels backbone.max_pixels backbone.layer sampler.num_batches exposure_cap"),
+    (whole(1).or_null(), "evaluation.csls_k min_side_px labeler.requests_per_min labeler.tokens_per_min"),
+    (whole(1, 256), "num_workers"),
+    (whole(1, 1024).or_null(), "threads"),
+    (whole(1, 2000), "picture.tsne.dpi picture.report.dpi"),
+    (whole(1, 2**16), "head.dim head.hidden_dim text.own.hidden_dim"),
+    (whole(1, 95), "labeler.jpeg_quality"),
+    (whole(1, 65_535), "app.port"),
+    (whole(2), "sampler.batch_size sampler.num_classes sampler.num_samples app.max_values app.map.max_points"),
+    (whole(2).or_null(), "split.folds report.gallery"),
+    (whole(16, 4096), "logger.images.side_px report.thumbnail_px page.thumbnail_px"),
+    (whole(100), "evaluation.num_resamples report.num_resamples report.num_flips"),
+    (FLAG.or_null(), "optimizer.fused"),
+    (TEXT, "model images sweep source labeler.file app.host"),
+    (TEXT.or_null(), "run ckpt_path data.root data.image_root data.label_column split.store features.root index.root"),
+    (TEXT.or_null(), "backbone.path backbone.revision index.url index.collection text.system profiles labeler.audit"),
+    (TEXT.or_null(), "labeler.folder labeler.model labeler.key_env labeler.effort out metadata couples image_root"),
+    (TEXT.or_null(), "columns.label report.by where side card.by"),
+    (LIST, "leave_out.visual_quality"),
+    (NAMES, "attributes"),
+    (NAMES.or_null(), "classes"),
+    (KS, "evaluation.default_ks text.ks"),
+    (KS.or_null(), "evaluation.ks"),
+    (FRACTIONS, "split.fractions"),
+    (BANDS.or_null(), "report.bands card.bands"),
+    (_items("attributes of metadata.jsonl", TEXT.holds, "[caption]"), "text.attributes"),
+    (_items(f"poolings of {', '.join(POOLINGS)}", lambda v: v in POOLINGS, "[mean,eos]"), "pooling.parts"),
+    (_items(f"poolings of {', '.join(POOLINGS[:3])}", lambda v: v in POOLINGS[:3], "[mean]"), "text.pooling"),
+    (
+        Rule(
+            f"a list of {', '.join(LEFT_OUT)}, such as [unfinished,failed]",
+            lambda words: isinstance(words, list) and all(each in LEFT_OUT for each in words),
+            LEFT_OUT,
+        ),
+        "report.leave_out",
+    ),
+    (word("cached", "online"), "encode"),
+    (word("error", "exclude"), "data.on_bad_image on_bad_image"),
+    (word("auto", "fp32", "bf16", "fp16"), "backbone.dtype"),
+    (word("sdpa", "eager", "flash_attention_2"), "backbone.attention"),
+    (word("pil", "torchvision"), "backbone.image_backend"),
+    (word("flat", "hnsw"), "index.kind"),
+    (word("both", "left_to_right", "right_to_left"), "head.direction"),
+    (word("own", "shared"), "text.head"),
+    (word("avg_non_zero", "mean"), "loss.reducer"),
+    (word("small", "all"), "balance.augment"),
+    (word("auto", "online", "offline"), "logger.wandb.mode"),
+    (word("en", "ko"), "labeler.language"),
+    (word("now", "batch"), "labeler.mode"),
+    (word("responses", "chat"), "labeler.api"),
+    (word("low", "high", "auto").or_null(), "labeler.detail"),
+    (word("auto", "tables", "classes", "parquet", "huggingface"), "kind"),
+    (word("stem", "path"), "ids"),
+    (word("copy", "link"), "photos"),
+    (word("error", "leave_out"), "duplicates.across_splits"),
+    (word("image", "caption", "both").or_null(), "path"),
+    (word("similar", "mutual"), "mode"),
+    (Rule("false or null", lambda value: value is False or value is None), "labeler.store"),
+    (Rule("a profile id, or several such as [A,B]", lambda value: value is not None and value != []), "profile"),
+    (Rule("a folder, or several such as [A,B]", lambda value: isinstance(value, str | list)).or_null(), "runs"),
+    (Rule("N/M, from 1/4 to 4/4 for four shares,", lambda v: read_share(v) is not None).or_null(), "share"),
+    (
+        Rule("auto, cpu, cuda, cuda:N or mps", lambda v: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(v)))),
+        "backbone.device",
+    ),
+    (
+        Rule(
+            "an integer from 1 to 1,024, a list of devices or auto",
+            lambda v: v == "auto" or isinstance(v, list) or whole(1, 1024).holds(v),
+        ),
+        "trainer.devices",
+    ),
+    (
+        Rule("an integer >= 2, median or null", lambda v: v in (None, "median") or whole(2).holds(v), ("median",)),
+        "balance.cap",
+    ),
 )
-NAMES = Rule(
-    "a list of different names, such as [Street,Chic]",
-    lambda names: isinstance(names, list) and all(map(TEXT.holds, names)) and len(set(map(str, names))) == len(names),
-)
-LEFT_OUT = ("unfinished", "failed", "foreign", "lacking")
-POOLINGS = ("mean", "eos", "mean_text", "mean_image")  # those that the feature store always holds
-PARTS = Rule(
-    f"a list of different ones of {', '.join(POOLINGS)}, such as [mean,eos]",
-    lambda parts: isinstance(parts, list) and 0 < len(parts) == len({*parts} & {*POOLINGS}),
-)
-BANDS = Rule(
-    "a list of rising numbers, such as [18,25,35]",
-    lambda bands: (
-        isinstance(bands, list)
-        and bool(bands)
-        and all(map(is_number, bands))
-        and all(low < high for low, high in pairwise(bands))
-    ),
-).or_null()
+# Rules by option; those of other options follow from the values in their YAMLs (`rule_like`).
+RULES: dict[str, Rule] = {option: rule for rule, options in _RULES for option in options.split()}
 
 
-# What may be written for each option: rules that need nothing but the value.
-#
-# An option without a rule here must be of the kind that its YAML gives it (`style_match.cli.schema`).
-
-
-RULES: dict[str, Rule] = {
-    "seed": SEED,
-    "split.seed": SEED,
-    "split.fractions": FRACTIONS,
-    "split.folds": whole(2, largest=10**6).or_null(),
-    "split.fold": whole(0).or_null(),
-    "split.store": TEXT.or_null(),
-    "run": TEXT.or_null(),
-    "ckpt_path": TEXT.or_null(),
-    "data.root": TEXT.or_null(),
-    "data.image_root": TEXT.or_null(),
-    "data.label_column": TEXT.or_null(),
-    "encode": word("cached", "online"),
-    "threads": whole(1, largest=1024).or_null(),
-    "progress": FLAG,
-    "debug": FLAG,
-    "data.on_bad_image": word("error", "exclude"),
-    "data.max_source_pixels": whole(1),
-    "data.num_workers": whole(0, largest=256),
-    "data.world_seed": SEED,
-    "data.num_couples": whole(1, largest=10**7),
-    "data.num_photos": whole(1, largest=10**7),
-    "data.size_px": whole(1, largest=4096),
-    "data.world.rho": SHARE,
-    "data.world.scene_follow": SHARE,
-    "data.world.background_follow": SHARE,
-    "data.world.temperature": number(above=0),
-    "data.world.noise": number(least=0),
-    "backbone.path": TEXT.or_null(),
-    "backbone.revision": TEXT.or_null(),
-    "backbone.dtype": word("auto", "fp32", "bf16", "fp16"),
-    "backbone.attention": word("sdpa", "eager", "flash_attention_2"),
-    "backbone.image_backend": word("pil", "torchvision"),
-    "backbone.min_pixels": whole(1).or_null(),
-    "backbone.max_pixels": whole(1).or_null(),
-    "backbone.device": DEVICE,
-    "backbone.layer": whole(1, largest=1000).or_null(),
-    "backbone.token_budget": whole(1),
-    "backbone.num_workers": whole(0, largest=256),
-    "pooling.parts": PARTS,
-    "share": Rule(
-        "which share of how many, such as 1/4 to 4/4 for four", lambda share: read_share(share) is not None
-    ).or_null(),
-    "features.root": TEXT.or_null(),
-    "features.shard_rows": whole(1, largest=10**6),
-    "index.root": TEXT.or_null(),
-    "index.query_block": whole(1, largest=10**6),
-    "index.row_block": whole(1),
-    "index.kind": word("flat", "hnsw"),
-    "index.m": whole(2, largest=1024),
-    "index.ef_construction": whole(1, largest=10**6),
-    "index.ef_search": whole(1, largest=10**6),
-    "index.scan_share": SHARE,
-    "index.rebuild_share": number(above=0, most=1),
-    "index.recall_k": whole(1),
-    "index.recall_queries": whole(1),
-    "index.url": TEXT.or_null(),
-    "index.collection": TEXT.or_null(),
-    "index.batch": whole(1, largest=10**6),
-    "index.timeout_s": number(above=0),
-    "head.dim": whole(1, largest=2**16),
-    "head.hidden_dim": whole(1, largest=2**16),
-    "head.shrinkage": number(above=0),
-    "head.strength": number(above=0),
-    "head.direction": word("both", "left_to_right", "right_to_left"),
-    "head.num": whole(1, largest=1000),
-    "head.weight": SHARE,
-    "loss.temperature": number(above=0),
-    "loss.text_weight": number(least=0),
-    "loss.text_temperature": number(above=0),
-    "loss.margin": number(above=0),
-    "text.attributes": Rule(
-        "a list of different attributes of metadata.jsonl, such as [caption]",
-        lambda keys: NAMES.holds(keys) and bool(keys),
-    ),
-    "text.parts": whole(0, largest=10_000),
-    "text.part_share": SHARE,
-    "text.path_margin": SHARE,
-    "text.system": TEXT.or_null(),
-    "text.pooling": Rule(
-        f"a list of different ones of {', '.join(POOLINGS[:3])}, such as [mean]",
-        lambda parts: isinstance(parts, list) and 0 < len(parts) == len({*parts} & {*POOLINGS[:3]}),
-    ),
-    "text.ks": KS,
-    "text.head": word("own", "shared"),
-    "text.own.hidden_dim": whole(1, largest=2**16),
-    "text.fitted.rank": whole(1, largest=2**16),
-    "text.fitted.shrinkage": number(above=0),
-    "loss.reducer": word("avg_non_zero", "mean"),
-    "sampler.batch_size": whole(2, largest=10**6),
-    "sampler.num_classes": whole(2, largest=10**6),
-    "sampler.num_samples": whole(2, largest=10**6),
-    "sampler.num_batches": whole(1, largest=10**7).or_null(),
-    "balance.cap": Rule(
-        "a whole number of at least 2, median, or null",
-        lambda cap: cap is None or cap == "median" or whole(2).holds(cap),
-        ("median",),
-    ),
-    "balance.views": whole(0, largest=1000),
-    "balance.augment": word("small", "all"),
-    "balance.view_seed": SEED,
-    "balance.augmentation.flip": SHARE,
-    "balance.augmentation.crop": number(least=0, below=1),
-    "balance.augmentation.stretch": number(least=0),
-    "balance.augmentation.brightness": SHARE,
-    "balance.augmentation.contrast": SHARE,
-    "balance.augmentation.saturation": SHARE,
-    "balance.augmentation.hue": SHARE,
-    "balance.augmentation.blur": SHARE,
-    "optimizer.lr": number(above=0),
-    "optimizer.weight_decay": number(least=0),
-    "optimizer.fused": FLAG.or_null(),
-    "scheduler.eta_min": number(least=0),
-    "trainer.max_epochs": whole(1, largest=10**7),
-    "trainer.precision": word("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"),
-    "trainer.devices": whole(1, largest=1024),
-    "trainer.gradient_clip_val": number(above=0).or_null(),
-    "trainer.log_every_n_steps": whole(1),
-    "trainer.max_loss_items": whole(2),
-    "trainer.checkpoint_every_s": number(least=0),
-    "trainer.early_stopping.patience": whole(0),
-    "trainer.early_stopping.min_delta": number(least=0),
-    "evaluation.ks": KS.or_null(),
-    "evaluation.default_ks": KS,
-    "evaluation.confidence": number(above=0, below=1),
-    "evaluation.num_resamples": whole(100, largest=10**6),
-    "evaluation.seed": SEED,
-    "evaluation.block": whole(1, largest=10**6),
-    "evaluation.csls_k": whole(1).or_null(),
-    "picture.tsne.perplexity": number(above=0),
-    "picture.tsne.max_points": whole(2, largest=10**6),
-    "picture.tsne.dpi": whole(1, largest=2000),
-    "picture.report.dpi": whole(1, largest=2000),
-    "picture.report.num_queries": whole(0, largest=10_000),
-    "logger.wandb.mode": word("auto", "online", "offline"),
-    "logger.wandb.finish_timeout_s": number(above=0),
-    "logger.wandb.max_table_rows": whole(1),
-    "logger.images.num_queries": whole(1, largest=10_000),
-    "logger.images.num_answers": whole(1, largest=10_000),
-    "logger.images.side_px": whole(16, largest=4096),
-    "images": TEXT,
-    "profiles": TEXT.or_null(),
-    "profiles_levels": whole(0),
-    "max_failed_share": SHARE,
-    "labeler.language": word("en", "ko"),
-    "labeler.max_side_px": whole(64, largest=16_384),
-    "labeler.jpeg_quality": whole(1, 95),
-    "labeler.concurrency": whole(1, largest=1000),
-    "labeler.max_cost_usd": number(least=0).or_null(),
-    "labeler.audit": TEXT.or_null(),
-    "labeler.file": TEXT,
-    "labeler.folder": TEXT.or_null(),
-    "labeler.model": TEXT.or_null(),
-    "labeler.mode": word("now", "batch"),
-    "labeler.api": word("responses", "chat"),
-    "labeler.base_url": TEXT,
-    "labeler.key_env": TEXT.or_null(),
-    "labeler.effort": TEXT.or_null(),
-    "labeler.detail": word("low", "high", "auto").or_null(),
-    "labeler.temperature": number(least=0).or_null(),
-    "labeler.max_output_tokens": whole(1),
-    "labeler.store": Rule("false, or null", lambda value: value is False or value is None),
-    "labeler.timeout_s": number(above=0),
-    "labeler.max_retries": whole(0, largest=100),
-    "labeler.price.input": number(least=0).or_null(),
-    "labeler.price.cached": number(least=0).or_null(),
-    "labeler.price.output": number(least=0).or_null(),
-    "labeler.batch.max_queued_tokens": whole(1),
-    "labeler.batch.poll_s": number(above=0),
-    "audit.confidence": number(above=0, below=1),
-    "audit.num_resamples": whole(100, largest=10**6),
-    "audit.seed": SEED,
-    "audit.dpi": whole(1, largest=2000),
-    "sweep": TEXT,
-    "profile": Rule("a profile id, or several such as [A,B]", lambda value: value is not None and value != []),
-    "runs": Rule("a folder, or several such as [A,B]", lambda given: isinstance(given, str | list)).or_null(),
-    "out": TEXT.or_null(),
-    "source": TEXT,
-    "kind": word("auto", "tables", "classes", "parquet", "huggingface"),
-    "metadata": TEXT.or_null(),
-    "couples": TEXT.or_null(),
-    "image_root": TEXT.or_null(),
-    "attributes": NAMES,
-    "classes": NAMES.or_null(),
-    "columns.label": TEXT.or_null(),
-    "ids": word("stem", "path"),
-    "photos": word("copy", "link"),
-    "leave_out.visual_quality": LIST,
-    "on_bad_image": word("error", "exclude"),
-    "min_side_px": whole(1).or_null(),
-    "max_source_pixels": whole(1),
-    "duplicates.hash_size": whole(4, 32),
-    "duplicates.max_phash_bits": whole(0),
-    "duplicates.max_dhash_bits": whole(0),
-    "duplicates.across_splits": word("error", "leave_out"),
-    "duplicates.block": whole(1, largest=10**6),
-    "page.thumbnail_px": whole(16, largest=4096),
-    "page.max_groups": whole(0),
-    "num_workers": whole(1, largest=256),
-    "max_faults_shown": whole(1),
-    "report.leave_out": Rule(
-        f"a list of {', '.join(LEFT_OUT)}, such as [unfinished,failed]",
-        lambda words: isinstance(words, list) and all(word in LEFT_OUT for word in words),
-        LEFT_OUT,
-    ),
-    "report.confidence": number(above=0, below=1),
-    "report.alpha": number(above=0, below=1),
-    "report.min_seeds": whole(1),
-    "report.gallery": whole(2).or_null(),
-    "report.by": TEXT.or_null(),
-    "report.bands": BANDS,
-    "report.min_group": whole(1),
-    "report.hub_k": whole(1),
-    "report.num_hubs": whole(0),
-    "report.num_queries": whole(0, largest=10_000),
-    "report.num_answers": whole(1, largest=10_000),
-    "report.thumbnail_px": whole(16, largest=4096),
-    "report.num_resamples": whole(100, largest=10**6),
-    "report.num_flips": whole(100, largest=10**7),
-    "report.seed": SEED,
-    "model": TEXT,
-    "query": TEXT,
-    "k": whole(1),
-    "path": word("image", "caption", "both").or_null(),
-    "where": TEXT.or_null(),
-    "side": TEXT.or_null(),
-    "mode": word("similar", "mutual"),
-    "exposure_cap": whole(1).or_null(),
-    "max_pairs": whole(1),
-    "page.num_users": whole(0, largest=10_000),
-    "card.by": TEXT.or_null(),
-    "card.bands": BANDS,
-    "card.min_group": whole(1),
-    "card.confidence": number(above=0, below=1),
-    "card.num_resamples": whole(100, largest=10**6),
-    "card.seed": SEED,
-    "app.host": TEXT,
-    "app.port": whole(1, 65535),
-    "app.k": whole(1),
-    "app.max_upload_mb": number(above=0),
-    "app.num_shown": whole(1),
-    "app.max_values": whole(2),
-    "app.map.max_points": whole(2, largest=10**6),
-    "app.map.perplexity": number(above=0),
-    "app.map.seed": SEED,
-}
-
-
-# Choices that only couples, or only classes, have a use for, judged before torch is imported.
-
-
-# Heads that a couple's sides go through in two ways, and heads that are fitted on couples and then serve anybody.
-TELL_SIDES = {
-    f"style_match.models.head.{name}" for name in ("linear_models.CCA", "linear_models.Ridge", "two_heads.TwoHeads")
-}
-FITTED_ON_COUPLES = {"style_match.models.head.linear_models.PairLDA"}
-
-
-def couple_faults(config: DictConfig, step: str) -> Iterator[str]:
-    """What does not go together with the couples, or the classes, that the data holds, one line each."""
-    task = OmegaConf.select(config, "data.task")
-    if step == "train" and "balance" in config:
-        yield from _balance_faults(config, task)
-    if task != "style":
-        return
-    needed = TELL_SIDES | (FITTED_ON_COUPLES if step == "train" else set())
-    if found := sorted(targets_of(config.get("head")) & needed):
-        yield (
-            f"The head {found[0]} needs couples, but data={config.data.name} holds classes: write head=mlp, linear, "
-            "whitened or centred."
-        )
-    if OmegaConf.select(config, "evaluation.csls_k") is not None:
-        yield (
-            f"evaluation.csls_k is for couples, but data={config.data.name} holds classes: write "
-            "evaluation.csls_k=null."
-        )
-
-
-def _balance_faults(config: DictConfig, task: str | None) -> Iterator[str]:
-    balance, data = config.balance, f"data={OmegaConf.select(config, 'data.name')}"
-    if balance.views and OmegaConf.select(config, "prompt.image") is False:
-        yield (
-            f"balance.views={balance.views}: with prompt={config.prompt.name} no photo is seen: write prompt=image or "
-            "image_metadata, or balance.views=0."
-        )
-    if task != "couple":
-        return
-    for option, off in (("cap", "null"), ("fill", "false")):
-        if balance[option]:
-            written = str(balance[option]).lower()
-            yield f"balance.{option}={written} is for classes, but {data} holds couples: write balance.{option}={off}."
-    if balance.views and balance.augment == "small":
-        yield (
-            f"balance.views={balance.views}: couples have no small classes, whose photos alone balance.augment=small "
-            "gives views: write balance.augment=all."
-        )
-
-
-def targets_of(node: Any) -> set[str]:
-    """Every `_target_` of a part and of the parts in it."""
-    if not OmegaConf.is_dict(node):
-        return set()
-    below = [targets_of(value) for value in node.values()]
-    return {str(node.get("_target_"))}.union(*below)
-
-
-MAX_SHOWN = 83  # characters of a path in a message, with the dots that replace its end
-
-# Options of lightning.Trainer that other options stand for.
-OF_TRAINER = {
-    "callbacks": "add +callbacks.NAME._target_=CLASS",
-    "default_root_dir": "set hydra.run.dir",
-    "gradient_clip_algorithm": "gradients are clipped by the norm over all parameters",
-    "logger": "set logger=csv, wandb, tensorboard or none",
-}
+def rule_like(value: Any) -> Rule:
+    """What may be set where a YAML has `value`."""
+    if value is None or (isinstance(value, str) and "${" in value):
+        return ANYTHING
+    kinds = ((bool, FLAG), (int, whole()), (float, number()), (dict, NODE), (list, LIST))
+    return next((rule for kind, rule in kinds if isinstance(value, kind)), TEXT)
 
 
 def check(config: DictConfig, base: DictConfig | None = None, *, step: str = "train") -> None:
@@ -472,27 +236,27 @@ def faults(config: DictConfig, base: DictConfig | None = None, *, step: str = "t
 
     Args:
         config: composed, with or without its `hydra` node.
-        base: the same before any value was changed on the command line: it tells of which kind each option is.
-        step: the step that will read it; some choices go together only where they are used.
+        base: the same before values are set on the command line; gives the kind of each option.
+        step: the step that will read it.
     """
-    before = OmegaConf.to_container(base if base is not None else config, resolve=False)
+    before = as_tree(base if base is not None else config)
     found = []
-    for path, raw in leaves(OmegaConf.to_container(config, resolve=False), is_leaf=lambda path: _is_leaf(path, before)):
+    for path, raw in leaves(as_tree(config), is_leaf=lambda path: _is_leaf(path, before)):
         if raw == "???":
-            found.append(_needed(config, path))
+            found.append(_required(config, path))
             continue
-        if "${hydra:" in str(raw):
-            continue  # known when the job runs
+        rule = RULES.get(path) or rule_like(find(before, path))
+        if path.partition(".")[0] in OPEN and path not in RULES and rule is not NODE:
+            continue
         try:
             value = _resolved(config, path)
         except OmegaConfBaseException as error:
             found.append(f"{path}={raw}: {str(error).splitlines()[0]}.")
             continue
-        rule = RULES.get(path) or rule_like(find(before, path))
         if not rule.holds(value):
             # a value from the environment, such as a key, is not repeated
             found.append(_fault(path, raw if "${" in str(raw) else value, rule))
-    return found or list(_together(config, step))
+    return found or list(_combined_faults(config, step))
 
 
 def leaves(
@@ -501,7 +265,7 @@ def leaves(
     """(dotted path, value) of the options of a config, without `hydra` and what Hydra instantiates by.
 
     Args:
-        is_leaf: whether what is at a path is one value, even if it is a dict.
+        is_leaf: whether the value at a path is one value, even if it is a dict.
     """
     for name, below in tree.items():
         path = f"{prefix}{name}"
@@ -510,6 +274,32 @@ def leaves(
                 yield from leaves(below, f"{path}.", is_leaf=is_leaf)
         elif name not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_"):
             yield path, below
+
+
+def path_faults(config: DictConfig, options: Iterable[str] = PATHS) -> Iterator[str]:
+    """Paths of a config that cannot exist or cannot be read, one line each."""
+    for option in sorted(options):
+        try:
+            value = _resolved(config, option)
+        except OmegaConfBaseException:  # reported by `faults`
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str) and (fault := _path_fault(each)):
+                yield f"{option}={cut(hide(each), MAX_SHOWN)}: {fault}. Choose another path."
+
+
+def _path_fault(path: str) -> str | None:
+    try:
+        place = Path(path).expanduser()
+        if S_ISDIR(os.stat(place).st_mode) and not os.access(place, os.R_OK | os.X_OK):
+            return "the folder cannot be read (Permission denied)"
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except RuntimeError:
+        return f"there is no user {Path(path).parts[0].removeprefix('~')}"
+    except (OSError, ValueError) as error:  # ValueError: a NUL
+        return getattr(error, "strerror", None) or str(error)
+    return None
 
 
 def _is_leaf(path: str, before: Any) -> bool:
@@ -522,145 +312,132 @@ def _resolved(config: DictConfig, path: str) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def rule_like(value: Any) -> Rule:
-    """What may stand where a YAML has `value`."""
-    if value is None or (isinstance(value, str) and "${" in value):
-        return ANYTHING
-    if isinstance(value, bool):
-        return FLAG
-    if isinstance(value, int):
-        return whole()
-    if isinstance(value, float):
-        return number()
-    if isinstance(value, dict):
-        return Rule("its options one by one, or null", lambda given: given is None or isinstance(given, dict))
-    return LIST if isinstance(value, list) else TEXT
-
-
-def path_faults(config: DictConfig, options: Iterable[str]) -> Iterator[str]:
-    """What is wrong with the paths of a config before anything is looked for there, one line each."""
-    for option in sorted(options):
-        try:
-            value = _resolved(config, option)
-        except OmegaConfBaseException:  # said by `faults`
-            continue
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, str) and (fault := _path_fault(each)):
-                yield f"{option}={cut(hide(each), MAX_SHOWN)}: {fault}. Name another path."
-
-
-def _path_fault(path: str) -> str | None:
-    try:
-        place = Path(path).expanduser()
-        if S_ISDIR(os.stat(place).st_mode) and not os.access(place, os.R_OK | os.X_OK):
-            return "the folder cannot be read (Permission denied)"
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except RuntimeError:
-        return f"there is no user {Path(path).parts[0].removeprefix('~')} here"
-    except OSError as error:
-        return str(error.strerror)
-    except ValueError as error:  # a NUL
-        return str(error)
-    return None
-
-
 def _fault(path: str, value: Any, rule: Rule) -> str:
+    wanted = rule.wanted
+    if is_number(value) and abs(value) > LARGEST and "<=" not in wanted:
+        wanted += f" (at most {LARGEST:,})"
     meant = nearest(str(value), rule.words)
-    guess = f" Did you mean {path}={meant}?" if meant else ""
-    return f"{path}={_written(value)}:{guess} Write {rule.wanted_for(value)}."
+    return f"{path} must be {wanted} (got {_as_typed(value)})." + (f" Did you mean {path}={meant}?" if meant else "")
 
 
-def _needed(config: DictConfig, path: str) -> str:
+def _required(config: DictConfig, path: str) -> str:
     group = path.split(".")[0]
     choice = OmegaConf.select(config, f"hydra.runtime.choices.{group}") or OmegaConf.select(config, f"{group}.name")
-    by = f" by {group}={choice}" if choice else ""
-    wanted = "FOLDER" if path.endswith(("root", "sweep", "source", "images", "out", "run", "model")) else "VALUE"
-    return f"{path} is needed{by}: write {path}={wanted}"
+    value = "FOLDER" if path.endswith(("root", "sweep", "source", "images", "out", "run", "model")) else "VALUE"
+    return f"{path} is required{f' by {group}={choice}' if choice else ''}. Set {path}={value}."
 
 
-def _written(value: Any) -> str:
-    """A value as it is written on the command line."""
+def _as_typed(value: Any) -> str:
+    """A value as it is set on the command line."""
     if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(_as_typed, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _together(config: DictConfig, step: str) -> Iterator[str]:
-    """Values that are right one by one but do not go together."""
-    get = lambda path: OmegaConf.select(config, path)  # noqa: E731
-    if get("backbone.name") is not None and get("backbone.path") is None:  # a matcher folder knows its own
-        yield "backbone.path=null: Write a text."
+# Values that are right one by one but do not go together.
+
+# Heads that treat the two sides of couples differently, and heads that are fitted on couples and then take anybody.
+TELL_SIDES = {
+    f"style_match.models.head.{name}" for name in ("linear_models.CCA", "linear_models.Ridge", "two_heads.TwoHeads")
+}
+FITTED_ON_COUPLES = {"style_match.models.head.linear_models.PairLDA"}
+# sampler -> what it draws, for which choice of `sampler`
+_SAMPLERS = {
+    "style_match.data.sampler.pair.PairSampler": ("couple", "couples", "pair"),
+    "style_match.data.sampler.pk.PKSampler": ("style", "classes", "pk"),
+}
+
+
+def targets_of(node: Any) -> set[str]:
+    """Every `_target_` of a part and of the parts in it."""
+    if not OmegaConf.is_dict(node):
+        return set()
+    return {str(node.get("_target_"))}.union(*map(targets_of, node.values()))
+
+
+def _combined_faults(config: DictConfig, step: str) -> Iterator[str]:
+    def get(path: str) -> Any:
+        return OmegaConf.select(config, path)
+
+    def column(node: str) -> Iterator[str]:
+        if get(f"{node}.bands") is not None and get(f"{node}.by") is None:
+            yield f"{node}.bands needs a column: set {node}.by=COLUMN."
+
+    if get("backbone.name") is not None and get("backbone.path") is None:  # only a matcher has one of its own
+        yield "backbone.path must be a folder or a Hub id (got null)."
     least, most = get("backbone.min_pixels"), get("backbone.max_pixels")
     if least is not None and most is not None and least > most:
-        yield f"backbone.min_pixels={least} is above backbone.max_pixels={most}."
+        yield f"backbone.min_pixels={least} exceeds backbone.max_pixels={most}."
     if "mean_image" in (get("pooling.parts") or [get("pooling.name")]) and get("prompt.image") is False:
-        prompt, pooling = get("prompt.name"), get("pooling.name")
-        yield f"pooling={pooling} has no image to look at with prompt={prompt}: write prompt=image or another pooling."
+        yield (
+            f"pooling={get('pooling.name')} needs image tokens, but prompt={get('prompt.name')} has none. "
+            "Use prompt=image or another pooling."
+        )
     folds, fold = get("split.folds"), get("split.fold")
-    if folds is not None and fold is None:
-        yield f"split.folds={folds}: which one? Write split.fold=0 to {folds - 1} too."
+    if folds is not None and (fold is None or fold >= folds):
+        yield f"split.folds={folds} needs split.fold, an integer from 0 to {folds - 1} (got {_as_typed(fold)})."
     elif folds is None and fold is not None:
-        yield f"split.fold={fold}: of how many? Write split.folds=5 too."
-    elif folds is not None and fold >= folds:
-        yield f"split.fold={fold}: there are split.folds={folds}; write one from 0 to {folds - 1}."
-    if get("report.bands") is not None and get("report.by") is None:
-        yield "report.bands: of which column? Write report.by=COLUMN too."
-    if get("card.bands") is not None and get("card.by") is None:
-        yield "card.bands: of which column? Write card.by=COLUMN too."
-    if get("exposure_cap") is not None and get("query") != "all":
-        yield f"exposure_cap={get('exposure_cap')} is over all users: write query=all too, or leave it out."
-    everybody = [name for name in ("side", "metadata") if get(name) is not None] if get("query") == "all" else []
-    for name in everybody:
-        yield f"{name}={get(name)} is of one photo, and query=all asks for every profile: leave {name} out."
-    index = str(get("index._target_") or "")
-    compares_all = "mode=mutual" if get("mode") == "mutual" else None
-    if get("query") == "all" and get("exposure_cap") is not None:
-        compares_all = compares_all or f"exposure_cap={get('exposure_cap')}"
-    if compares_all and index and not index.endswith(".Exact"):
-        yield f"{compares_all} compares everybody with everybody, without an index: leave index out."
+        yield f"split.fold={fold} needs split.folds, such as split.folds=5."
+    yield from column("report")
+    yield from column("card")
+    yield from _query_faults(get)
     if step == "train" and get("ckpt_path") not in (None, "last"):
-        yield f"ckpt_path={get('ckpt_path')}: training goes on from a run's last one: write run=FOLDER ckpt_path=last."
+        yield f"ckpt_path={get('ckpt_path')}: training resumes only from run=FOLDER ckpt_path=last."
     if get("ckpt_path") == "last" and not get("run"):
-        yield "ckpt_path=last: of which run? Write run=FOLDER too."
-    if (
-        step == "evaluate"
-        and not get("run")
-        and str(get("head._target_")) != "style_match.models.head.identity.Identity"
-    ):
-        yield "A head without a run has no trained weights: write run=FOLDER, or head=identity for the backbone alone."
-    if get("logger.log_images") and not _take_pictures(config.logger):
+        yield "ckpt_path=last needs the run to resume: set run=FOLDER."
+    if step == "evaluate" and not get("run") and get("head._target_") != "style_match.models.head.identity.Identity":
+        yield "A head has trained weights only in a run: set run=FOLDER, or head=identity for the backbone alone."
+    if get("logger.log_images"):
+        if not set(config.logger) - {"csv", "log_images", "images"}:
+            yield "logger.log_images=true needs a logger that takes images: set logger=wandb or logger=tensorboard."
+        shown, stored = get("logger.images.num_answers"), get("evaluation.num_answers")
+        if shown > stored:
+            yield f"logger.images.num_answers={shown} exceeds evaluation.num_answers={stored}. Raise both."
+    if get("optimizer.fused") and get("trainer.precision") == "16-mixed" and get("trainer.gradient_clip_val"):
         yield (
-            "logger.log_images=true: CSV takes no pictures: write logger=wandb, logger=tensorboard, or both with "
-            "logger=[csv,wandb,tensorboard]."
+            "trainer.precision=16-mixed cannot clip gradients with a fused optimizer. Set optimizer.fused=false or "
+            "trainer.precision=bf16-mixed."
         )
-    shown, kept = get("logger.images.num_answers"), get("evaluation.num_answers")
-    if get("logger.log_images") and shown > kept:
-        yield f"logger.images.num_answers={shown} is above evaluation.num_answers={kept}: raise that one too."
-    for name in sorted(set(config.get("trainer") or ()) & set(OF_TRAINER)):
-        yield f"trainer.{name}: style_match decides it ({OF_TRAINER[name]}). Leave it out."
-    for name in sorted(set(config.get("trainer") or ()) & set(OF_TRAINER)):
-        yield f"trainer.{name} has no effect here: {OF_TRAINER[name]}."
-    clipped = get("trainer.gradient_clip_val")
-    if get("optimizer.fused") and get("trainer.precision") == "16-mixed" and clipped:
-        yield (
-            "trainer.precision=16-mixed: its gradients are scaled until after the fused step, too late to be clipped: "
-            "write optimizer.fused=false too, or trainer.precision=bf16-mixed."
-        )
-    yield from couple_faults(config, step)
-    if step == "train" and (task := get("data.task")):
-        draws = {
-            "style_match.data.sampler.pair.PairSampler": "couple",
-            "style_match.data.sampler.pk.PKSampler": "style",
-        }
-        drawn = draws.get(str(get("sampler._target_")), task)
-        if drawn != task:
-            sampler, what = {"couple": "pair", "style": "pk"}, {"couple": "couples", "style": "classes"}
-            yield (
-                f"sampler={sampler[drawn]} draws {what[drawn]}, but data={get('data.name')} holds {what[task]}: "
-                f"write sampler={sampler[task]}."
-            )
+    yield from _task_faults(config, step, get)
 
 
-def _take_pictures(loggers: DictConfig) -> bool:
-    return any(name not in ("csv", "log_images", "images") for name in loggers)
+def _query_faults(get: Callable[[str], Any]) -> Iterator[str]:
+    """Options of `recommend` that depend on whether everybody is queried."""
+    cap, everybody = get("exposure_cap"), get("query") == "all"
+    if cap is not None and not everybody:
+        yield f"exposure_cap={cap} needs query=all."
+    for name in ("side", "metadata"):
+        if everybody and get(name) is not None:
+            yield f"{name}={get(name)} describes one photo. Drop it, or query=all."
+    all_pairs = "mode=mutual" if get("mode") == "mutual" else f"exposure_cap={cap}" if everybody and cap else None
+    index = str(get("index._target_") or "")
+    if all_pairs and index and not index.endswith(".Exact"):
+        yield f"{all_pairs} compares all pairs of profiles without an index. Drop index."
+
+
+def _task_faults(config: DictConfig, step: str, get: Callable[[str], Any]) -> Iterator[str]:
+    """Choices that need couples, or classes, and data that holds the others."""
+    task, data = get("data.task"), f"data={get('data.name')}"
+    if task == "style":
+        couples = sorted(
+            targets_of(config.get("head")) & (TELL_SIDES | (FITTED_ON_COUPLES if step == "train" else set()))
+        )
+        if couples:
+            yield f"{couples[0]} needs couples, but {data} has classes. Use head=mlp, linear, whitened or centred."
+        if get("evaluation.csls_k") is not None:
+            yield f"evaluation.csls_k needs couples, but {data} has classes. Set evaluation.csls_k=null."
+    if step != "train" or not task:
+        return
+    drawn, what, _ = _SAMPLERS.get(str(get("sampler._target_")), (task, "", ""))
+    if drawn != task:
+        fitting = next(choice for kind, _, choice in _SAMPLERS.values() if kind == task)
+        yield f"The sampler draws {what}, but {data} has none. Use sampler={fitting}."
+    if get("balance.views") and get("prompt.image") is False:
+        views, prompt = get("balance.views"), get("prompt.name")
+        yield f"balance.views={views} needs photos, which prompt={prompt} drops. Set it to 0."
+    if task == "couple":
+        for option, off in (("cap", "null"), ("fill", "false")):
+            if value := get(f"balance.{option}"):
+                yield f"balance.{option}={_as_typed(value)} needs classes, but {data} has couples. Set it to {off}."
+        if get("balance.views") and get("balance.augment") == "small":
+            yield f"balance.augment=small needs classes, but {data} has couples. Set balance.augment=all."

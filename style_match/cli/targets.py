@@ -1,4 +1,4 @@
-"""Which code a run folder may name: it may be somebody else's, and a config can name any function of any package."""
+"""The code that a run or matcher folder may name: it may come from others, and a config can name any function."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,40 +11,40 @@ from omegaconf import DictConfig, OmegaConf
 from style_match.utils.errors import UserError
 
 _PACKAGE = re.compile(r"^# *@package +([\w.]+) *$", re.MULTILINE)
-LOOKED_UP = "hydra.utils.get_"  # names of functions that take the `path` of what they fetch, or have it in `_args_`
+LOOKED_UP = "hydra.utils.get_"  # prefix of functions that import the value of `path` or `_args_`
 
 
 def conf_dir() -> Path:
-    """The configs: inside the package where it is installed, beside it in a checkout."""
+    """The configs: inside the package if it is installed, beside it in a checkout."""
     inside = Path(__file__).resolve().parents[1] / "conf"
     return inside if inside.is_dir() else inside.parent.parent / "conf"
 
 
 def refuse_unknown_targets(config: DictConfig, run: str | Path, sources: Iterable[Any]) -> None:
-    """Refuse the config of a run that names other code than the configs do.
+    """Refuse the config of a run that names code which no config of the command names.
 
     Args:
         config: of the run folder `run`.
-        sources: where the configs lie: `hydra.runtime.config_sources` of the command that reads it.
+        sources: `hydra.runtime.config_sources` of the command that reads it.
 
     Raises:
-        UserError: the first `_target_`, or path of a function, that no YAML of the sources names.
+        UserError: the first such `_target_` or path of a function.
     """
     folders = [Path(str(each.path).removeprefix("file://")) for each in sources if each.schema == "file"]
     refuse_unnamed(OmegaConf.to_container(config, resolve=False), Path(run) / "config.yaml", folders)
 
 
 def refuse_unnamed(tree: Any, file: Path, folders: Iterable[Path], *, slots: Mapping[str, str] | None = None) -> None:
-    """Refuse what a file, read as nested dicts and lists, names and no YAML below the folders names in that place.
+    """Refuse a file (as nested dicts and lists) that names code which no YAML below the folders names in that place.
 
-    A head may be any head of the YAMLs; everything else is what a YAML names at the same path of the config.
-    Whoever wrote the file resolved it first, so what still is to be resolved was put there to hide a name.
+    A head may be any head of the YAMLs; other parts must be named by a YAML at the same path of the config. Runs and
+    matchers are written resolved, so that an interpolation can only hide a name.
 
     Args:
         slots: path in the file -> path in a config, where these differ.
 
     Raises:
-        UserError: the first `_target_`, or path of a function, that no YAML names in that place; an interpolation.
+        UserError: the first `_target_` or path of a function that no YAML names in that place; an interpolation.
     """
     known = {(_without_numbers(option), name) for folder in folders for option, name in _of_yamls(folder)}
     places, names = {option for option, _ in known}, {(_kind(option), name) for option, name in known}
@@ -55,25 +55,22 @@ def refuse_unnamed(tree: Any, file: Path, folders: Iterable[Path], *, slots: Map
                 place = slot + place.removeprefix(path)
         if place not in places or (_kind(place), name) not in names:
             raise UserError(
-                f"{file}: {option}={name} is named by none of the configs in that place, so it is not run. If "
-                "it is yours, write it into a YAML of a folder FOLDER and add --config-dir FOLDER, as for training."
+                f"{file}: {option}={name} is not named by any config in that place, so it is not run. If you trust it, "
+                "add it to a YAML in a folder FOLDER and pass --config-dir FOLDER, as in training."
             )
     for option, text in _texts(tree):
         if "${" in text:
-            raise UserError(
-                f"{file}: {option}={text} is to be resolved when it is read, and no run or matcher is written so: the "
-                "file was changed. Take the original."
-            )
+            raise UserError(f"{file}: {option}={text} is an interpolation; the file was changed. Restore the original.")
 
 
 def _of_yamls(folder: Path) -> Iterator[tuple[str, str]]:
-    """(option, name) of everything that the YAMLs below a folder name, as options of a whole config."""
+    """(option, name) of all code that the YAMLs below a folder name, as options of a whole config."""
     for path in folder.rglob("*.yaml"):
         try:
             text = path.read_text(encoding="utf-8")
             tree = yaml.safe_load(text)
         except (OSError, ValueError, yaml.YAMLError):
-            continue  # it names nothing; whoever uses it is told what is wrong with it
+            continue  # a file that cannot be read names nothing
         package = _PACKAGE.search(text)
         group = ".".join(path.relative_to(folder).parent.parts)
         prefix = "" if package and package[1] == "_global_" else package[1] if package else group
@@ -82,35 +79,33 @@ def _of_yamls(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _kind(option: str) -> str:
-    """What may stand at an option: for heads, wherever they are, the same."""
+    """The same for all places of heads."""
     group, _, key = option.partition(".")[0], *option.rpartition(".")[1:]
     return f"head.{key}" if group in ("head", "text") else option
 
 
 def _without_numbers(option: str) -> str:
-    """An option without the numbers of list items."""
+    """An option without the indices of list items."""
     return ".".join(part for part in option.split(".") if not part.isdecimal())
 
 
 def _texts(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(option, text) of every text, keys too."""
-    if isinstance(tree, list):
-        tree = dict(enumerate(tree))
+    """(option, text) of every text, keys included."""
     if isinstance(tree, str):
         yield prefix.removesuffix("."), tree
-    for key, value in tree.items() if isinstance(tree, dict) else ():
+    for key, value in _items(tree):
         yield f"{prefix}{key}", str(key)
         yield from _texts(value, f"{prefix}{key}.")
 
 
 def _named(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """(option, name) of everything that Hydra would import."""
-    if isinstance(tree, list):
-        tree = dict(enumerate(tree))
-    if not isinstance(tree, dict):
-        return
-    target = str(tree.get("_target_", ""))
-    for key, value in tree.items():
+    target = str(tree.get("_target_", "")) if isinstance(tree, dict) else ""
+    for key, value in _items(tree):
         if key == "_target_" or (key in ("path", "_args_") and target.startswith(LOOKED_UP)):
             yield f"{prefix}{key}", str(value)
         yield from _named(value, f"{prefix}{key}.")
+
+
+def _items(tree: Any) -> Iterable[tuple[Any, Any]]:
+    return tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()

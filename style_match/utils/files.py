@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from style_match.utils.errors import UserError
 from style_match.utils.text import plain
@@ -138,52 +140,26 @@ class Unbounded(ValueError):
     """The text has aliases, or is too large or too deeply nested."""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as OmegaConf reads it (1e-5 is a number, a date is text, no key twice), without aliases and deep nesting."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
-            raise Unbounded(f"line {event.start_mark.line + 1} has the alias *{event.anchor}; write its value out")
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Unbounded(f"line {event.start_mark.line + 1} is nested more than {MAX_DEPTH} levels deep")
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1} has the key {twice[0]} twice")
-        return super().construct_mapping(node, deep=deep)
-
-
-_FLOAT, _TIMESTAMP = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_FLOAT, _TIMESTAMP)]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    _FLOAT,
-    re.compile(
-        r"[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*([eE][-+]\d+)?|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
-
-
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file, as OmegaConf reads it.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: not UTF-8, aliases, or too large or too deeply nested (`Unbounded`).
-        yaml.YAMLError: not YAML.
+        OSError: it cannot be read, or holds a single value.
+        ValueError: it is not UTF-8, has aliases or invalid interpolations, or is too large or too deeply nested.
+        yaml.YAMLError: it is not YAML.
     """
-    return yaml.load(_text(path), Loader=_Loader)
+    text, depth = _text(path), 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise Unbounded(f"line {line} has the alias *{event.anchor}; replace it by its value")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise Unbounded(f"line {line} is nested more than {MAX_DEPTH} levels deep")
+    try:
+        return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error)) from error
 
 
 def read_json(path: Path) -> Any:

@@ -49,7 +49,7 @@ def with_head(head: str):
 @pytest.mark.parametrize("head", ["cca", "ridge", "two_heads", "pair_lda", "lda_linear", "lda_mlp"])
 def test_a_head_for_couples_is_refused_on_styles(head):
     (found,) = with_head(head)
-    assert "needs couples, but data=demo_styles holds classes: write head=mlp" in found
+    assert "needs couples, but data=demo_styles has classes. Use head=mlp" in found
 
 
 @pytest.mark.parametrize("head", ["mlp", "linear", "whitened", "centred", "ensemble"])
@@ -66,7 +66,7 @@ def test_a_part_deep_in_a_head_is_found():
 
 def test_csls_is_for_couples():
     (found,) = faults("data=demo_styles", "evaluation.csls_k=10")
-    assert "evaluation.csls_k is for couples" in found
+    assert "evaluation.csls_k needs couples" in found
 
 
 def test_the_parts_of_a_pooling_are_judged():
@@ -74,10 +74,10 @@ def test_the_parts_of_a_pooling_are_judged():
         (found,) = faults("pooling=both", f"pooling.parts={parts}")
         assert "pooling.parts" in found and "such as [mean,eos]" in found
     (found,) = faults("pooling=both", "pooling.parts=[mean,mean_image]", "prompt=metadata")
-    assert "pooling=both has no image to look at" in found
+    assert "pooling=both needs image tokens" in found
 
 
 def test_a_run_has_its_own_recipe(tmp_path: Path):
     made = composed("train")
-    with pytest.raises(UserError, match="leave recipe out"):
+    with pytest.raises(UserError, match="Drop recipe"):
         merge_run_config(made, made, ["recipe=paper"])

@@ -98,11 +98,6 @@ def test_a_sweep_runs_every_cell(quick):
     assert len({path.parent for path in seen}) == 1
 
 
-def test_a_faulty_cell_is_answered_before_any_cell_runs(quick):
-    assert quick("-m", "loss.temperature=0.1,-1") == 2
-    assert quick.configs == []
-
-
 def test_cells_after_a_failed_one_run_and_the_end_names_it(quick):
     def work(cfg):
         if cfg.seed == 1:
@@ -110,7 +105,7 @@ def test_cells_after_a_failed_one_run_and_the_end_names_it(quick):
 
     assert quick("-m", "seed=0,1,2", "hydra.sweep.dir=some where", work=work) == 2
     assert [cfg.seed for cfg in quick.configs] == [0, 1, 2]
-    assert "1 cell of the sweep failed:\n  seed=1: seed 1 is unlucky  (some where/seed=1)" in quick.err
+    assert "1 job of the sweep failed:\n  seed=1: seed 1 is unlucky  (some where/seed=1)" in quick.err
     assert json.loads(Path("some where/seed=1/failed.json").read_text())["mistake"] is True
     assert "Traceback" not in quick.err
 
@@ -125,7 +120,7 @@ def test_a_bug_in_a_cell_ends_in_another_code(quick):
             raise ZeroDivisionError("no seed")
 
     assert quick("-m", "seed=0,1,2", work=work) == 1
-    assert "2 cells of the sweep failed:" in quick.err
+    assert "2 jobs of the sweep failed:" in quick.err
     assert "seed=2: ZeroDivisionError: no seed" in quick.err
     assert "Traceback" in quick.err
 
@@ -167,13 +162,11 @@ def test_paper_is_the_papers():
     assert cfg.head.standardize is False, "the paper's head takes the features as they are"
 
 
-def test_how_to_write_a_sweep_whose_choices_differ(step):
+def test_a_sweep_over_choices_with_other_options(step):
     assert step("-m", "loss=triplet,infonce", "loss.temperature=0.1,0.2", "seed=0,1") == 2
     assert step.configs == []
     assert "loss=triplet has no option temperature; loss=infonce has" in step.err
-    command = "python -m style_match.train -m"
-    assert f"{command} loss=triplet seed=0,1\n" in step.err
-    assert f"{command} loss=infonce seed=0,1 loss.temperature=0.1,0.2\n" in step.err
+    assert "Run one sweep per choice of loss, each with its own options." in step.err
 
 
 def test_help_lists_groups_and_examples(step):
@@ -222,7 +215,7 @@ def test_options_are_judged_by_the_runs_own_config(step, tmp_path):
     assert step(f"run={run}", "loss.temperature=0.5", step="evaluate") == 2
     assert "the loss of the run has no option temperature" in step.err
     assert step(f"run={run}", "head.dim=0", step="evaluate") == 2
-    assert "head.dim=0" in step.err
+    assert "head.dim must be" in step.err
 
 
 def test_a_run_goes_on_in_its_folder(step, tmp_path):
@@ -242,45 +235,17 @@ def test_runs_can_be_swept_over(step, tmp_path):
     assert [cfg.seed for cfg in step.configs] == [0, 1]
 
 
-def test_an_experiment_cannot_be_laid_over_a_run(step, tmp_path):
-    run = write_run(tmp_path / "old")
-    assert step(f"run={run}", "experiment=paper") == 2
-    assert "leave experiment out" in step.err
-
-
-def test_merging_leaves_its_arguments_alone():
-    run = OmegaConf.create({"head": {"dim": 64, "bias": True}, "seed": 7})
-    composed = OmegaConf.create({"head": {"dim": 512}, "seed": 0, "run": "x", "new": 1})
-    merged = main.merge_run_config(run, composed, ["seed=3"])
-    assert merged == {"head": {"dim": 64, "bias": True}, "seed": 3, "run": "x", "new": 1}
-    assert main.merge_run_config(run, composed, ["head=mlp"]).head == {"dim": 512}
-    assert run == {"head": {"dim": 64, "bias": True}, "seed": 7}
-    assert composed == {"head": {"dim": 512}, "seed": 0, "run": "x", "new": 1}
-
-
-def test_photos_of_ones_own_need_their_kind_of_data(step):
-    assert step("data.root=photos") == 2
-    assert "For your own write data=couples data.root=photos" in step.err
-    assert step("data=demo_couples", "data.root=photos") == 0, step.err
-
-
 @pytest.mark.parametrize("words", [("seed=0,1",), ("split.folds=3,5",), ("loss=infonce,triplet",), ("seed=range(3)",)])
 def test_several_values_need_m(quick, words):
     assert quick(*words) == 2
-    assert quick.err == f"{words[0]}: several values are a sweep: add -m, or write one value.\n"
+    assert quick.err == f"{words[0]}: several values are a sweep. Add -m, or set one value.\n"
 
 
 @pytest.mark.parametrize("words", [("sweep=a,b",), ("sweep=a", "table=table1,table2")])
 def test_a_report_is_of_one_folder(step, words):
     assert step(*words, step="report") == 2
-    assert step.err.startswith(f"{words[-1]}: ") and "the one folder that holds all runs" in step.err
+    assert step.err.startswith(f"{words[-1]}: ") and "Set sweep to the folder of all runs" in step.err
     assert len(step.err.splitlines()) == 1
-
-
-def test_a_recipe_over_a_run_is_answered_with_the_runs_name(step, tmp_path):
-    run = write_run(tmp_path / "old")
-    assert step(f"run={run}", "recipe=pair_lda") == 2
-    assert f"recipe=pair_lda: run={run} has its own config; leave recipe out." in step.err
 
 
 def test_csls_of_a_run_is_taken_back_by_a_word_that_can_be_written(step, tmp_path):
@@ -289,5 +254,5 @@ def test_csls_of_a_run_is_taken_back_by_a_word_that_can_be_written(step, tmp_pat
     run = write_run(tmp_path / "old", evaluation=evaluation)
     words = (f"run={run}", "data=demo_styles")
     assert step(*words, step="evaluate") == 2
-    assert "write evaluation.csls_k=null" in step.err
+    assert "Set evaluation.csls_k=null." in step.err
     assert step(*words, "evaluation.csls_k=null", step="evaluate") == 0, step.err

@@ -48,7 +48,21 @@ def test_a_step_is_run_by_its_name(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, _, err = call(monkeypatch, capsys, "embed", "head.dim=3")
     assert code == 2
-    assert "no option or group is called head.dim" in err
+    assert 'unknown option or group "head.dim"' in err
+
+
+@pytest.mark.parametrize(
+    ("words", "line", "answer"),
+    [
+        (("-sc", "query=bash"), "style-match train loss=", "loss=infonce loss=triplet"),
+        (("train", "-sc", "query=bash"), "python -m style_match.train loss=triplet loss.mar", "loss.margin="),
+        (("-sc", "install=bash"), "", "-F hydra_bash_completion style-match"),
+    ],
+)
+def test_shell_completion(monkeypatch, capsys, words, line, answer):
+    monkeypatch.setenv("COMP_LINE", line)
+    code, out, err = call(monkeypatch, capsys, *words)
+    assert code == 0 and answer in out, err
 
 
 def test_nothing_heavy_is_imported_before_the_words_are_read():
@@ -64,7 +78,7 @@ def test_nothing_heavy_is_imported_before_the_words_are_read():
 
 @pytest.mark.parametrize(
     ("words", "code", "text"),
-    [(["--help"], 0, "Groups"), (["los=triplet"], 2, "loss=triplet"), (["loss=(("], 2, "pairs of quotes")],
+    [(["--help"], 0, "Groups"), (["los=triplet"], 2, "loss=triplet"), (["loss=(("], 2, "special characters twice")],
 )
 def test_the_step_answers_where_nothing_heavy_can_be_imported(run_step, words, code, text, tmp_path):
     with unimportable(*HEAVY, "sklearn", "matplotlib", "pyarrow", "wandb", "scipy"):

@@ -67,7 +67,7 @@ def test_folds_alone_are_a_sweep_over_each(quick):
     seen = []
     assert quick("split.folds=3", work=lambda cfg: seen.append((cfg.split.folds, cfg.split.fold, folder().name))) == 0
     assert seen == [(3, fold, f"split.fold={fold}") for fold in range(3)]
-    assert "cell 3 of 3, split.fold=2:" in quick.err
+    assert "job 3 of 3, split.fold=2:" in quick.err
 
 
 def test_folds_times_seeds(quick):
@@ -102,9 +102,9 @@ def test_when_folds_make_a_sweep(words, folds):
 
 def test_each_cell_has_a_line_with_its_place_value_and_time(quick):
     assert quick("-m", "seed=0,1,2", work=lambda cfg: 0.25 + cfg.seed / 100) == 0
-    lines = [line for line in quick.err.splitlines() if line.startswith("cell ")]
+    lines = [line for line in quick.err.splitlines() if line.startswith("job ")]
     assert [line.rpartition(",")[0] for line in lines] == [
-        f"cell {seed + 1} of 3, seed={seed}: val/mrr {25 + seed}.0 %" for seed in range(3)
+        f"job {seed + 1} of 3, seed={seed}: val/mrr {25 + seed}.0 %" for seed in range(3)
     ]
 
 
@@ -115,7 +115,7 @@ def test_the_end_says_how_many_are_finished_and_how_to_go_on(quick):
         (folder() / "metrics.json").write_text("{}")
 
     assert quick("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 1
-    assert "Sweep: 1 cell finished, 1 failed, in here. The same command with hydra.sweep.dir=here goes on" in quick.err
+    assert "Sweep: 1 finished, 1 failed, in here. To continue, repeat the command" in quick.err
     assert json.loads(Path("here/seed=1/failed.json").read_text())["error"] == "ZeroDivisionError: no seed"
 
 
@@ -126,18 +126,18 @@ def test_a_sweep_that_is_stopped_says_how_to_go_on(quick):
         (folder() / "metrics.json").write_text("{}")
 
     assert quick("-m", "seed=0,1,2", "hydra.sweep.dir=here", work=work) == 130
-    assert "1 cell finished, 0 failed" in quick.err and "hydra.sweep.dir=here goes on" in quick.err
+    assert "1 finished, 0 failed" in quick.err and "with hydra.sweep.dir=here;" in quick.err
 
 
 def test_a_sweep_of_evaluations_does_not_promise_to_go_on(step):
     assert step("-m", "pooling=eos,mean", step="evaluate") == 0, step.err
-    assert "Sweep: " in step.err and "goes on" not in step.err
+    assert "Sweep: " in step.err and "To continue" not in step.err
 
 
 def test_a_sweep_over_shares(step):
     assert step("-m", "share=1/2,2/2", step="embed") == 0, step.err
     assert [cfg.share for cfg in step.configs] == ["1/2", "2/2"]
-    assert "the same command again computes only what the feature store lacks" in step.err
+    assert "compute only rows that are missing in the feature store" in step.err
     assert "finished" not in step.err
 
 
@@ -151,7 +151,7 @@ def test_a_refused_cell_stays_a_finished_one(quick):
     words = ("-m", "seed=0,1", "hydra.sweep.dir=here")
     assert quick(*words, work=finish_or_refuse) == 0
     assert quick(*words, work=finish_or_refuse) == 2
-    assert "2 cells finished, 0 failed" in quick.err and "2 cells of the sweep failed:\n  seed=0: holds" in quick.err
+    assert "2 finished, 0 failed" in quick.err and "2 jobs of the sweep failed:\n  seed=0: holds" in quick.err
     assert {path.name for path in Path("here").rglob("*")} == {"seed=0", "seed=1", "metrics.json", "multirun.yaml"}
 
 
@@ -167,7 +167,7 @@ def test_another_command_in_the_same_folder_takes_no_failure_away(quick, small_c
         subprocess.run([*words, "hydra.sweep.dir=here"], check=True, capture_output=True, env=environment)
 
     assert quick("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
-    assert "1 cell of the sweep failed:\n  seed=0: seed 0 is unlucky  (here/seed=0)" in quick.err
+    assert "1 job of the sweep failed:\n  seed=0: seed 0 is unlucky  (here/seed=0)" in quick.err
     assert Path("here/seed=0/failed.json").exists()
 
 
@@ -178,7 +178,7 @@ def test_a_cell_that_another_process_runs_is_not_noted_as_failed(quick):
         held.append(RunFolder(Path("here/seed=0"), resume=True))
 
     assert quick("-m", "seed=0,1", "hydra.sweep.dir=here", work=work) == 2
-    assert "1 cell of the sweep failed:\n  seed=1: Another process is writing" in quick.err
+    assert "1 job of the sweep failed:\n  seed=1: Another process is writing" in quick.err
     assert not list(Path("here").glob("*/failed.json"))
 
 

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from style_match.cli import schema
-from style_match.cli.plan import path_as_value
+from style_match.cli.quoting import path_as_value
 from tests.composed import composed
 from tests.docs.documents import COMMANDS, DOCUMENTS, OTHERS, ROOT
 

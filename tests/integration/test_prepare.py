@@ -31,7 +31,7 @@ def test_the_command_prints_counts_paths_and_the_next_command(source, run_step, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "source is needed: write source=FOLDER"),
+        ((), "source is required. Set source=FOLDER."),
         (("source=gone", "out=x"), "there is no such folder"),
         (("source=.", "out=x", "kind=tabels"), "Did you mean kind=tables?"),
         (("source=.", "out=x", "leave_out.visual_qualty=[]"), "leave_out.visual_quality"),

@@ -54,8 +54,8 @@ def test_mistakes_are_answered_plainly(matcher_folder, run_step, tmp_path):
 
     model, query = f"model={matcher_folder}", "query=f0003"
     with unimportable(*HEAVY):
-        refuses("model is needed: write model=FOLDER")
-        refuses("k=0: Write a whole number of at least 1", model, query, "k=0")
+        refuses("model is required. Set model=FOLDER.")
+        refuses("k must be an integer >= 1", model, query, "k=0")
         refuses("= is not an operator of where; use ==", model, query, "where=gender = 'male'")
         refuses("mode=mutul: Did you mean mode=mutual", model, query, "mode=mutul")
         refuses("exposure_cap=3 is over all users: write query=all too", model, query, "exposure_cap=3")

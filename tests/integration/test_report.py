@@ -64,7 +64,7 @@ def sweep(once, run_step, tmp_path_factory) -> Path:
         done = run_step("train", *SWEEP, "seed=0,1", f"hydra.sweep.dir={folder}")
         assert f"row={ROWS[0]},seed=0 is finished already" in done.stderr
         assert done.stderr.count("is finished already") == 1
-        assert f"cell 4 of 4, row={ROWS[1]},seed=1:" in done.stderr and "4 cells finished, 0 failed" in done.stderr
+        assert f"job 4 of 4, row={ROWS[1]},seed=1:" in done.stderr and "4 finished, 0 failed" in done.stderr
         assert " computed in " not in done.stderr, "the backbone has run, for a complete sweep"
         assert set(cells(folder)) == {f"row={row},seed={seed}" for row in ROWS for seed in (0, 1)}
         assert before.items() <= times(folder).items()
@@ -107,7 +107,7 @@ def test_a_changed_option_that_is_not_swept_is_refused(copied: Path, run_step):
     before = {name: metrics(path) for name, path in cells(copied).items()}
     words = (ONE_ROW, *SMALL, "seed=choice(1)", "optimizer.lr=1e-3", f"hydra.sweep.dir={copied}")
     done = run_step("train", "-m", *words, code=2)
-    assert "1 cell of the sweep failed" in done.stderr and "another optimizer.lr" in done.stderr
+    assert "1 job of the sweep failed" in done.stderr and "another optimizer.lr" in done.stderr
     assert {name: metrics(path) for name, path in cells(copied).items()} == before
 
 

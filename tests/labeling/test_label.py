@@ -219,14 +219,16 @@ def test_bad_photos_stop_or_are_left_out(replay, command, photos, answers):
 @pytest.mark.parametrize(
     "words, said",
     [
-        ([], "images is needed: write images=FOLDER"),
-        (["images=photos", "labeler=replay"], "labeler.file is needed by labeler=replay"),
+        ([], "images is required. Set images=FOLDER."),
+        (["images=photos", "labeler=replay"], "labeler.file is required by labeler=replay"),
         (
             ["images=photos", "schema=style,couple", "-m"],
             "label makes no runs to sweep over: give one command for each",
         ),
         (["images=photos", "schema=stlye"], "Did you mean schema=style?"),
         (["images=photos", "labeler.language=kr"], "labeler.language=kr: Write en or ko."),
+        (["images=photos", "labeler.jpeg_quality=100"], "an integer >= 1 and <= 95"),
+        (["images=photos", "labeler.max_cost_usd=-1"], "labeler.max_cost_usd=-1"),
     ],
 )
 def test_mistakes_on_the_command_line_are_answered(typed, photos, tmp_path, words, said):

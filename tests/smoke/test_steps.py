@@ -86,7 +86,7 @@ def sweep(cache, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[st
 def test_a_sweep_names_the_job_that_failed_and_finishes_the_other(sweep):
     folder, done = sweep
     assert done.returncode == 2, done.stderr
-    assert "1 cell of the sweep failed" in done.stderr and "sampler.batch_size=1000" in done.stderr
+    assert "1 job of the sweep failed" in done.stderr and "sampler.batch_size=1000" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.parent.name for path in folder.glob("*/metrics.json")] == ["sampler.batch_size=8"]
 

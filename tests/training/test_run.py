@@ -94,7 +94,7 @@ def test_an_evaluation_has_the_choices_of_its_run_and_its_own_over_them(tmp_path
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(UserError, match=r"run=.*nothing is not a run folder"):
+    with pytest.raises(UserError, match=r"run=.*nothing: there is no such folder"):
         read_config(tmp_path / "nothing")
 
 

@@ -11,14 +11,14 @@ from tests.commands import HEAVY, unimportable
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["balance.cap=1"], "balance.cap=1: Write a whole number of at least 2, median, or null."),
+        (["balance.cap=1"], "balance.cap must be an integer >= 2, median or null (got 1)."),
         (["balance.cap=meidan"], "Did you mean balance.cap=median?"),
-        (["balance.views=-1"], "balance.views=-1: Write a whole number of at least 0."),
-        (["balance.augment=big"], "Write small or all."),
-        (["balance.augmentation.crop=1"], "Write a number of at least 0 and below 1."),
-        (["balance.augmentation.flip=1.5"], "Write a number of at least 0 and of at most 1."),
-        (["balance.fill=2"], "balance.fill=2: Write true or false."),
-        (["prompt=metadata", "balance.views=2"], "with prompt=metadata no photo is seen: write prompt=image"),
+        (["balance.views=-1"], "balance.views must be an integer >= 0 (got -1)."),
+        (["balance.augment=big"], "must be small or all"),
+        (["balance.augmentation.crop=1"], "must be a number >= 0 and < 1"),
+        (["balance.augmentation.flip=1.5"], "must be a number >= 0 and <= 1"),
+        (["balance.fill=2"], "balance.fill must be true or false (got 2)."),
+        (["prompt=metadata", "balance.views=2"], "balance.views=2 needs photos, which prompt=metadata drops."),
     ],
 )
 def test_values(config, words, said):
@@ -29,13 +29,13 @@ def test_values(config, words, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["balance.cap=20"], "balance.cap=20 is for classes, but data=couples holds couples: write balance.cap=null."),
-        (["balance.cap=median"], "balance.cap=median is for classes"),
+        (["balance.cap=20"], "balance.cap=20 needs classes, but data=couples has couples. Set it to null."),
+        (["balance.cap=median"], "balance.cap=median needs classes"),
         (
             ["balance.fill=true"],
-            "balance.fill=true is for classes, but data=couples holds couples: write balance.fill=false.",
+            "balance.fill=true needs classes, but data=couples has couples. Set it to false.",
         ),
-        (["balance.views=2"], "balance.views=2: couples have no small classes"),
+        (["balance.views=2"], "balance.augment=small needs classes"),
     ],
 )
 def test_couples(config, words, said):

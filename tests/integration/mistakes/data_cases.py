@@ -13,7 +13,7 @@ TABLES = [
         "data=couples data.root=FOLDER/dat",
         ("data.root=FOLDER/dat", "does not exist", "profiles.csv"),
     ),
-    Case("no_root", "no dataset folder named", "data=couples", ("data.root is needed", "data.root=FOLDER")),
+    Case("no_root", "no dataset folder named", "data=couples", ("data.root is required", "data.root=FOLDER")),
     Case(
         "no_profiles",
         "profiles.csv is misspelt",

@@ -94,7 +94,7 @@ def test_nested_json_is_one_message(made, depth):
     ],
 )
 def test_code_has_its_place(made, path, target):
-    with pytest.raises(UserError, match=r"matcher.json: .*(by none of the configs in that place|is not a whole)"):
+    with pytest.raises(UserError, match=r"matcher.json: .*(not named by any config in that place|is not an integer)"):
         read_matcher(changed(made(), path, target))
 
 

@@ -49,11 +49,11 @@ def test_an_option_that_nothing_reads_is_refused(profiles, asks, options, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["query=f0", "mode=mutual", "index=faiss"], "mode=mutual compares everybody .*: leave index out"),
-        (["query=all", "mode=mutual", "index=qdrant"], "mode=mutual compares everybody .*: leave index out"),
-        (["query=all", "exposure_cap=3", "index=faiss"], "exposure_cap=3 compares everybody .*: leave index out"),
-        (["query=all", "side=male"], "side=male is of one photo, .*: leave side out"),
-        (["query=all", "metadata=a.json"], "metadata=a.json is of one photo, .*: leave metadata out"),
+        (["query=f0", "mode=mutual", "index=faiss"], "mode=mutual compares all pairs .* Drop index"),
+        (["query=all", "mode=mutual", "index=qdrant"], "mode=mutual compares all pairs .* Drop index"),
+        (["query=all", "exposure_cap=3", "index=faiss"], "exposure_cap=3 compares all pairs .* Drop index"),
+        (["query=all", "side=male"], "side=male describes one photo"),
+        (["query=all", "metadata=a.json"], "metadata=a.json describes one photo"),
         (["query=all", "index=faiss"], None),
         (["query=f0", "index=faiss"], None),
         (["query=all", "mode=mutual", "exposure_cap=3"], None),
