@@ -302,7 +302,11 @@ def test_changed_code_changes_the_key(package, file, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("backbone/pooling.py", '"""Return the mean over all attended tokens, summed in float32."""', '"""Another text."""'),
+        (
+            "backbone/pooling.py",
+            '"""Return the mean over all attended tokens, summed in float32."""',
+            '"""Another text."""',
+        ),
         ("backbone/pooling.py", '"""Poolings: from the hidden', '"""Poolings, from the hidden'),
         ("backbone/pooling.py", "    # Masked, not multiplied", "\n\n    # Masked"),
         ("backbone/qwen3_vl.py", '"""Frozen Qwen3-VL without', '"""Qwen3-VL, frozen, without'),
