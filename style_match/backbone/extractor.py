@@ -134,6 +134,8 @@ def _compute(
                 try:
                     pooled = {name: vectors.cpu() for name, vectors in backbone.pool(inputs, poolings).items()}
                 except torch.OutOfMemoryError:
+                    pooled = None  # handled below, where the traceback does not keep tensors on the GPU any more
+                if pooled is None:
                     token_budget = _smaller_budget(rows[batch], lengths[batch], token_budget)
                     break
                 _add(rows[batch], pooled, writer)
