@@ -66,7 +66,7 @@ class Index(ABC):
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "root"}
 
     @property
-    def place(self) -> str:
+    def folder_name(self) -> str:
         """Name of the folder beside those of other kinds."""
         return self.kind
 

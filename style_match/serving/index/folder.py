@@ -60,7 +60,7 @@ def folder_of(index: Index, data_root: str | Path, matcher: str) -> Path:
     """Where the index is stored: a folder for each pair of dataset folder and matcher, in it one for each kind."""
     root = Path(index.root).expanduser() if index.root else cache_root() / DEFAULT_ROOT
     data = hashlib.sha256(str(_real(data_root)).encode("utf-8", "surrogateescape")).hexdigest()
-    return root / f"{matcher[:16]}-{data[:16]}" / index.place
+    return root / f"{matcher[:16]}-{data[:16]}" / index.folder_name
 
 
 def _update(

@@ -72,7 +72,7 @@ class Qdrant(Index):
         return self.exact or self.url is None
 
     @property
-    def place(self) -> str:
+    def folder_name(self) -> str:
         if self.url is None and self.collection is None:
             return self.kind
         name = f"{self.url} {self.collection}"  # one folder per collection, so that `forget` reaches each

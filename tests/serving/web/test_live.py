@@ -1,6 +1,7 @@
 """A running app and a dataset folder that is changed: nobody who was removed is shown; what uploads may cost."""
 
 import gc
+import importlib
 import io
 import json
 import weakref
@@ -20,6 +21,7 @@ from style_match.serving.web.live import Live
 from style_match.serving.web.running import APPS, registered, running_apps
 from style_match.serving.web.server import make_server
 from style_match.utils.errors import UserError
+from tests.commands import unimportable
 
 pytestmark = pytest.mark.integration
 
@@ -149,6 +151,12 @@ def test_running_apps_are_listed_and_ended_ones_are_not(tmp_path, monkeypatch):
         (folder / "2.json").write_text("{")
         assert len(running_apps(tmp_path / "data")) == 1
     assert list(folder.iterdir()) == []
+
+
+def test_forget_needs_no_extra():
+    with unimportable("starlette", "uvicorn", "faiss", "qdrant_client"):
+        importlib.import_module("style_match.serving.web.running")
+        importlib.import_module("style_match.serving.index.folder")
 
 
 # What uploads may cost
