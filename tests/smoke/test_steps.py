@@ -1,5 +1,6 @@
 """Every step once in a process of its own, as a user types it, and what only a process can show."""
 
+import csv
 import filecmp
 import json
 import os
