@@ -223,12 +223,12 @@ def test_bad_photos_stop_or_are_left_out(replay, command, photos, answers):
         (["images=photos", "labeler=replay"], "labeler.file is required by labeler=replay"),
         (
             ["images=photos", "schema=style,couple", "-m"],
-            "label makes no runs to sweep over: give one command for each",
+            "style_match.label cannot be swept. Run one command for each",
         ),
         (["images=photos", "schema=stlye"], "Did you mean schema=style?"),
-        (["images=photos", "labeler.language=kr"], "labeler.language=kr: Write en or ko."),
+        (["images=photos", "labeler.language=kr"], "labeler.language must be en or ko"),
         (["images=photos", "labeler.jpeg_quality=100"], "an integer >= 1 and <= 95"),
-        (["images=photos", "labeler.max_cost_usd=-1"], "labeler.max_cost_usd=-1"),
+        (["images=photos", "labeler.max_cost_usd=-1"], "labeler.max_cost_usd must be a number >= 0"),
     ],
 )
 def test_mistakes_on_the_command_line_are_answered(typed, photos, tmp_path, words, said):

@@ -99,7 +99,7 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path):
 
 
 def test_a_run_killed_before_its_config_is_begun_again(tmp_path: Path):
-    with pytest.raises(UserError, match=rf"own command again, with hydra\.run\.dir={tmp_path}"):
+    with pytest.raises(UserError, match=rf"repeat its command with hydra\.run\.dir={tmp_path}"):
         read_config(tmp_path)
 
 
