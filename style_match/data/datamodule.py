@@ -140,7 +140,7 @@ class MatchDataModule(lightning.LightningDataModule):
         self.split = {name: _positions(f"split[{name!r}]", items, num_items) for name, items in split.items()}
         for name in ("train", "val"):
             if len(self.split[name]) < 2:
-                items = "couples" if task == "couple" else "profiles"
+                items = ("couple" if task == "couple" else "profile") + "s" * (len(self.split[name]) != 1)
                 raise UserError(
                     f"The {name} split has {len(self.split[name])} {items}; at least 2 are required. "
                     "Add data or change split.fractions."
@@ -365,7 +365,12 @@ class TrainBatches(Dataset[Batch]):
         self.data, self.sampler = data, sampler
         self._drawn: tuple[int, dict[str, Tensor]] = (-1, {})
 
-    def __getitem__(self, positions: list[int]) -> Batch:
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __getitem__(self, positions: list[int] | int) -> Batch:
+        if isinstance(positions, int):  # Lightning's overfit_batches replaces the sampler by the numbers of batches
+            positions = list(self.sampler)[positions]
         data, epoch = self.data, int(getattr(self.sampler, "epoch", 0))
         drawn = self._draws(epoch)
         items, copy = drawn["items"][positions], drawn["copies"][positions]

@@ -1,5 +1,6 @@
 """Callbacks that Lightning lacks; conf/callbacks lists all that a run has."""
 
+import io
 import logging
 import math
 import signal
@@ -12,8 +13,10 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from style_match.utils import progress
+from style_match.utils.files import write_whole
 
 
 def quiet_lightning() -> None:
@@ -32,6 +35,22 @@ def quiet_lightning() -> None:
         r"Found .* module\(s\) in eval mode at the start of training",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints that a kill or a full disk cannot leave half written.
+
+    Lightning writes them in the system's temporary folder first, and moves them; from another disk that is a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        path = Path(path)
+        path.parent.mkdir(exist_ok=True)  # but not the run folder, which somebody may have removed
+        last = " ckpt_path=last" if (path.parent / "last.ckpt").exists() else ""
+        remedy = f"Free some space, then go on with run={path.parents[1]}{last}."
+        write_whole(path, content.getvalue(), remedy=remedy)
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -95,12 +114,13 @@ class EndBySignal(Callback):
 
 
 class Threads(Callback):
-    """Compute with `num` CPU threads in every process: sums in another order differ in their last bits."""
+    """Give every process `num` CPU threads, since sums in another order differ in their last bits, and quiet it."""
 
     def __init__(self, num: int | None):
         self.num = num
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        quiet_lightning()
         if self.num is not None:
             torch.set_num_threads(self.num)
 

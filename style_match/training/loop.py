@@ -188,6 +188,8 @@ def check_before_work(cfg: DictConfig, datamodule: MatchDataModule, module: Matc
     check_evaluation(datamodule, module.evaluator)
     num = num_devices(cfg, module)
     datamodule.train_batches(num_replicas=num)
+    if takes_steps(module.head):
+        make_trainer(cfg, Path(), callbacks=[], logger=False)  # are the devices there?
     if cfg.trainer.strategy == "ddp":
         raise UserError(
             "trainer.strategy=ddp would start this command again in every process. Use trainer.strategy=ddp_spawn."

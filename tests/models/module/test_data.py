@@ -192,7 +192,7 @@ def test_features_that_are_not_finite_name_the_profile(couple_data):
 @pytest.mark.parametrize("name", ["train", "val"])
 def test_a_split_of_one_is_an_error(couple_data, name):
     split = {"train": range(10), "val": range(10, 14), "test": range(14, 20), name: [0]}
-    with pytest.raises(UserError, match=f"{name} split has 1 couples; at least 2 are required"):
+    with pytest.raises(UserError, match=f"{name} split has 1 couple; at least 2 are required"):
         couple_data(num=20, split=split)
 
 
