@@ -29,7 +29,7 @@ from style_match.cli.words import VERSION_BASE, Composer
 from style_match.utils import progress
 from style_match.utils.distributed import refuse_several
 from style_match.utils.errors import UserError
-from style_match.utils.secrets import hide
+from style_match.utils.secrets import hide, watch_environment
 from style_match.utils.text import cut
 
 __all__ = ["VERSION_BASE", "conf_dir", "main", "merge_run_config"]
@@ -56,8 +56,8 @@ def main(step: str, run: Run) -> None:
     """
     args = _parser().parse_intermixed_args()
     debug = any(word.lstrip("+").lower() == "debug=true" for word in args.overrides)
-    if step == "train":  # where debug is a group, too
-        args.overrides = [word for word in args.overrides if word.lower() not in ("debug=true", "debug=false")]
+    args.overrides = [word for word in args.overrides if word.lstrip("+").lower() not in ("debug=true", "debug=false")]
+    watch_environment()
     try:
         code = _answer(step, run, args, debug=debug)
     except UserError as error:

@@ -232,9 +232,13 @@ VARIES: tuple[str, ...] = (
     "data.root",
     "data.image_root",
     "picture",
+    "callbacks.best.dirpath",
+    "callbacks.last.dirpath",
     *PACE,
 )
-TRAINING: tuple[str, ...] = ("head", "loss", "sampler", "balance", "optimizer", "scheduler", "trainer", "encode")
+TRAINING: tuple[str, ...] = (
+    *("head", "loss", "sampler", "balance", "optimizer", "scheduler", "trainer", "callbacks", "encode"),
+)
 FEATURES = "features.key"
 PROMPT = "prompt"
 ANY_RECIPE = "choices.recipe"

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from style_match.utils import progress
 from style_match.utils.errors import UserError
 
 _TIMEOUT_S = 30.0  # wait for another process's write, which takes milliseconds
@@ -17,7 +18,7 @@ _CONTAINS = "instr(key, ?) OR instr(value, ?)"
 class Memo:
     """JSON values by text key. Losing the file costs time only; a damaged one is deleted and started again.
 
-    Every method raises UserError if the file cannot be created, read or written.
+    Every method but `put` raises UserError if the file cannot be created, read or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,6 +26,7 @@ class Memo:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
+        self._is_full = False  # it was said that nothing can be stored
 
     def __getstate__(self) -> Path:
         return self.path
@@ -41,7 +43,13 @@ class Memo:
             return None
 
     def put(self, key: str, value: Any) -> None:
-        self._run("INSERT OR REPLACE INTO memo (key, value) VALUES (?, ?)", (_encode(key), json.dumps(value)))
+        """Store a JSON value; where that fails, as on a full disk, say so once: losing it costs time only."""
+        try:
+            self._run("INSERT OR REPLACE INTO memo (key, value) VALUES (?, ?)", (_encode(key), json.dumps(value)))
+        except UserError as error:
+            if not self._is_full:
+                progress.say(f"{error} Without it, the next command computes again what this one stores.")
+            self._is_full = True
 
     def remove(self, keys: Iterable[str], values: Iterable[str]) -> int:
         """Delete these keys and every entry whose key or value contains one of `values`; their bytes leave the file.

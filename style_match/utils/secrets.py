@@ -16,7 +16,12 @@ def _env(name: str, *default: Any) -> Any:
     return oc.env(name, *default)
 
 
-OmegaConf.register_new_resolver("oc.env", _env, replace=True)
+def watch_environment() -> None:
+    """Note from now on which variables `${oc.env:NAME}` reads."""
+    OmegaConf.register_new_resolver("oc.env", _env, replace=True)
+
+
+watch_environment()
 
 
 def hide(text: str) -> str:

@@ -42,7 +42,6 @@ def faults(words: str, step: str = "train", needed: str = "") -> list[str]:
         ("threads=99999999999999999999", "<= 1,024 or null"),
         ("loss=triplet loss.reducer=avg_nonzero", "Did you mean loss.reducer=avg_non_zero?"),
         ("encode=onlin", "encode must be cached or online (got onlin). Did you mean encode=online?"),
-        ("debug=yess", "debug must be true or false"),
         ("split.fractions=[0.7,0.2,0.2]", "sum to 1"),
         ("split.fractions=[1,0,0]", "three numbers > 0"),
         ("evaluation.ks=[0,5]", "evaluation.ks must be a list of distinct integers >= 1, such as [1,5,10] or null"),

@@ -141,11 +141,11 @@ def test_only_a_finished_run_is_exported(couples_run, run_step, tmp_path):
         assert re.search(message, reported) and "Traceback" not in reported, reported
 
     refuses("card.by=agee: .* has no such column; it has gender, user_id", f"run={cell}", "card.by=agee")
-    refuses(r"card.bands: of which column\? Write card.by=COLUMN too.", f"run={cell}", "card.bands=[18,25]")
+    refuses("card.bands needs a column: set card.by=COLUMN.", f"run={cell}", "card.bands=[18,25]")
     run_step("evaluate", f"run={couples_run}", *QUICK, f"hydra.run.dir={tmp_path / 'scored'}")
     with unimportable(*HEAVY):
         refuses("run is required. Set run=FOLDER.")
-        refuses("is no run but the folder of 2, such as a sweep: name one of them", f"run={tmp_path}")
+        refuses("is a folder of 2 runs. Choose one of them", f"run={tmp_path}")
         refuses("is a file: name a folder", f"run={cell}", f"out={couples_run / 'config.yaml'}")
         scored = re.escape(f"holds no trained head; it scored run={couples_run}: export that one")
         refuses(scored, f"run={tmp_path / 'scored'}")

@@ -35,7 +35,7 @@ def test_the_command_prints_counts_paths_and_the_next_command(source, run_step, 
         (("source=gone", "out=x"), "there is no such folder"),
         (("source=.", "out=x", "kind=tabels"), "Did you mean kind=tables?"),
         (("source=.", "out=x", "leave_out.visual_qualty=[]"), "leave_out.visual_quality"),
-        (("source=.", "out=x", "photos=move"), "Write copy or link"),
+        (("source=.", "out=x", "photos=move"), "photos must be copy or link"),
     ],
 )
 def test_a_mistake_is_one_message_and_no_traceback(words, said, run_step):

@@ -93,7 +93,7 @@ def test_a_finished_cell_that_was_refused_a_second_time_is_finished(tmp_path):
 @pytest.mark.parametrize("name", ["nothing", "empty"])
 def test_a_folder_without_runs_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=f"{name}.*(no such folder|is not a run folder)"):
+    with pytest.raises(UserError, match=f"{name}.*(no such folder|holds no run)"):
         read_runs(tmp_path / name)
 
 

@@ -205,7 +205,7 @@ def test_a_head_that_tells_sides_refuses_profiles_without_one(name):
 
 @pytest.mark.parametrize("name", ["pair_lda", "cca", "ridge"])
 def test_a_head_that_is_fitted_on_couples_refuses_styles(name):
-    with pytest.raises(UserError, match="use head=mlp, linear or whitened"):
+    with pytest.raises(UserError, match="Use head=mlp, linear or whitened"):
         fitted(name, TrainSet(photos=torch.randn(20, D), labels=torch.arange(20) % 3))
 
 

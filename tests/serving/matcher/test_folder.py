@@ -66,7 +66,7 @@ def test_code_that_no_yaml_names_is_not_run(made, tmp_path):
     folder = made()
     head = {"options": {"_target_": "os.system", "command": f"touch {tmp_path}/ran"}, "in_dim": 1, "dim": 1}
     edit(folder, head={**head, "tells_sides": False})
-    with pytest.raises(UserError, match=r"matcher.json: head.options._target_=os.system is named by none"):
+    with pytest.raises(UserError, match=r"matcher.json: head.options._target_=os.system is not named by any config"):
         StyleMatcher.from_pretrained(folder)
     assert not (tmp_path / "ran").exists()
 
