@@ -155,7 +155,6 @@ def make_optimizer(options: DictConfig) -> Any:
 def make_trainer(cfg: DictConfig, folder: Path, **options: Any) -> lightning.Trainer:
     """Return the Trainer that `cfg.trainer` describes; `options` replace its own."""
     quiet_lightning()
-    folder.mkdir(parents=True, exist_ok=True)
     kept = OmegaConf.masked_copy(cfg.trainer, [key for key in cfg.trainer if key not in OWN_OPTIONS])
     if kept.precision == "auto":
         has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()

@@ -121,17 +121,22 @@ class RunFolder:
 
     @contextmanager
     def watched(self, remedy: str) -> Iterator[None]:
-        """While inside, whatever fails because the folder is no longer there is the user's mistake.
+        """Check that the folder is still there when what is inside ends, in whatever way.
+
+        A logger may have made it again, without what was in it.
 
         Raises:
-            UserError: the folder was removed or moved away meanwhile; ends with the remedy.
+            UserError: The folder was removed or moved away; ends with the remedy.
         """
+        removed = f"The run folder {self.path} was removed while the run was at work. {remedy}"
         try:
             yield
         except Exception as error:
             if self._is_there():
                 raise
-            raise UserError(f"The run folder {self.path} was removed while the run was at work. {remedy}") from error
+            raise UserError(removed) from error
+        if not self._is_there():
+            raise UserError(removed)
 
     def _is_there(self) -> bool:
         try:

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 
+from style_match.data.datamodule import MatchDataModule
 from style_match.training import loop, outputs
 from style_match.training.callbacks import LastCheckpoint
 from style_match.training.outputs import logged_rows
@@ -84,6 +85,18 @@ def test_a_run_whose_folder_is_removed_is_one_message(run_fresh, tmp_path: Path,
     said = f"The run folder {folder} was removed while the run was at work. Run the command again.\n"
     assert done.stderr.endswith(said) and "Traceback" not in done.stderr
     assert not folder.exists()
+
+
+def test_a_folder_removed_before_the_training_is_noticed_though_a_logger_makes_it_again(
+    run_fresh, tmp_path: Path, monkeypatch
+):
+    folder, removed = tmp_path / "run", []
+    monkeypatch.setattr(
+        MatchDataModule, "prepare_data", lambda self: removed.append(shutil.rmtree(folder)) if not removed else None
+    )
+    done = run_fresh("train", *SMALL_COUPLES, f"hydra.run.dir={folder}", code=2)
+    assert f"The run folder {folder} was removed while the run was at work" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

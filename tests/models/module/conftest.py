@@ -125,6 +125,7 @@ def trainer(config, tmp_path):
     def make(max_epochs=2, folder="run", logger=False, callbacks=(), **options):
         cfg = config(max_epochs, folder, **options)
         own = [instantiate(each) for each in cfg.callbacks.values()]
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         made = make_trainer(cfg, tmp_path / folder, callbacks=[*callbacks, *own], logger=logger)
         made.checkpoints = tmp_path / folder / "checkpoints"
         return made

@@ -28,6 +28,7 @@ def fitted(matcher, config, tmp_path):
 
     def fit_head(head, data, folder="run", resume=None):
         module = matcher(head=head)
+        (tmp_path / folder).mkdir(exist_ok=True)
         selected = fit(config(folder=folder), module, data, tmp_path / folder, [], resume)
         return module, selected, tmp_path / folder / "checkpoints" / "last.ckpt"
 

@@ -57,6 +57,7 @@ def made_matcher(**options) -> MatchModule:
 def fitted(matcher: MatchModule, data: MatchDataModule, folder: Path, *, max_epochs: int):
     options = OmegaConf.load(main.conf_dir() / "trainer" / "default.yaml")
     cfg = OmegaConf.create({"trainer": {**options, "accelerator": "cpu", "max_epochs": max_epochs}})
+    folder.mkdir(parents=True, exist_ok=True)
     trainer = make_trainer(cfg, folder, callbacks=[], logger=False)
     trainer.fit(matcher, datamodule=data)
     matcher.eval()
