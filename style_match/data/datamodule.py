@@ -1,6 +1,6 @@
 """Training batches, and the galleries of validation and test, cut from one tensor of features in memory.
 
-Training sees one photo of a profile, drawn anew every epoch; evaluation sees all photos of a profile, whose embeddings
+Training sees one photo of a profile, drawn every epoch; evaluation sees all photos of a profile, whose embeddings
 the module averages. Nothing here reads an image: batches carry rows of `features` or, with encode=online, the rows that
 the module's backbone turns into features.
 
@@ -151,6 +151,7 @@ class MatchDataModule(lightning.LightningDataModule):
         self.first_view = torch.full((len(photo_profile),), -1)
         if views is not None:
             self.first_view[list(views.photos)] = len(photo_profile) + torch.arange(len(views.photos)) * views.num
+        self._galleries: dict[tuple[str, bool], Gallery] = {}  # each is made once
         self._load_features = features if callable(features) else None
         self.features = None if features is None or callable(features) else self._checked(features)
 
@@ -260,11 +261,12 @@ class MatchDataModule(lightning.LightningDataModule):
 
     def gallery(self, name: str, *, with_loss: bool = False) -> Gallery:
         """Return the gallery of a split; `with_loss` adds the batches over which val/loss is computed."""
-        about = (self.profile_ids, self.photos, self.people)
-        items, limit = self.split[name], self.max_loss_items if with_loss else None
-        if self.task == "couple":
-            return couple_gallery(*about, self.couples, items, max_loss_items=limit)
-        return style_gallery(*about, self.labels, items, max_loss_items=limit)
+        if (name, with_loss) not in self._galleries:
+            about = (self.profile_ids, self.photos, self.people)
+            items, limit = self.split[name], self.max_loss_items if with_loss else None
+            make, partners = (couple_gallery, self.couples) if self.task == "couple" else (style_gallery, self.labels)
+            self._galleries[name, with_loss] = make(*about, partners, items, max_loss_items=limit)
+        return self._galleries[name, with_loss]
 
     def gallery_batch(self, gallery: Gallery) -> Batch:
         """Return what the validation and test steps of `MatchModule` take."""
@@ -357,7 +359,7 @@ class MatchDataModule(lightning.LightningDataModule):
 class TrainBatches(Dataset[Batch]):
     """Training batches, indexed by the positions of their items among those that an epoch deals.
 
-    A profile is seen by one of its photos, itself or one of its views, drawn anew every epoch. Where an epoch deals it
+    A profile is seen by one of its photos, itself or one of its views, drawn every epoch. Where an epoch deals it
     several times, the next ones are its next photos and then its next views.
     """
 
