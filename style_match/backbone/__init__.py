@@ -1,1 +1,1 @@
-"""backbone"""
+"""The frozen Qwen3-VL, its poolings and the feature store."""

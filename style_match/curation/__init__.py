@@ -1,1 +1,1 @@
-"""curation"""
+"""Dataset folders: preparing them, and removing a person."""

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from style_match.curation.rows import Lines
 from style_match.curation.run_traces import Configs, read_configs, trained_on, uses_dataset
 from style_match.data.fingerprints import Fingerprints
+from style_match.data.image_paths import ImagePaths
 from style_match.data.metadata import FILE_NAME as METADATA
 from style_match.data.metadata import metadata_name, parse_line
-from style_match.data.photos import ImagePaths
 from style_match.data.records import DUPLICATES, MAX_SHOWN, Faults, nearest
 from style_match.data.tables import read_table
 from style_match.utils.errors import UserError

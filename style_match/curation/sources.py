@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow.compute as pc
 from pyarrow import ArrowException, parquet, types
 
+from style_match.data.image_paths import ImagePaths, is_absent
 from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_photos
-from style_match.data.photos import ImagePaths, is_absent
 from style_match.data.records import LEFT_OUT, Faults, has_control_character, nearest
 from style_match.data.tables import MOST_NAMES, is_text, read_table, rounded, said_rounded
 from style_match.labeling.ledger import FILE_NAME as LEDGER

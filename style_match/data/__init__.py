@@ -1,1 +1,1 @@
-"""data"""
+"""Dataset folder, images, prompts, splits, samplers and the data module."""

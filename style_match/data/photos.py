@@ -7,11 +7,8 @@ from pathlib import Path
 
 from style_match.data.dataset import DatasetFolder
 from style_match.data.fingerprints import Fingerprints, PhotoFacts
-from style_match.data.image_paths import ImagePaths, is_absent
 from style_match.data.images import said_faults
 from style_match.utils.errors import UserError
-
-__all__ = ["ImagePaths", "check_photos", "is_absent"]
 
 ON_BAD_IMAGE = ("error", "exclude")
 _AHEAD = 32  # files submitted at once per worker

@@ -1,1 +1,1 @@
-"""evaluation"""
+"""Ranks, metrics, intervals, tables and t-SNE. Knows tensors and ids, no config."""

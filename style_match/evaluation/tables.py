@@ -1,4 +1,4 @@
-"""The table of text search: how well photos are found by captions and by short texts."""
+"""Tables that a run prints: chance, frozen backbone and trained head, and how well texts find photos."""
 
 from __future__ import annotations
 

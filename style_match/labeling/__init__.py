@@ -1,1 +1,1 @@
-"""labeling"""
+"""Metadata of photos by a labeler."""

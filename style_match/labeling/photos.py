@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from style_match.data.fingerprints import Fingerprints, PhotoFacts
+from style_match.data.image_paths import ImagePaths
 from style_match.data.images import DECODE_POLICY, decode
-from style_match.data.photos import ImagePaths
 from style_match.data.records import Faults, has_control_character
 from style_match.data.tables import Table, read_table
 from style_match.utils.errors import UserError

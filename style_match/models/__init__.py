@@ -1,1 +1,1 @@
-"""models"""
+"""Heads, losses and the LightningModule."""

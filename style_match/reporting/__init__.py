@@ -1,1 +1,1 @@
-"""reporting"""
+"""Tables of a sweep with intervals, tests and verdicts."""

@@ -1,4 +1,4 @@
-"""Scores by group of the asking profile: gender, band of age, region or any other column."""
+"""Scores by group of the asking profile (gender, band of age, any other column), and hubs among the answers."""
 
 from __future__ import annotations
 

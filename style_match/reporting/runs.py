@@ -1,4 +1,4 @@
-"""Which runs stand in which row of a table, and whether the rows may be compared at all."""
+"""Finished runs below a sweep folder, their rows in a table, and whether rows may be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of paired differences: over clusters, over repeated splits and over independent worlds."""
+"""Intervals and tests: galleries of one size, means over seeds, paired differences over clusters, splits, worlds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of the report as Markdown, LaTeX, CSV, and on a terminal."""
+"""A table of the report: its rows with intervals and differences, as Markdown, LaTeX, CSV and on a terminal."""
 
 from __future__ import annotations
 

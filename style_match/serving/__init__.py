@@ -1,1 +1,1 @@
-"""serving"""
+"""The exported matcher, recommendations, text search, indexes and the web page."""

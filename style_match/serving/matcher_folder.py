@@ -1,4 +1,4 @@
-"""Writing a matcher folder: whole or not at all."""
+"""A matcher folder: its files read and checked without torch, its backbone found, and a new one written atomically."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""mode=mutual for one who asks: the worse of both sides' ranks."""
+"""Recommendations to all users at once: ranks of every pair, mutual ranks, and a bound on exposure."""
 
 import heapq
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""recommendations.html: who is recommended, with photos, on one page that asks nothing of the network."""
+"""Recommendations on a terminal, and recommendations.html: one page that asks nothing of the network."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

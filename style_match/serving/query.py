@@ -1,4 +1,4 @@
-"""serving.query."""
+"""Who asks for recommendations (a profile, a photo or an embedding), and who may be recommended to whom."""
 
 import hashlib
 from collections.abc import Mapping

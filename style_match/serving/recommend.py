@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from style_match.serving.matcher import StyleMatcher
 
 
-# Who asks: a profile of the folder, a photo, or an embedding.
-
-
-# Who may be recommended to whom.
-
-
 # The nearest who are allowed, found by an index.
 
 

@@ -1,4 +1,4 @@
-"""What `style_match.search` does, from its config to what it prints and writes."""
+"""Text search: the text path of a matcher, and what `style_match.search` prints and writes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace

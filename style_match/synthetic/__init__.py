@@ -1,1 +1,1 @@
-"""synthetic"""
+"""The drawn people."""

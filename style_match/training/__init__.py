@@ -1,1 +1,1 @@
-"""training"""
+"""The training loop, run folder, callbacks, loggers and outputs."""

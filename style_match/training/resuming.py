@@ -1,4 +1,4 @@
-"""What a head was trained and selected on, so that it is not scored on it later."""
+"""Whether a run starts, resumes or is finished, and on which photos it was trained and selected."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The text head of a run that was trained on photos alone: fitted to its head, which stays as it is."""
+"""Training on texts: their features, the text term, text search in a split, and a text head fitted afterwards."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,1 +1,1 @@
-"""utils"""
+"""Errors, files, progress: nothing that knows the domain."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from style_match.data.photos import ImagePaths
+from style_match.data.image_paths import ImagePaths
 from style_match.utils.text import shown
 
 from .conftest import MakeFolder, write_photo

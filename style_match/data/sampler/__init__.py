@@ -1,1 +1,1 @@
-"""data.sampler"""
+"""Batch samplers: couples, classes, plain."""

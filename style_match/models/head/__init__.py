@@ -1,1 +1,1 @@
-"""models.head"""
+"""Heads: features to embeddings of unit length."""

@@ -1,9 +1,4 @@
-"""From features of texts to the embeddings of the photos they are about: regularised canonical correlation.
-
-With X the embeddings of photos and T the features of their texts, both centred, A and B are the leading directions of
-their canonical correlation (H. Hotelling 1936), each weighted by the root of its correlation. A text goes to A B' t:
-its inner product with a photo's embedding is that of the two in the common directions.
-"""
+"""Heads that are linear maps computed at once: centred, whitened, ridge, CCA, pair LDA, and the map for texts."""
 
 import torch
 from torch import Tensor, nn
@@ -207,7 +202,13 @@ class PairLDA(ClosedForm):
 
 
 class TextMap(nn.Module):
-    """Fitted once by `fit`; travels in the state dict.
+    """From features of texts to the embeddings of the photos they are about: regularised canonical correlation.
+
+    With X the embeddings of photos and T the features of their texts, both centred, A and B are the leading directions
+    of their canonical correlation (H. Hotelling 1936), each weighted by the root of its correlation. A text goes to
+    A B' t: its inner product with a photo's embedding is that of the two in the common directions.
+
+    Fitted once by `fit`; travels in the state dict.
 
     Args:
         in_dim: width of the texts' features.

@@ -1,1 +1,1 @@
-"""models.loss"""
+"""Losses of metric learning."""
