@@ -94,6 +94,7 @@ class MatchModule(lightning.LightningModule):
         self.test_embeddings: dict[str, dict[str, Tensor]] = {}
         self.test_results: TestResults | None = None
         self.was_trained = False
+        self.selected_epoch: int | None = None  # of the weights, once a checkpoint was loaded
         self.save_hyperparameters(dict(hyperparameters or {}))
 
     def train(self, mode: bool = True) -> "MatchModule":
@@ -266,7 +267,8 @@ class MatchModule(lightning.LightningModule):
             profile_ids=data.gallery("test").profile_ids,
             embeddings=self.test_embeddings["test"],
         )
-        self.log_dict(test_values(self.test_results))
+        epoch = {} if self.selected_epoch is None else {"epoch": float(self.selected_epoch)}  # else the tester's, 0
+        self.log_dict(test_values(self.test_results) | epoch)
 
     def configure_gradient_clipping(
         self,

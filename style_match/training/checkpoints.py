@@ -36,6 +36,7 @@ def load_weights(module: MatchModule, path: Path) -> int:
     epoch = load_head(module.head, path)
     if module.text is not None and module.text.head is not None:
         load_head(module.text.head, path, "text.head")
+    module.selected_epoch = epoch
     return epoch
 
 

@@ -29,12 +29,12 @@ _PANELS = {
 
 
 def draw_curves(rows: Iterable[Mapping[str, Any]], *, dpi: int) -> bytes | None:
-    """PNG of what was logged over the epochs; None when nothing was.
+    """PNG of what training and validation logged over the epochs; None when nothing was.
 
     `rows` are those of metrics.csv: "epoch", and values by name ("train/loss", "val/mrr", ...) where the row has them,
     as numbers or text, empty or absent where not. Several values of an epoch are averaged.
     """
-    curves = _by_name(rows)
+    curves = {name: curve for name, curve in _by_name(rows).items() if name.startswith(("train/", "val/"))}
     panels = {
         panel: names
         for panel, ends in _PANELS.items()

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from style_match.training.outputs import logged_rows
 from tests.backbone import random_checkpoint
 from tests.commands import QUICK, SMALL_COUPLES, SMALL_HEAD, Done
 
@@ -164,3 +165,9 @@ def test_a_run_does_not_go_on_with_data_that_was_changed(own, run_fresh, tmp_pat
         file.write("a0,b1\n")
     changed = run_fresh("train", f"run={root / 'run'}", "ckpt_path=last", code=2)
     assert f"{root / 'data'} was changed since the run {root / 'run'} began" in changed.stderr
+
+
+def test_results_are_logged_at_the_epoch_of_the_selected_checkpoint(couples_run: Path):
+    selected = json.loads((couples_run / "provenance.json").read_text())["selected"]["epoch"]
+    (row,) = (row for row in logged_rows(couples_run) if row["test/trained/mrr"])
+    assert float(row["epoch"]) == selected

@@ -162,3 +162,6 @@ def test_curves_need_something_to_draw():
     large = draw_curves(four, dpi=50)
     assert Image.open(io.BytesIO(large)).size == (2 * small.width, 2 * small.height)
     assert draw_curves(iter(four), dpi=50) == large
+    results = {"epoch": 0, "selected/val/mrr": 0.5, "test/trained/mrr": 0.5}
+    assert draw_curves([*four, results], dpi=50) == large
+    assert draw_curves([results], dpi=50) is None
