@@ -15,6 +15,7 @@ from style_match.backbone.feature_key import owner_of
 from style_match.backbone.feature_store import find_rows, remove_rows
 from style_match.curation.duplicates import MEMO
 from style_match.curation.forgotten import Journal, Line, write_forgotten
+from style_match.curation.output import STAGING
 from style_match.curation.person import Person, Scope, find_person
 from style_match.curation.rows import Lines, drop_lines, drop_rows
 from style_match.curation.run_traces import files_about, has_photos, logger_folders, option, trained_on, uses_dataset
@@ -121,6 +122,7 @@ def _places(person: Person, scope: Scope, *, runs_too: bool) -> Iterator[Place]:
         for path in sorted(store.glob("*.csv")):
             yield Place(str(path), "rows of a split", partial(_split, path, lines))
     unfinished = [path for each in (root, root / "splits", root / "photos", *labels) for path in each.glob(_UNFINISHED)]
+    unfinished += [path for path in (root / STAGING).rglob("*") if path.is_file()]  # of a `prepare` that was killed
     yield Place("unfinished files", "files", partial(_delete, unfinished))
     yield Place("photos", "files", partial(_delete, person.files))
     tables = [path for path in root.iterdir() if path.suffix in (".csv", ".parquet") and path.name not in _LISTS]

@@ -189,6 +189,11 @@ def pixel_hash(image: Image.Image) -> str:
     return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
 
 
+def pixels_name(pixels: str) -> str:
+    """Name a photo in seen.txt by the hash of its pixels."""
+    return f"pixels {pixels}"
+
+
 def perceptual_hashes(image: Image.Image, hash_size: int = HASH_SIZE) -> tuple[str, str]:
     """Hex of imagehash's perceptual and difference hash, each of `hash_size` x `hash_size` bits."""
     import imagehash  # imports scipy.fftpack
