@@ -240,7 +240,7 @@ class Job:
         if cfg.get("run"):
             was = read_config(cfg.run)
             refuse_unknown_targets(was, cfg.run, config.runtime.config_sources)
-            cfg = merge_run_config(was, cfg, overrides)
+            cfg = merge_run_config(was, cfg, overrides, notice=progress.say)
         return self.run(cfg)
 
     def _print_done(self, result: object, seconds: float) -> None:
