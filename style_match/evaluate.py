@@ -15,7 +15,7 @@ def run(cfg: DictConfig) -> None:
     from style_match.training.run_folder import RunFolder
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), resume=False)
-    with folder.watched("Run the command again."):
+    with folder.watched():
         inputs = Inputs(cfg)
         inputs.check()
 

@@ -9,11 +9,11 @@ from style_match.utils.errors import UserError
 
 
 def run(cfg: DictConfig) -> None:
-    """Write the tables that the runs below `sweep` fill, and print them.
+    """Write and print the tables of the runs in the folder `sweep`.
 
     Raises:
-        UserError: runs that are unfinished, failed or fit no row and are not left out on request, or nothing but such
-            runs; rows that cannot be compared; too few seeds. Nothing is written then.
+        UserError: Runs that are unfinished, failed or match no row, unless `report.leave_out` allows them; rows that
+            cannot be compared; too few seeds. Nothing is written then.
     """
     from rich.console import Console
 
@@ -31,9 +31,9 @@ def run(cfg: DictConfig) -> None:
     left_out += foreign_runs(specs, runs)
     refuse_left_out(left_out, cfg.report.leave_out)
     if not runs:
-        raise UserError(f"sweep={sweep}: nothing is left to report, no run in it is finished. Finish one.")
-    for one in left_out:
-        say(f"left out, {one.kind}: {one.folder}: {one.why}")
+        raise UserError(f"sweep={sweep}: no run in it is finished. Finish one.")
+    for each in left_out:
+        say(f"left out, {each.kind}: {each.folder}: {each.why}")
     tables = make_tables(specs, runs, Options.from_config(cfg.report))
     files = {f"{table.name}.md": render.markdown(table) for table in tables}
     files |= {f"{table.name}.tex": render.latex(table) for table in tables}
@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"Cannot make {out}: {error.strerror}. Give another out.") from error
+        raise UserError(f"Cannot create {out}: {error.strerror}. Set another out.") from error
     render.print_tables(tables, Console())
     for name, content in files.items():
         write_whole(out / name, content)

@@ -6,12 +6,12 @@ from style_match.cli import main
 
 
 def run(cfg: DictConfig) -> float:
-    """Train and test one run; returns val/mrr of the reported model, the objective of a sweep."""
+    """Train and test one run, and return val/mrr of the reported model, the objective of a sweep."""
     from style_match.backbone.inputs import Inputs
     from style_match.training.run_folder import RunFolder
 
-    folder = RunFolder.of(cfg)
-    with folder.watched("Run the command again."):
+    folder = RunFolder.open(cfg)
+    with folder.watched():
         inputs = Inputs(cfg)
         inputs.check()
 

@@ -30,8 +30,9 @@ def run_in_process(name: str, words: Sequence[str], *, cwd: Path, environment: d
     """
     out, err = io.StringIO(), io.StringIO()
     before = Path.cwd(), dict(os.environ), sys.argv
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    loggers = {
+        log: (log.handlers[:], log.level, log.propagate) for log in map(logging.getLogger, (None, "style_match"))
+    }
     deterministic = torch.are_deterministic_algorithms_enabled()
     code: object = 0
     try:
@@ -49,7 +50,8 @@ def run_in_process(name: str, words: Sequence[str], *, cwd: Path, environment: d
         os.environ.clear()
         os.environ.update(before[1])
         sys.argv = before[2]
-        root.handlers[:], root.level = handlers, level
+        for log, (handlers, level, propagate) in loggers.items():
+            log.handlers[:], log.level, log.propagate = handlers, level, propagate
         if torch.are_deterministic_algorithms_enabled() != deterministic:
             torch.use_deterministic_algorithms(deterministic)
     code = code if isinstance(code, int) else 0 if code is None else 1

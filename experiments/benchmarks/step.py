@@ -97,7 +97,6 @@ class Pair:
             split={"train": range(num), "val": range(num, num + 2), "test": range(num + 2, num + 4)},
             sampler=instantiate(cfg.sampler, batch_size=batch_size),
             seed=0,
-            max_loss_items=cfg.trainer.max_loss_items,
             features=features,
         )
         torch.manual_seed(0)
@@ -113,7 +112,7 @@ class Pair:
             loss=instantiate(loss),
             optimizer=instantiate(self.cfg.optimizer),
             scheduler=instantiate(self.cfg.scheduler),
-            evaluator=Evaluator(default_ks=[1], block=self.cfg.evaluation.block),
+            evaluator=Evaluator(default_ks=[1]),
         )
         clock = Clock()
         trainer = make_trainer(self.cfg, self.folder, max_epochs=1, callbacks=[clock], logger=False)

@@ -11,10 +11,9 @@ from seeds import BOTH, INTERVAL, NORMAL, latents
 
 from style_match.reporting.statistics import (
     NOT_DISTINGUISHABLE,
-    corrected_t,
-    paired_t,
     seed_differences,
     sign_flip,
+    t_test,
     verdict,
 )
 
@@ -101,8 +100,8 @@ def splits(datasets: int = 600) -> None:
                     one, other = (learner(view[rest], view[part]) for view in views)
                     differences.append(one - other)
                 share = len(parts[0]) / (count - len(parts[0]))
-                corrected = corrected_t(differences, test_share=share, confidence=0.95)[1]
-                plain = paired_t(differences, confidence=0.95)[1]
+                corrected = t_test(differences, test_share=share, confidence=0.95)[1]
+                plain = t_test(differences, confidence=0.95)[1]
                 for called, p in zip(calls, (corrected, plain), strict=True):
                     called.append(p is not None and p <= ALPHA)  # none where all differences are equal
             print(f"| {name} | {count} | {kind} | {percent(calls[0])} | {percent(calls[1])} |", flush=True)

@@ -43,7 +43,7 @@ def either(first: str | None, second: str) -> str:
 
 
 OmegaConf.register_new_resolver("either", either, replace=True)
-OmegaConf.register_new_resolver("cell_name", sweep.cell_name, replace=True)
+OmegaConf.register_new_resolver("job_name", sweep.job_name, replace=True)
 
 
 def main(step: str, run: Run) -> None:

@@ -15,8 +15,8 @@ from style_match.utils.errors import UserError
 from style_match.utils.files import read_yaml
 from style_match.utils.text import cut
 
-# Options that change how fast a run is, or what it shows meanwhile, and not its result.
-PACE = (
+# Options that affect the speed of a run or its messages, and not its results. The last two are of earlier versions.
+NO_EFFECT_ON_RESULTS = (
     "run",
     "ckpt_path",
     "progress",
@@ -28,6 +28,8 @@ PACE = (
     "backbone.device",
     "backbone.token_budget",
     "trainer.checkpoint_every_s",
+    "trainer.max_loss_items",
+    "evaluation.block",
 )
 
 

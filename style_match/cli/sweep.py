@@ -13,12 +13,12 @@ from style_match.utils.files import write_whole
 from style_match.utils.secrets import hide
 
 FAILURES = ".failures"  # folder of the failures in a running sweep: a folder per command, a file per job
-REPLACED = "replaced"  # folder of runs that were moved away when their job ran again with other code or data
+REPLACED = "replaced"  # folder of runs that were moved away when their job ran again on other data or features
 MAX_NAME = 120  # characters of the name of a job's folder; file systems allow 255 bytes
 
 
-def cell_name(swept: str, number: int) -> str:
-    """The folder of a job: the swept overrides, such as "head.dim=256,seed=0", or its number if there are none."""
+def job_name(swept: str, number: int) -> str:
+    """Return the folder of a job: the swept overrides, such as "head.dim=256,seed=0", or its number without any."""
     name = re.sub(r"[^-\w.,=+@]+", "_", swept)
     if name != swept or len(name) > MAX_NAME or not name.strip("."):
         name = f"{name[:MAX_NAME]}-{hashlib.sha256(swept.encode()).hexdigest()[:8]}"
@@ -26,44 +26,48 @@ def cell_name(swept: str, number: int) -> str:
 
 
 def record_failure(command: str, folder: Path, overrides: Sequence[str], error: Exception, *, mistake: bool) -> None:
-    """Record a failed job (`mistake`: by a mistake of the user) for the end of the sweep.
+    """Record a failed job for the report at the end of the sweep.
 
-    Also in the job's own folder, unless that holds a finished run or is in use by another process.
+    It is also recorded in the job's folder, unless this has a finished run or is used by another process.
 
     Args:
-        command: id of the process that started the sweep, whichever process or machine runs the job.
+        command: Id of the command that started the sweep.
+        folder: Folder of the job.
+        overrides: Of the job.
+        error: The error that ended it.
+        mistake: Whether it is a mistake of the user.
     """
-    what = hide(str(error) if mistake else f"{type(error).__name__}: {error}")
-    fact = json.dumps({"overrides": list(overrides), "mistake": mistake, "error": what}, ensure_ascii=False)
-    own = folder.parent / FAILURES / command
-    own.mkdir(parents=True, exist_ok=True)
-    write_whole(own / f"{folder.name}.json", fact)
+    text = hide(str(error) if mistake else f"{type(error).__name__}: {error}")
+    record = json.dumps({"overrides": list(overrides), "mistake": mistake, "error": text}, ensure_ascii=False)
+    records = folder.parent / FAILURES / command
+    records.mkdir(parents=True, exist_ok=True)
+    write_whole(records / f"{folder.name}.json", record)
     if folder.is_dir() and not isinstance(error, FolderInUse) and not (folder / "metrics.json").exists():
-        write_whole(folder / FAILED, fact)
+        write_whole(folder / FAILED, record)
 
 
 def take_failures(command: str, sweep_dir: Path) -> tuple[str, bool] | None:
-    """A report of the failed jobs of a command, and whether all failed by mistakes of the user; None without any.
+    """Return a report of the failed jobs of a command, and whether all failed by mistakes of the user; None without any.
 
     The records of `record_failure` are removed, except those in the folders of the jobs.
     """
-    own = sweep_dir / FAILURES / command
-    facts = [
+    records = sweep_dir / FAILURES / command
+    failures = [
         json.loads(path.read_text(encoding="utf-8")) | {"folder": sweep_dir / path.stem}
-        for path in sorted(own.glob("*.json"))
+        for path in sorted(records.glob("*.json"))
     ]
-    if not facts:
+    if not failures:
         return None
-    shutil.rmtree(own)
+    shutil.rmtree(records)
     with suppress(OSError):  # another command uses the folder
-        own.parent.rmdir()
-    lines = [f"  {' '.join(fact['overrides'])}: {fact['error']}  ({fact['folder']})" for fact in facts]
-    head = f"{len(facts)} {'job' if len(facts) == 1 else 'jobs'} of the sweep failed:"
-    return "\n".join([head, *lines]), all(fact["mistake"] for fact in facts)
+        records.parent.rmdir()
+    lines = [f"  {' '.join(each['overrides'])}: {each['error']}  ({each['folder']})" for each in failures]
+    head = f"{len(failures)} {'job' if len(failures) == 1 else 'jobs'} of the sweep failed:"
+    return "\n".join([head, *lines]), all(each["mistake"] for each in failures)
 
 
 def summary(sweep_dir: Path, step: str) -> str:
-    """How many runs the sweep folder holds, and how to continue the sweep."""
+    """Return how many runs are finished, and how to continue the sweep."""
     if step == "embed":
         return "Sweep: repeat the command to compute only rows that are missing in the feature store."
     finished = {path.parent for path in sweep_dir.glob("*/metrics.json")}

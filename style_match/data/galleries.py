@@ -143,7 +143,7 @@ def style_gallery(
         counts = labels[items][batch].bincount()
         if int(counts.max()) < 2 or int(counts.max()) == len(batch):
             lack = "no class with two profiles" if int(counts.max()) < 2 else "profiles of one class alone"
-            remedy = f"raise trainer.max_loss_items={max_loss_items}" if num_parts > 1 else "add profiles"
+            remedy = f"raise max_loss_items={max_loss_items}" if num_parts > 1 else "add profiles"
             raise UserError(f"{len(batch)} profiles of a split have {lack}, so the loss compares nothing: {remedy}.")
     return Gallery(
         profile_ids=tuple(profile_ids[number] for number in items.tolist()),

@@ -38,10 +38,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class OtherVariance:
-    """Variance (M,) of the means that comes from elsewhere than the clusters, such as from training's seeds.
+    """Variance of the means that does not come from the clusters, but from seeds of the training, for example.
 
-    `mean_square` (M,) is what the variance was estimated from and `freedom` its degrees of freedom. The t of the whole
-    is then Cochran and Cox's (1950, "Experimental Designs"): each part's t, weighted by the part.
+    The t of the total is Cochran and Cox's (1950, "Experimental Designs"): each part's t, weighted by the part.
+
+    Attributes:
+        variance: (M,).
+        mean_square: (M,) from which the variance was estimated.
+        freedom: Its degrees of freedom.
     """
 
     variance: NDArray
@@ -50,10 +54,16 @@ class OtherVariance:
 
 
 class ClusterBootstrap:
-    """Intervals for scores of Q queries; `clusters` (Q,) are numbers, equal for queries that belong together.
+    """Intervals for scores of Q queries.
 
-    The resamples depend on `seed` and the clusters alone, so calls for several models are paired. With one cluster
-    nothing is known about the spread: the intervals are then the whole range.
+    The resamples depend only on `seed` and the clusters, so calls for several models are paired. With one cluster the
+    spread is unknown, and the intervals are the full range.
+
+    Args:
+        clusters: (Q,) numbers, equal for queries that belong together.
+        confidence: Of the intervals.
+        num_resamples: Of the bootstrap.
+        seed: Of the bootstrap.
     """
 
     def __init__(self, clusters: ArrayLike, *, confidence: float, num_resamples: int, seed: int) -> None:
@@ -65,7 +75,7 @@ class ClusterBootstrap:
         self.effective_clusters = float(self._sizes.sum() ** 2 / (self._sizes**2).sum())
 
     def means(self, scores: ArrayLike, other: OtherVariance | None = None) -> list[Interval]:
-        """Interval of the mean of each column of `scores` (Q, M), all in [0, 1]; `other` is added to the variance."""
+        """Return the interval of the mean of each column of scores (Q, M) in [0, 1]; `other` is added to the variance."""
         scores = np.asarray(scores, dtype=float)
         value = scores.mean(0).clip(0, 1)
         if self.num_clusters < 2:
@@ -83,7 +93,7 @@ class ClusterBootstrap:
         return [Interval(*row) for row in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)]
 
     def differences(self, scores: ArrayLike, other: OtherVariance | None = None) -> list[Interval]:
-        """Interval of the mean of each column of differences (Q, M), all in [-1, 1]; `other` as in `means`."""
+        """Return the interval of the mean of each column of differences (Q, M) in [-1, 1]; `other` as in `means`."""
         scores = np.asarray(scores, dtype=float)
         value = scores.mean(0)
         if self.num_clusters < 2:
@@ -95,7 +105,7 @@ class ClusterBootstrap:
         return [Interval(*row) for row in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)]
 
     def median(self, ranks: ArrayLike, *, largest: float) -> Interval:
-        """Interval of the median of `ranks` (Q,), which are between 1 and `largest`."""
+        """Return the interval of the median of `ranks` (Q,), which are between 1 and `largest`."""
         ranks = np.asarray(ranks, dtype=float)
         value = float(np.median(ranks))
         if self.num_clusters < 2:
@@ -112,7 +122,7 @@ class ClusterBootstrap:
         return Interval(value, float(low), float(high))
 
     def _variance(self, scores: NDArray) -> NDArray:
-        """Variance (M,) of the mean over queries when clusters are drawn with replacement, made unbiased."""
+        """Return the unbiased variance (M,) of the mean over queries when clusters are drawn with replacement."""
         sums = self._sums(scores)
         means = np.concatenate([(counts @ sums) / (counts @ self._sizes)[:, None] for counts in self._resamples()])
         return ((means - scores.mean(0)) ** 2).mean(0) * self.num_clusters / (self.num_clusters - 1)
@@ -123,18 +133,18 @@ class ClusterBootstrap:
         return sums
 
     def _t_squared(self, own: NDArray, other: OtherVariance | None, scale: NDArray | float = 1.0) -> NDArray:
-        """Square of t (M,) for the clusters' variance `own` and the `other`, which `scale` makes comparable."""
+        """Return the square of t (M,) for the clusters' variance `own` and the `other`, which `scale` makes comparable."""
         from scipy.special import stdtrit
 
         t = np.full(own.shape, stdtrit(max(self.effective_clusters - 1, 1e-3), self._tails[1]))
         if other:
-            theirs = other.mean_square * scale
-            whole = own + theirs
-            t += (stdtrit(other.freedom, self._tails[1]) - t) * theirs / np.where(whole > 0, whole, 1)
+            share = other.mean_square * scale
+            total = own + share
+            t += (stdtrit(other.freedom, self._tails[1]) - t) * share / np.where(total > 0, total, 1)
         return t**2
 
     def _resamples(self) -> Iterator[NDArray]:
-        """Chunks (resamples, clusters) of how often each cluster was drawn."""
+        """Yield chunks (resamples, clusters) of how often each cluster was drawn."""
         generator = np.random.default_rng(self._seed)
         chunk = max(1, _CELLS // self.num_clusters)
         for start in range(0, self._num_resamples, chunk):

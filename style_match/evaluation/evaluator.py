@@ -1,4 +1,4 @@
-"""The one door to evaluation: embeddings of a split's profiles in, ranks and metrics with intervals out."""
+"""Evaluation: from embeddings of a split's profiles to ranks and metrics with intervals."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from style_match.utils.graph import connected, not_strangers
 
 @dataclass(frozen=True)
 class Result:
-    """What one model scores on one split.
+    """Result of one model on one split.
 
-    `query_ids` and `partner_ids` (Q) are profile ids in the order of `ranks`, `answer_ids` (Q) the first answers of
-    each query, best first; `clusters` (Q,) numbers the connected people; `scores` holds the columns (Q,) that
-    `metrics` averages. `metrics` and `chance` are sections of metrics.json: each metric as {"value", "ci95": [low,
-    high]}, then the counts "queries" and "gallery" (of the smaller side), "dropped_ks" (default ks above the gallery)
-    and, for styles, "skipped" (alone in their class).
+    Attributes:
+        ranks: Ranks of the queries.
+        query_ids: (Q,) profile ids in the order of `ranks`.
+        partner_ids: (Q,) profile ids of the true partners.
+        answer_ids: (Q,) the first answers of each query, best first.
+        clusters: (Q,) numbers of the connected people.
+        scores: Metric to its score (Q,), of which `metrics` has the means.
+        metrics: Section of metrics.json: each metric as {"value", "ci95": [low, high]}, then the counts "queries",
+            "gallery" (of the smaller side), "dropped_ks" (default ks above the gallery) and, for styles, "skipped"
+            (profiles that are the only one of their class).
+        chance: The same of a gallery in random order.
     """
 
     ranks: Ranks
@@ -37,13 +43,20 @@ class Result:
 
 
 class Evaluator:
-    """Evaluates the frozen backbone, the trained head, and validation alike.
+    """Evaluates the frozen backbone, the trained head and validation in the same way.
 
-    `ks` asked for must not exceed the gallery; without, `default_ks` up to the gallery are used. `num_resamples` and
-    `seed` are those of the bootstrap (see `intervals`), `block` is how many queries meet the gallery at a time,
-    `num_answers` how many first answers of each query are kept. With `csls_k`, couples are ranked by CSLS over so many
-    neighbours (see `csls`) and not by the cosine.
-    Raises UserError for values that make no sense, all together.
+    Args:
+        ks: Of recall@k and precision@k; one above the gallery is an error. None for `default_ks`.
+        default_ks: Those above the gallery are left out.
+        confidence: Of the intervals.
+        num_resamples: Of the bootstrap (`evaluation.bootstrap`).
+        seed: Of the bootstrap.
+        block: Number of queries that are compared with the gallery at a time; memory grows with block x gallery.
+        num_answers: Number of first answers of each query that are kept.
+        csls_k: Couples are ranked by CSLS over so many neighbours (`evaluation.ranks`); None for the cosine.
+
+    Raises:
+        UserError: Invalid values, all in one message.
     """
 
     def __init__(
@@ -62,17 +75,17 @@ class Evaluator:
         for name, values in {"ks": ks, "default_ks": default_ks}.items():
             values = list(values or [])
             if any(not isinstance(k, int) or k < 1 for k in values) or len(set(values)) < len(values):
-                faults.append(f"evaluation.{name}={values}: give distinct whole numbers of at least 1")
+                faults.append(f"evaluation.{name} must be distinct integers >= 1 (got {values}).")
         if not 0 < confidence < 1:
-            faults.append(f"evaluation.confidence={confidence}: give a number between 0 and 1, such as 0.95")
+            faults.append(f"evaluation.confidence must be > 0 and < 1, such as 0.95 (got {confidence}).")
         if num_resamples < 100:
-            faults.append(f"evaluation.num_resamples={num_resamples}: give at least 100")
+            faults.append(f"evaluation.num_resamples must be >= 100 (got {num_resamples}).")
         if block < 1:
-            faults.append(f"evaluation.block={block}: give at least 1")
+            faults.append(f"block must be >= 1 (got {block}).")
         if num_answers < 0:
-            faults.append(f"evaluation.num_answers={num_answers}: give at least 0")
+            faults.append(f"evaluation.num_answers must be >= 0 (got {num_answers}).")
         if csls_k is not None and csls_k < 1:
-            faults.append(f"evaluation.csls_k={csls_k}: give at least 1, or null for the cosine")
+            faults.append(f"evaluation.csls_k must be >= 1, or null for the cosine (got {csls_k}).")
         if faults:
             raise UserError("\n".join(faults))
         self.csls_k = csls_k
@@ -83,11 +96,15 @@ class Evaluator:
         self.block, self._num_answers = block, num_answers
 
     def check_ks(self, gallery: int) -> None:
-        """Raises UserError when a k asked for is above `gallery`: before a long run rather than at its end."""
+        """Refuse one of `ks` that is above the gallery, before a long run and not at its end.
+
+        Raises:
+            UserError: There is one.
+        """
         choose_ks(self._ks, self._default_ks, gallery)
 
     def val_ks(self, gallery: int) -> tuple[int, ...]:
-        """Return the ks of validation: those asked for, or the default ones, up to the gallery."""
+        """Return the ks of validation: `ks`, or the default ones, up to the gallery."""
         return choose_ks(None, self._ks or self._default_ks, gallery)[0]
 
     def couples(
@@ -101,13 +118,21 @@ class Evaluator:
         split: str = "test",
         bank: tuple[Tensor, Tensor] | None = None,
     ) -> Result:
-        """Both directions of every couple (left id, right id) of a split; its profiles, each once, are the galleries.
+        """Return the result of both directions of every couple of a split; its profiles are the galleries.
 
-        `embeddings` (N, E) unit rows in the order of `profile_ids` (more profiles than the couples name may be given).
-        `known` are couples of other splits: their profiles are no queries, but they are not held against a model
-        either. `people` maps profile ids to persons (`people_of`): profiles of one person are one cluster and no wrong
-        answers for each other, nor is whoever is coupled with one of them. An asked k above the gallery is an error on
-        the test split. `bank`, needed with `csls_k`, holds left and right embeddings (B, E) of the training split.
+        Args:
+            embeddings: (N, E) unit rows in the order of `profile_ids`.
+            profile_ids: (N,); may contain more profiles than the couples.
+            couples: (left id, right id).
+            known: Couples of other splits. They are no queries, and are left out of each other's galleries.
+            people: Profile id to person (`people_of`). Profiles of one person are one cluster; they and the partners
+                of these profiles are left out of each other's galleries.
+            split: Name of the split; one of `ks` above the gallery is an error on the test split.
+            bank: Left and right embeddings (B, E) of the training split; needed with `csls_k`.
+
+        Raises:
+            UserError: The split has no couple.
+            ValueError: A profile has no embedding.
         """
         row_of = _rows(embeddings, profile_ids)
         couples = list(couples)
@@ -115,7 +140,7 @@ class Evaluator:
         if missing:
             raise ValueError(f"no embedding for {len(missing)} profiles of the couples, first {missing[:3]}")
         if not couples:
-            raise UserError(f"the {split} split holds no couple, so there is nothing to evaluate")
+            raise UserError(f"The {split} split has no couple to evaluate. Add couples, or change split.fractions.")
         left_ids, right_ids = (list(dict.fromkeys(side)) for side in zip(*couples, strict=True))
         left_row, right_row = ({profile: i for i, profile in enumerate(ids)} for ids in (left_ids, right_ids))
         true = not_strangers(
@@ -150,10 +175,14 @@ class Evaluator:
         people: Mapping[str, Hashable] | None = None,
         split: str = "test",
     ) -> Result:
-        """Every profile asks for those of its class among the profiles of all other people of the split.
+        """Return the result of searching, for every profile, those of its class among the other people of the split.
 
-        `embeddings` (N, E) unit rows in the order of `profile_ids`; `labels` gives each its class. `people` maps
-        profile ids to persons: another photo of the same person is neither a find nor an error.
+        Args:
+            embeddings: (N, E) unit rows in the order of `profile_ids`.
+            profile_ids: (N,).
+            labels: Profile id to class.
+            people: Profile id to person. Profiles of the same person are left out of the gallery.
+            split: Name of the split.
         """
         _rows(embeddings, profile_ids)
         chosen, dropped = self._choose(split, len(profile_ids) - 1)
@@ -174,9 +203,10 @@ class Evaluator:
         return self._result(ranks, chosen, queries, partners, galleries, person[ranks.query], counts)
 
     def difference(self, one: Result, other: Result) -> dict[str, Any]:
-        """`one` minus `other` on the same queries, metric by metric: {"value", "ci95": [low, high]}, paired.
+        """Return `one` minus `other`, paired by query: metric to {"value", "ci95": [low, high]}.
 
-        Raises ValueError when the two were not asked the same queries.
+        Raises:
+            ValueError: The two have different queries.
         """
         if (one.query_ids, list(one.scores)) != (other.query_ids, list(other.scores)):
             raise ValueError("only results on the same queries and ks can be paired")
@@ -184,7 +214,7 @@ class Evaluator:
         return self._named(one.scores, self._intervals(one.clusters).differences(columns.numpy()))
 
     def _hubness(self, left: Tensor, right: Tensor, bank: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-        """r of the profiles of either side, among those of the other side of the training split."""
+        """Return r of CSLS of the profiles of each side, over the other side of the training split."""
         if self.csls_k is None:
             return None
         if bank is None:
@@ -217,7 +247,7 @@ class Evaluator:
         clusters: Tensor,
         counts: dict[str, Any],
     ) -> Result:
-        """`galleries` are the profile ids that `ranks.answers` index, for each direction."""
+        """Return the result; `galleries` are the profile ids that `ranks.answers` index, for each direction."""
         columns = scores(ranks, ks)
         bootstrap = self._intervals(clusters)
         intervals = bootstrap.means(torch.stack(list(columns.values()), dim=1).numpy())
@@ -242,5 +272,5 @@ def _rows(embeddings: Tensor, profile_ids: Sequence[str]) -> dict[str, int]:
 
 
 def _person(profile_id: str, people: Mapping[str, Hashable] | None) -> tuple[str, Hashable]:
-    """The person behind a profile; one that `people` does not know stands alone."""
+    """Return the person of a profile; a profile that `people` lacks is a person."""
     return ("person", people[profile_id]) if people and profile_id in people else ("profile", profile_id)

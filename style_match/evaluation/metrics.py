@@ -1,4 +1,4 @@
-"""What each query scores, and the means a training step logs. Needs torch alone.
+"""Scores of queries, and their means. Imports only torch.
 
 `recall@k` is the hit rate: 1 if a right profile is in the top k. `precision@k` is the share of the top k that is right
 (the wording "share of the top K that have the query's style" describes this one). `mrr` is the mean of 1 / rank of the
@@ -17,9 +17,10 @@ from style_match.utils.errors import UserError
 
 
 def scores(ranks: Ranks, ks: Sequence[int]) -> dict[str, Tensor]:
-    """Score (Q,) float64 in [0, 1] of each query under each metric that is a mean; for styles `ks` are the ranks' own.
+    """Return the score (Q,) float64 in [0, 1] of each query by each metric that is a mean.
 
-    Raises ValueError when the style ranks were computed for other ks.
+    Raises:
+        ValueError: Ranks of styles were computed for other ks.
     """
     columns = {f"recall@{k}": (ranks.rank <= k).double() for k in ks}
     if isinstance(ranks, StyleRanks):
@@ -32,13 +33,13 @@ def scores(ranks: Ranks, ks: Sequence[int]) -> dict[str, Tensor]:
 
 
 def means(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
-    """Every metric as a plain number, without intervals."""
+    """Return every metric as a number, without intervals."""
     values = {name: float(column.mean()) for name, column in scores(ranks, ks).items()}
     return values | {"median_rank": float(ranks.rank.double().quantile(0.5))}
 
 
 def chance(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
-    """Exact expectation of every metric when each gallery is in random order.
+    """Return the exact expectation of every metric if each gallery is in random order.
 
     With one right profile among G: recall@k = k / G, mrr = H(G) / G (H: harmonic number), median rank (G + 1) / 2.
     With R right ones the first is beyond rank r with probability C(G - R, r) / C(G, r).
@@ -63,24 +64,28 @@ def chance(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
     return totals | {"median_rank": (lower + upper) / 2}
 
 
-def choose_ks(asked: Sequence[int] | None, default: Sequence[int], gallery: int) -> tuple[tuple[int, ...], list[int]]:
-    """The ks to report for a gallery, and the default ones left out because they are above it.
+def choose_ks(ks: Sequence[int] | None, default: Sequence[int], gallery: int) -> tuple[tuple[int, ...], list[int]]:
+    """Return the ks for a gallery: `ks`, or without these the default ones up to the gallery.
 
-    Raises UserError for an asked k above the gallery.
+    Returns:
+        The ks, and the default ones that are above the gallery.
+
+    Raises:
+        UserError: One of `ks` is above the gallery.
     """
-    if asked is None:
+    if ks is None:
         return tuple(k for k in default if k <= gallery), [k for k in default if k > gallery]
-    above = [k for k in asked if k > gallery]
+    above = [k for k in ks if k > gallery]
     if above:
         raise UserError(
-            f"evaluation.ks={list(asked)}: {', '.join(map(str, above))} is above the gallery of {gallery} profiles; "
-            f"ask for at most {gallery}"
+            f"evaluation.ks={list(ks)}: {', '.join(map(str, above))} exceeds the gallery of {gallery} profiles. "
+            f"Set at most {gallery}."
         )
-    return tuple(asked), []
+    return tuple(ks), []
 
 
 def _first_by(gallery: int, relevant: int) -> Tensor:
-    """[r] for r from 0 to the gallery: probability that the first right one has rank r or better."""
+    """Return (gallery + 1,): the probability that the first right one has rank r or better, for r from 0."""
     place = torch.arange(gallery + 1, dtype=torch.float64)
     if relevant == 1:
         return place / gallery
@@ -89,7 +94,7 @@ def _first_by(gallery: int, relevant: int) -> Tensor:
 
 
 def _chance_average_precision(gallery: int, relevant: int) -> float:
-    """Expected AP@R: rank i is right with probability R / G, and then each earlier one with (R - 1) / (G - 1)."""
+    """Return the expected AP@R: rank i is right with probability R / G, and then each earlier one (R - 1) / (G - 1)."""
     position = torch.arange(1, relevant + 1, dtype=torch.float64)
     earlier = (position - 1) * (relevant - 1) / max(gallery - 1, 1)
     return float(((1 + earlier) / position).sum()) / gallery

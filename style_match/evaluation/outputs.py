@@ -12,10 +12,10 @@ from style_match.utils.files import write_whole
 
 
 def metrics_sections(*, frozen: Result, trained: Result | None = None, val: Result | None = None) -> dict[str, Any]:
-    """metrics.json: sections "chance" and "frozen", then "trained" and "val" where there are such results.
+    """Return the content of metrics.json: sections "chance" and "frozen", and "trained" and "val" if given.
 
-    `chance`, `frozen` and `trained` are the test split's; `val` is the validation split's under the model reported.
-    With evaluation.csls_k all but `chance` are ranked by CSLS, `val` too, unlike the val/mrr that training logs.
+    `chance`, `frozen` and `trained` are of the test split; `val` is of the validation split and the reported model.
+    With evaluation.csls_k all but `chance` are ranked by CSLS, also `val`, unlike the val/mrr that training logs.
     """
     sections = {"chance": frozen.chance, "frozen": frozen.metrics}
     if trained is not None:
@@ -26,12 +26,12 @@ def metrics_sections(*, frozen: Result, trained: Result | None = None, val: Resu
 
 
 def ranks_table(results: Mapping[str, Result]) -> Any:
-    """pyarrow table of the queries of each model ("frozen", "trained"), in the order given.
+    """Return ranks.parquet as a pyarrow table: the queries of each model ("frozen", "trained").
 
     Columns: model, query, partner, direction, rank (1 is best), gallery (after masking), similarity (the cosine; with
-    evaluation.csls_k 2 cos - r(query) - r(partner), see `csls`). For styles the partner is the best ranked profile of
-    the query's class and direction is "among_profiles". Then cluster, the number of the query's connected people, and
-    the scores that do not follow from the rank: precision@k, map@r.
+    evaluation.csls_k CSLS, see `evaluation.ranks`), cluster (number of the query's connected people), and the scores
+    that do not follow from the rank: precision@k, map@r. For styles the partner is the best ranked profile of the
+    query's class, and direction is "among_profiles".
     """
     import pyarrow as pa
 
@@ -59,10 +59,10 @@ def ranks_table(results: Mapping[str, Result]) -> Any:
 
 
 def answers_table(results: Mapping[str, Result]) -> Any:
-    """pyarrow table of each query's first answers: model, query, partner, direction, place, answer, similarity.
+    """Return answers.parquet as a pyarrow table: model, query, partner, direction, place, answer, similarity.
 
-    Places count from 1. Other true partners than the one asked for are left out, as in the ranking; similarity is that
-    of `ranks_table`.
+    Places count from 1. Other true partners of the query are left out, as in the ranking; similarity is that of
+    `ranks_table`.
     """
     import pyarrow as pa
 
@@ -87,7 +87,11 @@ def answers_table(results: Mapping[str, Result]) -> Any:
 
 
 def write_table(path: Path, table: Any) -> None:
-    """Writes a pyarrow table as Parquet at once, never half. Raises UserError when it cannot be written."""
+    """Write a pyarrow table as a Parquet file, atomically.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

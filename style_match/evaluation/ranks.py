@@ -1,4 +1,10 @@
-"""Exact ranks of the true partners. Needs torch alone, so that a training step can import it cheaply."""
+"""Exact ranks of the true partners. Imports only torch.
+
+CSLS is a similarity corrected for hubs, the few profiles that are near to all others: G. Lample, A. Conneau, M. Ranzato,
+L. Denoyer, H. Jegou, "Word translation without parallel data", ICLR 2018, section 2.3: CSLS(x, y) = 2 cos(x, y) - r(x)
+- r(y). Here r is the mean over the profiles of the training split, so that the score of a pair does not depend on the
+other profiles of the test split.
+"""
 
 from __future__ import annotations
 
@@ -9,50 +15,47 @@ from torch import Tensor
 
 from style_match.utils.errors import UserError
 
-# CSLS: a similarity corrected for hubs, the few profiles that are near to everybody.
-#
-# G. Lample, A. Conneau, M. Ranzato, L. Denoyer, H. Jegou, "Word translation without parallel data", ICLR 2018,
-# section 2.3: CSLS(x, y) = 2 cos(x, y) - r(x) - r(y). Here r is taken over the profiles of the training split, so
-# that the score of a pair does not depend on who else is in the test split.
+# Similarities that differ by less than this count as a tie, against the model. The order of its sum changes a float32
+# product of unit rows by less, so ranks depend neither on the block nor on the BLAS.
+TIE = 1e-6
+UNIT = 1e-2  # tolerance of the length of a row; rows rounded to bfloat16 stay within
+LEFT_TO_RIGHT, RIGHT_TO_LEFT, AMONG_PROFILES = 0, 1, 2
+DIRECTIONS = ("left_to_right", "right_to_left", "among_profiles")
 
 
 def check_k(k: int, bank: int) -> None:
-    """Raises UserError where a side of the training split has fewer than `k` profiles."""
+    """Refuse a `k` of CSLS above the number of profiles on a side of the training split.
+
+    Raises:
+        UserError: It is above.
+    """
     if k > bank:
-        raise UserError(
-            f"evaluation.csls_k={k} is above the {bank} profiles that the training split has on a side: lower it."
-        )
+        raise UserError(f"evaluation.csls_k={k} exceeds the {bank} profiles on a side of the training split. Lower it.")
 
 
 def neighbourhood(rows: Tensor, bank: Tensor, *, k: int, block: int) -> Tensor:
-    """r (N,) float64: the mean cosine of each row (N, E) with its k nearest of the bank (B, E); all unit rows."""
+    """Return r (N,) float64: the mean cosine of each unit row (N, E) with its k nearest ones of the bank (B, E)."""
     check_k(k, len(bank))
     rows, bank = rows.detach().double(), bank.detach().double()
     return torch.cat([(some @ bank.T).topk(k, dim=1).values.mean(1) for some in rows.split(block)])
 
 
-# Similarities that differ by less than this count as a tie, against the model. The order of its sum changes a float32
-# product of unit rows by less, so ranks depend neither on the block nor on the BLAS.
-TIE = 1e-6
-UNIT = 1e-2  # what the length of a row may differ from 1: those rounded to bfloat16 stay within
-
-
 def search(
     queries: Tensor, gallery: Tensor, partner: Tensor, hidden: tuple[Tensor, Tensor], num: int, hubness: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """Compare a block of queries (b, E) with the whole gallery (G, E).
+    """Compare a block of queries with the gallery.
 
     Args:
-        queries: Unit rows.
-        gallery: Unit rows.
-        partner: (b,) row of each query's partner.
-        hidden: Pairs (row of the block, row of the gallery) that are left out, the partners among them.
-        num: How many first answers are returned.
+        queries: (b, E) unit rows.
+        gallery: (G, E) unit rows.
+        partner: (b,) row of each query's partner in the gallery.
+        hidden: Pairs (row of the block, row of the gallery) that are left out, including the partners.
+        num: Number of first answers.
         hubness: (G,) r of CSLS; None for the cosine.
 
     Returns:
-        (b,) how many others are at least as similar as the partner, (b,) its similarity, (b, num) the first answers,
-        the partner behind its equals, and their similarities.
+        (b,) number of other candidates that are at least as similar as the partner; (b,) similarity of the partner;
+        (b, num) the first answers, where the partner comes after equally similar ones; (b, num) their similarities.
     """
     similarity = queries @ gallery.T
     if hubness is not None:
@@ -65,25 +68,28 @@ def search(
 
 
 def first(similarity: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """The columns (b, num) of the largest values, and these; -1 for columns of -inf, or where there are no more."""
+    """Return the columns (b, num) of the largest values, -1 if there are fewer or they are -inf, and the values."""
     values, columns = similarity.topk(min(num, similarity.shape[1]), dim=1)
-    lacking = num - values.shape[1]
-    values = torch.nn.functional.pad(values, (0, lacking), value=-torch.inf)
-    columns = torch.nn.functional.pad(columns, (0, lacking), value=-1)
+    missing = num - values.shape[1]
+    values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
+    columns = torch.nn.functional.pad(columns, (0, missing), value=-1)
     return columns.masked_fill(values == -torch.inf, -1), values
-
-
-LEFT_TO_RIGHT, RIGHT_TO_LEFT, AMONG_PROFILES = 0, 1, 2
-DIRECTIONS = ("left_to_right", "right_to_left", "among_profiles")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """One row a query (Q,); indices point into the rows that were given.
+    """Ranks of Q queries; indices are rows of the embeddings.
 
-    `rank` is 1 for the best, `gallery` the number of candidates of this query after masking, `num_relevant` how many
-    of them are right (1 for couples, the other profiles of the class for styles), `direction` indexes `DIRECTIONS`.
-    `answers` (Q, A) are the first A candidates, best first, -1 where the gallery is smaller, with their `likeness`.
+    Attributes:
+        query: (Q,) index of the query.
+        partner: (Q,) index of the true partner.
+        direction: (Q,) index into `DIRECTIONS`.
+        rank: (Q,) rank of the partner; 1 is the best.
+        gallery: (Q,) number of candidates after masking.
+        similarity: (Q,) of the partner.
+        num_relevant: (Q,) number of right candidates: 1 for couples, the other profiles of the class for styles.
+        answers: (Q, A) the first A candidates, best first; -1 if the gallery is smaller.
+        likeness: (Q, A) their similarities.
     """
 
     query: Tensor
@@ -99,11 +105,13 @@ class Ranks:
 
 @dataclass(frozen=True)
 class StyleRanks(Ranks):
-    """`rank`, `partner` and `similarity` are those of the best ranked profile of the query's class.
+    """Ranks of styles: `rank`, `partner` and `similarity` are of the best ranked profile of the query's class.
 
-    `precision` (Q, K) is the share of the query's class in the top k for each of `ks`; `average_precision` (Q,) is
-    AP@R of Musgrave et al. 2020, "A Metric Learning Reality Check", section 3.2. `skipped` counts the profiles that
-    were no query because they are alone in their class.
+    Attributes:
+        ks: K numbers of first candidates.
+        precision: (Q, K) share of the query's class in the top k.
+        average_precision: (Q,) AP@R of Musgrave et al. 2020, "A Metric Learning Reality Check", section 3.2.
+        skipped: Number of profiles that are no query because they are the only one of their class.
     """
 
     ks: tuple[int, ...]
@@ -112,8 +120,8 @@ class StyleRanks(Ranks):
     skipped: int
 
 
-# Results are written into tensors made beforehand: small ones made between the blocks would keep the allocator from
-# using a freed block again, and memory would then grow with the square of the gallery after all.
+# Results are written into tensors that are allocated first: small tensors between the blocks would keep the allocator
+# from using a freed block again, and memory would grow with the square of the gallery.
 
 
 def couple_ranks(
@@ -126,14 +134,21 @@ def couple_ranks(
     num_answers: int = 0,
     hubness: tuple[Tensor, Tensor] | None = None,
 ) -> Ranks:
-    """Rank of each true partner in both directions, ties counted against the model.
+    """Return the rank of each true partner in both directions; ties count against the model.
 
-    `left` (L, E) and `right` (R, E) are unit rows, one a profile: the galleries. `couples` (C, 2) are distinct pairs of
-    rows (left, right): the 2C queries, left to right first. All other partners of a query in `couples` and in `known`
-    (pairs that are true as well but are no queries) are taken out of its gallery. Memory grows with block x gallery.
-    With `hubness`, r (L,) and r (R,) of `csls`, the similarity is not the cosine but CSLS.
+    Args:
+        left: (L, E) unit rows, one for each profile.
+        right: (R, E) unit rows, one for each profile.
+        couples: (C, 2) distinct pairs of rows (left, right): the 2C queries, left to right first.
+        block: Number of queries that are compared at a time; memory grows with block x gallery.
+        known: Other true pairs, which are no queries. All other partners of a query in `couples` and `known` are
+            removed from its gallery.
+        num_answers: A, the number of first answers that are kept.
+        hubness: r (L,) and r (R,) of CSLS; None for the cosine.
 
-    Raises UserError when an embedding is not finite, ValueError when rows are not unit length or couples repeat.
+    Raises:
+        UserError: An embedding is not finite.
+        ValueError: A row does not have unit length, or couples repeat.
     """
     left, right = (_unit(rows) for rows in (left, right))
     couples = couples.to(left.device)
@@ -171,13 +186,20 @@ def style_ranks(
     people: Tensor | None = None,
     num_answers: int = 0,
 ) -> StyleRanks:
-    """Every profile asks for the other profiles of its class, ties counted against the model.
+    """Return ranks of searching, for every profile, the others of its class; ties count against the model.
 
-    `embeddings` (N, E) are unit rows, one a profile, `labels` (N,) their classes. The gallery of a query is all other
-    profiles; with `people` (N,), all profiles of other people. Memory grows with block x gallery.
+    Args:
+        embeddings: (N, E) unit rows, one for each profile.
+        labels: (N,) their classes.
+        ks: Of the precision.
+        block: Number of queries that are compared at a time; memory grows with block x gallery.
+        people: (N,) numbers of the people; the gallery of a query is the profiles of other people. None if every
+            profile is a person.
+        num_answers: A, the number of first answers that are kept.
 
-    Raises UserError when an embedding is not finite or no class has two profiles, ValueError when a row is not unit
-    length or a k is above N - 1.
+    Raises:
+        UserError: An embedding is not finite, or no class has two profiles.
+        ValueError: A row does not have unit length, or a k is above N - 1.
     """
     embeddings = _unit(embeddings)
     device, count = embeddings.device, len(embeddings)
@@ -201,13 +223,13 @@ def style_ranks(
         columns["gallery"][query] = count - own.sum(1)
         columns["answers"][query], likeness = first(similarity, num_answers)
         columns["likeness"][query] = likeness.double()
-    asks = columns["num_relevant"] > 0
-    if not asks.any():
-        raise UserError("no style class has two profiles in this split, so nothing can be retrieved: add profiles")
-    kept = {name: column[asks].cpu() for name, column in columns.items()}
-    query = asks.nonzero().squeeze(1).cpu()
+    is_query = columns["num_relevant"] > 0
+    if not is_query.any():
+        raise UserError("No style class has two profiles in this split, so nothing can be retrieved. Add profiles.")
+    of_queries = {name: column[is_query].cpu() for name, column in columns.items()}
+    query = is_query.nonzero().squeeze(1).cpu()
     direction = torch.full_like(query, AMONG_PROFILES)
-    return StyleRanks(**kept, query=query, direction=direction, ks=tuple(ks), skipped=count - len(query))
+    return StyleRanks(**of_queries, query=query, direction=direction, ks=tuple(ks), skipped=count - len(query))
 
 
 def _rank_partners(
@@ -220,8 +242,20 @@ def _rank_partners(
     own_hubness: Tensor | None,
     hubness: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Rank, gallery size and similarity (C,) of each pair (row of queries, row of gallery), then the first answers
-    (C, A) and their similarities; truth: distinct pairs; hubness: of the queries and of the gallery, for CSLS.
+    """Rank the second of each pair (C, 2) of rows (queries, gallery).
+
+    Args:
+        queries: (Q, E) unit rows.
+        gallery: (G, E) unit rows.
+        pairs: (C, 2).
+        truth: Distinct true pairs, which contain `pairs`.
+        block: Number of pairs at a time.
+        num_answers: A.
+        own_hubness: (Q,) r of CSLS of the queries.
+        hubness: (G,) r of CSLS of the gallery.
+
+    Returns:
+        Rank, size of the gallery and similarity (C,), the first answers (C, A) and their similarities.
     """
     truth = truth[truth[:, 0].argsort(stable=True)]
     num_true = torch.bincount(truth[:, 0], minlength=len(queries))
@@ -238,7 +272,7 @@ def _rank_partners(
         hidden = row, truth[first_true[query][row] + within, 1]
         with torch.autocast(queries.device.type, enabled=False):
             better, similarity, columns, values = search(queries[query], gallery, partner, hidden, num_answers, hubness)
-        if own_hubness is not None:  # the same for all that a query meets, so no rival needs it
+        if own_hubness is not None:  # the same for all candidates of a query, so ranks do not depend on it
             similarity, values = similarity - own_hubness[query], values - own_hubness[query, None]
         ranks[start : start + block] = 1 + better
         similarities[start : start + block] = similarity
@@ -247,9 +281,9 @@ def _rank_partners(
 
 
 def _rank_class(similarity: Tensor, relevant: Tensor, ks: tuple[int, ...]) -> dict[str, Tensor]:
-    """Columns of StyleRanks for one block (b, N); profiles outside a gallery have similarity -inf.
+    """Return columns of StyleRanks for one block (b, N); profiles outside a gallery have similarity -inf.
 
-    What a query without a relevant profile gets means nothing.
+    The values of a query without a relevant profile have no meaning.
     """
     order = (similarity - TIE * relevant).argsort(dim=1, descending=True)  # within a tie the wrong ones come first
     hit = relevant.gather(1, order)
@@ -271,14 +305,14 @@ def _rank_class(similarity: Tensor, relevant: Tensor, ks: tuple[int, ...]) -> di
 
 
 def _unit(rows: Tensor) -> Tensor:
-    """(N, E) float32; checks that rows are finite and of unit length."""
+    """Return (N, E) float32 after checking that the rows are finite and have unit length."""
     rows = rows.detach().float()
     lengths = rows.norm(dim=1)
     broken = int((~torch.isfinite(lengths)).sum())
     if broken:
         raise UserError(
-            f"{broken} of {len(rows)} embeddings hold values that are not finite numbers, so they cannot be ranked: "
-            "training diverged (lower optimizer.lr) or the backbone overflowed (backbone.dtype=fp32)"
+            f"{broken} of {len(rows)} embeddings have values that are not finite, so they cannot be ranked: training "
+            "diverged (lower optimizer.lr), or the backbone overflowed (set backbone.dtype=fp32)."
         )
     if ((lengths - 1).abs() > UNIT).any():
         raise ValueError(f"embeddings must have unit length, not {lengths.min():.4g} to {lengths.max():.4g}")

@@ -1,4 +1,4 @@
-"""Tables that a run prints: chance, frozen backbone and trained head, and how well texts find photos."""
+"""Tables that a run prints: chance, frozen backbone and trained head, and the search of photos by texts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-
-# The table a run ends with: chance, frozen backbone, trained head.
-
 
 ROWS = {"chance": "chance", "frozen": "frozen backbone", "trained": "trained head"}
 BY_CSLS = "the frozen backbone too; val/mrr, by which epochs are selected, is the cosine's."
@@ -27,11 +24,18 @@ def results_table(
     synthetic: bool = False,
     csls_k: int | None = None,
 ) -> RenderableType:
-    """The test split's rows of metrics.json in percent, with intervals; readable from 80 columns of `width` on.
+    """Return the results of the test split in percent, with intervals, in plain ASCII.
 
-    Where a cell with its interval does not fit on a line, the interval stands below; where the columns do not fit,
-    there are several tables. `gain` is `Evaluator.difference(trained, frozen)`, printed on a line with the training's
-    `seed`, as is CSLS where the ranks are by it. Plain ASCII within.
+    If cells with intervals do not fit on a line, the intervals are below the values; if the columns do not fit, there
+    are several tables.
+
+    Args:
+        sections: Content of metrics.json.
+        width: Columns of the terminal, 80 or more.
+        gain: `Evaluator.difference(trained, frozen)`; None without a trained head.
+        seed: Of the training.
+        synthetic: Whether the people are drawn.
+        csls_k: evaluation.csls_k.
     """
     models = {name: sections[name] for name in ROWS if name in sections}
     frozen = models["frozen"]
@@ -58,36 +62,36 @@ def print_results(
     csls_k: int | None = None,
     console: Console | None = None,
 ) -> None:
-    """Prints `results_table` to stdout; into a pipe without colour and 80 columns wide (COLUMNS changes that)."""
+    """Print `results_table` to stdout; into a pipe without colour and 80 columns wide (COLUMNS changes that)."""
     console = console or Console()
     options: dict[str, Any] = {"gain": gain, "seed": seed, "synthetic": synthetic, "csls_k": csls_k}
     console.print(results_table(sections, width=console.width, **options))
 
 
 def title(section: Mapping[str, Any], *, synthetic: bool) -> str:
-    """What was asked of whom: "Test split: 150 queries, gallery of 75, synthetic data"."""
+    """Return a title such as "Test split: 150 queries, gallery of 75, synthetic data"."""
     text = f"Test split: {section['queries']:,} queries, gallery of {section['gallery']:,}"
     return text + (", synthetic data" if synthetic else "")
 
 
 def heading(metric: str) -> str:
-    """recall@5 -> R@5, map@r -> MAP@R."""
+    """Return the short name of a metric: R@5 for recall@5, MAP@R for map@r."""
     name, _, k = metric.partition("@")
     return f"{_SHORT.get(name, name.upper())}@{k.upper()}" if k else name.upper()
 
 
 def interval_of(cell: Mapping[str, Any]) -> Sequence[float]:
-    """[low, high] of a metric of metrics.json, whatever its confidence."""
+    """Return [low, high] of a metric of metrics.json, for any confidence."""
     return next(bounds for key, bounds in cell.items() if key.startswith("ci"))
 
 
 def one_training(seed: int | None) -> str:
-    """Says that a difference is of a single training, whose intervals say nothing of other seeds."""
+    """Return a text for a difference of a single training, whose interval does not hold for other seeds."""
     return "one training" + ("" if seed is None else f", seed {seed}")
 
 
 def gain_text(cell: Mapping[str, Any]) -> str:
-    """A paired difference in points, such as "+12.7 [+5.3, +20.1]"."""
+    """Return a paired difference in points, such as "+12.7 [+5.3, +20.1]"."""
     low, high = interval_of(cell)
     return f"{100 * cell['value']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
@@ -119,12 +123,12 @@ def _bounds(cell: Mapping[str, Any]) -> str:
 
 
 def _place(metric: str) -> int:
-    """Hit rates first, then MRR, so that the paper's columns stand together; then what only styles have."""
+    """Return the position of a metric: hit rates and MRR first, as in the paper, then those of styles only."""
     return next(i for i, name in enumerate(("recall", "mrr", "precision", "map")) if metric.startswith(name))
 
 
 def _pack(columns: Sequence[str], widths: Sequence[int], room: int) -> list[list[str]]:
-    """The columns in order, in as few lines of at most `room` characters as they need."""
+    """Return the columns in order, in as few lines of at most `room` characters as possible."""
     lines: list[list[str]] = []
     left = 0
     for column, width in zip(columns, widths, strict=True):
@@ -145,13 +149,13 @@ def _notes(
         notes.append("R@k: hit rate. P@k: share of the top k in the query's class.")
     if gain is not None:
         shown = dict.fromkeys((columns[0], "mrr"))
-        told = ", ".join(f"{heading(name)} {gain_text(gain[name])}" for name in shown)
-        notes.append(f"Trained minus frozen ({one_training(seed)}): {told}")
+        gains = ", ".join(f"{heading(name)} {gain_text(gain[name])}" for name in shown)
+        notes.append(f"Trained minus frozen ({one_training(seed)}): {gains}")
     if section["dropped_ks"]:
         dropped = ", ".join(str(k) for k in section["dropped_ks"])
         notes.append(f"Left out because above the gallery of {section['gallery']:,}: k = {dropped}")
     if section.get("skipped"):
-        notes.append(f"Not asked because alone in their class: {section['skipped']} profiles")
+        notes.append(f"No queries because the only one of their class: {section['skipped']} profiles")
     return notes
 
 
@@ -172,7 +176,7 @@ def print_text(section: Mapping[str, Any], *, synthetic: bool) -> None:
 
 
 def text_table(section: Mapping[str, Any], *, synthetic: bool) -> RenderableType:
-    """A table for either kind of query, in percent, with the interval of the MRR."""
+    """Return a table for each kind of query, in percent, with the interval of the MRR."""
     parts: list[RenderableType] = []
     for kind, rows in section.items():
         counts = rows["chance"]
@@ -190,7 +194,7 @@ def text_table(section: Mapping[str, Any], *, synthetic: bool) -> RenderableType
 
 
 def text_rows(rows: Mapping[str, Any], metrics: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """(name, cells) of each way of searching."""
+    """Yield (name, cells) of each way of searching."""
     for name, cells in rows.items():
         written = [f"{100 * cells[metric]['value']:.1f}" for metric in metrics]
         if name != "chance":

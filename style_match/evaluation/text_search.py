@@ -22,12 +22,12 @@ KINDS = ("caption", "part")
 
 @dataclass(frozen=True)
 class Queries:
-    """Q texts asked of G photos.
+    """Q texts that are searched among G photos.
 
     Attributes:
         texts: (Q,).
-        relevant: (Q, G) bool, which photos are right.
-        people: (Q,) the person whose text it is.
+        relevant: (Q, G) bool; True for the right photos.
+        people: (Q,) person on the photo that the text describes.
     """
 
     texts: tuple[str, ...]
@@ -36,68 +36,78 @@ class Queries:
 
 
 def queries(captions: Sequence[Sequence[str]], people: Sequence[int], kind: str) -> Queries:
-    """One query of each photo, from the `captions` of each and the person on it."""
+    """Return one query for each photo.
+
+    Args:
+        captions: (G,) the captions of each photo.
+        people: (G,) the person on each photo.
+        kind: "caption" or "part".
+    """
     person = torch.tensor(people)
     if kind == "caption":
         texts = tuple(texts[0] for texts in captions)
-        right = [[text in said for said in captions] for text in texts]
+        right = [[text in of_photo for of_photo in captions] for text in texts]
         relevant = torch.tensor(right) | (person[:, None] == person[None, :])
     else:
-        texts = tuple(drawn_parts(said[0], 1)[0] for said in captions)
-        relevant = torch.tensor([[any(is_true_of(text, each) for each in said) for said in captions] for text in texts])
+        texts = tuple(drawn_parts(of_photo[0], 1)[0] for of_photo in captions)
+        relevant = torch.tensor(
+            [[any(is_true_of(text, each) for each in of_photo) for of_photo in captions] for text in texts]
+        )
     return Queries(texts, relevant, person)
 
 
 def first_ranks(similarity: Tensor, relevant: Tensor) -> Tensor:
-    """(Q,) rank of the best right photo, ties counted against it, from similarities (Q, G)."""
+    """Return (Q,) rank of the best right photo from similarities (Q, G); ties count against it."""
     best = similarity.masked_fill(~relevant, -torch.inf).amax(dim=1, keepdim=True)
     return 1 + ((similarity >= best - TIE) & ~relevant).sum(dim=1)
 
 
 def section(
-    asked: Queries, similarities: Mapping[str, Tensor], *, ks: Sequence[int], evaluation: Mapping[str, Any]
+    queries: Queries, similarities: Mapping[str, Tensor], *, ks: Sequence[int], evaluation: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Rows of metrics.json: chance, then each way of searching with the similarities (Q, G) that it gives.
+    """Return rows of metrics.json: chance, then each way of searching.
 
     Args:
-        ks: of recall@k; those above the gallery are left out.
+        queries: Q texts.
+        similarities: Way of searching to similarities (Q, G).
+        ks: Of recall@k; those above the gallery are left out.
         evaluation: confidence, num_resamples and seed of the bootstrap over people.
     """
-    num, gallery = asked.relevant.shape
+    num, gallery = queries.relevant.shape
     ks, dropped = choose_ks(None, ks, gallery)
     ci = f"ci{100 * evaluation['confidence']:g}"
     options = {name: evaluation[name] for name in ("confidence", "num_resamples", "seed")}
-    bootstrap = ClusterBootstrap(asked.people.numpy(), **options)
+    bootstrap = ClusterBootstrap(queries.people.numpy(), **options)
     counts = {"queries": num, "gallery": gallery, "dropped_ks": dropped}
     rows: dict[str, Any] = {}
     for name, similarity in similarities.items():
-        rank = first_ranks(similarity.double(), asked.relevant)
+        rank = first_ranks(similarity.double(), queries.relevant)
         columns = {f"recall@{k}": (rank <= k).double() for k in ks} | {"mrr": 1 / rank.double()}
         found = bootstrap.means(torch.stack(list(columns.values()), dim=1).numpy())
         cells = zip(columns, found, strict=True)
         rows[name] = {metric: {"value": each.value, ci: [each.low, each.high]} for metric, each in cells} | counts
-    exact = chance(_ranks(asked.relevant), ks)
+    exact = chance(_ranks(queries.relevant), ks)
     by_chance = {metric: {"value": value, ci: [value, value]} for metric, value in exact.items()} | counts
     by_chance.pop("median_rank")
     return {"chance": by_chance} | rows
 
 
 def mrr(similarity: Tensor, relevant: Tensor) -> float:
-    """Mean over queries of 1 / rank of the best right photo."""
+    """Return the mean over queries of 1 / rank of the best right photo."""
     return float((1 / first_ranks(similarity.double(), relevant).double()).mean())
 
 
 def chosen_path(mrr_of: Mapping[str, float], margin: float) -> str:
-    """The path of search that a matcher has by default: `both`, unless another's MRR is above it by more than `margin`.
+    """Return a matcher's default path of search: `both`, unless another's MRR exceeds it by more than `margin`.
 
-    The texts measured with are parts of the very captions that `caption` searches, which favours it.
+    The MRR favours `caption`: its queries are parts of the captions that it searches.
     """
     best = max(mrr_of, key=lambda path: mrr_of[path])
     return best if mrr_of[best] - mrr_of["both"] > margin else "both"
 
 
 def _ranks(relevant: Tensor) -> Ranks:
-    """As many candidates and right ones for each query as there are; the ranks themselves are not asked for."""
+    """Return ranks for `chance`, which reads only the numbers of candidates and right ones of each query."""
     num, gallery = relevant.shape
     nothing = torch.zeros(num, dtype=torch.long)
     return Ranks(

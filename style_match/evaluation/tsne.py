@@ -13,8 +13,6 @@ from torch import Tensor
 
 from style_match.utils.plots import COLOURS, INK, MARKERS, figure, save
 
-# How the project's figures look, and how they become PNG bytes without any window system.
-
 
 def draw_tsne(
     path: Path,
@@ -29,14 +27,28 @@ def draw_tsne(
     seed: int,
     dpi: int,
 ) -> tuple[NDArray, dict[str, NDArray]]:
-    """Draws the panels side by side into a PNG; the same input gives the same picture.
+    """Draw the panels side by side into a PNG; the same input gives the same picture.
 
-    `panels` maps a title ("frozen backbone", "trained head") to unit rows (N, E) of the same N profiles. Give `labels`
-    (N) for styles, or `couples`, pairs of rows (left, right) whose sides are called `sides`. A title tells how well the
-    classes part in the embedding space itself: the mean silhouette of the true classes by cosine distance
-    (Rousseeuw 1987, -1 to 1), or for couples the mean cosine of partners and of all others. `seed` chooses `max_points`
-    where there are more. Returns the rows (n,) that were drawn, and for each panel their places (n, 2). Raises
-    ValueError unless exactly one of labels and couples is given.
+    A subtitle measures the separation in the embedding space itself: the mean silhouette of the true classes by cosine
+    distance (Rousseeuw 1987, -1 to 1), or for couples the mean cosine of partners and of all other pairs.
+
+    Args:
+        path: The file.
+        panels: Title ("frozen backbone", "trained head") to unit rows (N, E) of the same N profiles.
+        labels: (N,) classes, for styles.
+        couples: Pairs of rows (left, right), for couples.
+        sides: Names of the two sides.
+        synthetic: Whether the people are drawn.
+        perplexity: Of t-SNE; lowered for few points.
+        max_points: If there are more, so many are drawn at random.
+        seed: Of this choice.
+        dpi: Resolution.
+
+    Returns:
+        The rows (n,) that were drawn, and for each panel their points (n, 2).
+
+    Raises:
+        ValueError: Not exactly one of labels and couples is given.
     """
     if (labels is None) == (couples is None):
         raise ValueError("give either labels or couples")
@@ -61,11 +73,11 @@ def draw_tsne(
     places: dict[str, NDArray] = {}
     for axis, (name, embedding) in zip(axes, rows.items(), strict=True):
         embedding = embedding[chosen]
-        told = _silhouette(embedding, shape) if labels is not None else _cosines(embedding, shape, lines)
+        subtitle = _silhouette(embedding, shape) if labels is not None else _cosines(embedding, shape, lines)
         places[name] = project(embedding, perplexity)
         _scatter(axis, places[name], shape, lines, legend)
         axis.set_title(f"{name}\n", fontsize=13, fontweight="bold", color=INK)
-        axis.text(0.5, 1.02, told, transform=axis.transAxes, ha="center", fontsize=10, color=INK)
+        axis.text(0.5, 1.02, subtitle, transform=axis.transAxes, ha="center", fontsize=10, color=INK)
     handles, names = axes[-1].get_legend_handles_labels()
     drawing.legend(handles, names, loc="outside right center", frameon=False, fontsize=10, title=note or None)
     save(drawing, path, dpi=dpi)
@@ -73,20 +85,20 @@ def draw_tsne(
 
 
 def sample(groups: NDArray, most: int, seed: int) -> NDArray:
-    """At most `most` of the rows, in their order."""
+    """Return at most `most` of the rows, in their order."""
     if len(groups) <= most:
         return groups
     return groups[np.sort(np.random.default_rng(seed).choice(len(groups), most, replace=False))]
 
 
 def project(embedding: NDArray, perplexity: float) -> NDArray:
-    """Coordinates (n, 2); started from the principal components and run on one thread, so always the same."""
+    """Return points (n, 2); t-SNE starts from the principal components and uses one thread, so it is repeatable."""
     if len(embedding) < 5 or np.allclose(embedding, embedding[0]):
         return np.pad(embedding, ((0, 0), (0, 2)))[:, :2]  # too few, or all in one place
     return _tsne(embedding.tobytes(), embedding.shape, min(perplexity, (len(embedding) - 1) / 3)).copy()
 
 
-@lru_cache(maxsize=2)  # the cells of a sweep share the frozen backbone's panel
+@lru_cache(maxsize=2)  # the jobs of a sweep share the frozen backbone's panel
 def _tsne(embedding: bytes, shape: tuple[int, ...], perplexity: float) -> NDArray:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -106,12 +118,12 @@ def _silhouette(embedding: NDArray, classes: NDArray) -> str:
 
 
 def _cosines(embedding: NDArray, side: NDArray, lines: NDArray) -> str:
-    """Mean cosine of partners, and of all other left-right pairs, from sums: no matrix of all pairs."""
+    """Return the mean cosine of partners and of all other left-right pairs, from sums instead of a matrix of pairs."""
     left, right = embedding[side == 0], embedding[side == 1]
     partners = (embedding[lines[:, 0]] * embedding[lines[:, 1]]).sum()
     others = len(left) * len(right) - len(lines)
-    told = f"mean cosine: partners {partners / len(lines):.2f}"
-    return told + (f", others {(left.sum(0) @ right.sum(0) - partners) / others:.2f}" if others else "")
+    text = f"mean cosine: partners {partners / len(lines):.2f}"
+    return text + (f", others {(left.sum(0) @ right.sum(0) - partners) / others:.2f}" if others else "")
 
 
 def _scatter(axis: Any, places: NDArray, shape: NDArray, lines: NDArray, legend: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
-"""Scores by group of the asking profile (gender, band of age, any other column), and hubs among the answers."""
+"""Metrics by group of the querying profile (gender, band of age, any other column), and hubs among the answers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,21 +14,25 @@ from style_match.evaluation.bootstrap import Interval
 from style_match.reporting.statistics import seed_means
 from style_match.utils.errors import UserError
 
-# Hubs: profiles that are among the first answers of many queries, and those that are never among them.
-#
-# The k-occurrence of a profile is the number of queries that have it among their first k answers; its skewness is the
-# usual measure of hubness (Radovanović, Nanopoulos and Ivanović 2010, "Hubs in Space", JMLR 11, equation 1).
+Answers = Sequence[Sequence[str]]  # of each query, best first
 
-
-Answers = Sequence[Sequence[str]]
+# ---------------------------------------------------------------- hubs
 
 
 @dataclass(frozen=True)
 class Hubness:
-    """Of `gallery` profiles `never_count` (a share `never_share`) are in nobody's first `k` answers.
+    """How unevenly the profiles of a gallery are among the first answers.
 
-    `top` holds the most frequent ones, (profile id, queries that have it), the most frequent first. `skewness` of the
-    k-occurrence is 0 if all profiles occur equally often; the larger, the more queries share few hubs.
+    The k-occurrence of a profile is the number of queries that have it among their first k answers; its skewness is
+    the usual measure of hubness (Radovanovic, Nanopoulos and Ivanovic 2010, "Hubs in Space", JMLR 11, equation 1).
+
+    Attributes:
+        k: Number of first answers.
+        gallery: Number of profiles.
+        skewness: Of the k-occurrence; 0 if all profiles occur equally often.
+        never_count: Number of profiles that are never among the first answers.
+        never_share: Their share.
+        top: (profile id, k-occurrence) of the most frequent answers, the most frequent first.
     """
 
     k: int
@@ -39,37 +44,41 @@ class Hubness:
 
 
 def k_occurrence(answers: Answers, gallery_ids: Sequence[str], *, k: int) -> NDArray:
-    """How often (G,) each profile of the gallery is among the first `k` of the `answers` (Q, at least k), best first.
+    """Return how often (G,) each profile of the gallery is among the first `k` answers of the queries.
 
-    Raises UserError when fewer than k answers were kept, ValueError for an answer that is not in the gallery.
+    Raises:
+        UserError: A query has fewer than k answers.
+        ValueError: An answer is not in the gallery, or a profile is in it twice.
     """
-    place = {profile: i for i, profile in enumerate(gallery_ids)}
-    if len(place) != len(gallery_ids):
+    if len(set(gallery_ids)) != len(gallery_ids):
         raise ValueError("a profile is in the gallery twice")
     shortest = min(map(len, answers), default=k)
     if not 1 <= k <= shortest:
-        raise UserError(f"the first {k} answers are asked for, but a query has {shortest}: keep more or ask for fewer")
-    counts = np.zeros(len(place), dtype=int)
-    for row in answers:
-        for profile in row[:k]:
-            if profile not in place:
-                raise ValueError(f"the answer {profile} is not in the gallery")
-            counts[place[profile]] += 1
-    return counts
+        raise UserError(f"The first {k} answers are needed, but a query has {shortest}. Keep more, or lower k.")
+    counts = Counter(profile for row in answers for profile in row[:k])
+    if strangers := sorted(set(counts).difference(gallery_ids)):
+        raise ValueError(f"the answer {strangers[0]} is not in the gallery")
+    return np.array([counts[profile] for profile in gallery_ids], dtype=int)
 
 
 def hubness(answers: Mapping[str, Answers], galleries: Mapping[str, Sequence[str]], *, k: int, num_top: int) -> Hubness:
-    """Hubs among the profiles of all galleries; `answers` and `galleries` by direction (one for styles).
+    """Return the hubs among the profiles of all galleries.
 
-    Occurrences are counted within each direction and then joined, so a profile that is in two galleries is two rows.
-    Ties in `top` are in the order of the ids. Raises as `k_occurrence`.
+    Args:
+        answers: Direction to the answers of its queries; one direction for styles.
+        galleries: Direction to its profiles. A profile that is in two galleries counts as two.
+        k: Number of first answers.
+        num_top: Number of most frequent answers; equally frequent ones are in the order of their ids.
+
+    Raises:
+        UserError: As `k_occurrence`.
+        ValueError: As `k_occurrence`, or directions without answers or gallery.
     """
     from scipy.stats import skew
 
     if answers.keys() != galleries.keys():
         raise ValueError(f"answers of {sorted(answers)} with galleries of {sorted(galleries)}")
-    counted = {direction: k_occurrence(answers[direction], ids, k=k) for direction, ids in galleries.items()}
-    counts = np.concatenate(list(counted.values()))
+    counts = np.concatenate([k_occurrence(answers[direction], ids, k=k) for direction, ids in galleries.items()])
     ids = [profile for gallery in galleries.values() for profile in gallery]
     never = int((counts == 0).sum())
     return Hubness(
@@ -82,14 +91,22 @@ def hubness(answers: Mapping[str, Answers], galleries: Mapping[str, Sequence[str
     )
 
 
-NONE = "(none)"
+# ---------------------------------------------------------------- groups
+
+NONE = "(none)"  # group of profiles without a value
 
 
 @dataclass(frozen=True)
 class Group:
-    """One row: `queries` of `profiles` distinct people's profiles in `clusters`; `intervals` by metric.
+    """The metrics of one group of querying profiles.
 
-    `suppressed` groups are too small to be shown: their intervals are empty.
+    Attributes:
+        group: Its name.
+        queries: Number of queries.
+        profiles: Number of distinct querying profiles.
+        clusters: Number of clusters of connected people.
+        suppressed: Whether it is too small to be shown.
+        intervals: Metric to its mean with interval; empty if suppressed.
     """
 
     group: str
@@ -114,13 +131,24 @@ def group_rows(
     bands: Sequence[float] | None = None,
     column: str = "column",
 ) -> list[Group]:
-    """A row for each value that the asking profiles have in `values` (by profile id), with intervals of `seed_means`.
+    """Return a group for each value of the querying profiles, with intervals of `seed_means`.
 
-    `scores` (S, Q, M) in [0, 1] (S = 1 without seeds) are named by `metrics` (M,); `queries` (Q,) are the asking
-    profiles' ids, `clusters` (Q,) as in `seed_means`. With `bands=[18, 25, 35]` values are numbers and the groups
-    "under 18", "18-24", "25-34" and "35+". Profiles without a value (missing, empty, NaN) are the group "(none)", the
-    last. A group with fewer than `min_group` distinct profiles is suppressed. Raises UserError when bands do not rise
-    or a value of `column` is no number.
+    Args:
+        values: Profile id to its value; missing, empty and NaN values are the group "(none)", the last one.
+        scores: (S, Q, M) in [0, 1]; S = 1 without seeds.
+        metrics: (M,) names.
+        queries: (Q,) ids of the querying profiles.
+        clusters: (Q,) as in `seed_means`.
+        min_group: Groups with fewer distinct profiles are suppressed.
+        confidence: Of the intervals.
+        num_resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+        bands: For numbers: [18, 25, 35] makes the groups "under 18", "18-24", "25-34" and "35+".
+        column: Name of the values in messages.
+
+    Raises:
+        UserError: The bands do not increase, or a value is not a number.
+        ValueError: The shapes do not fit.
     """
     scores, clusters = np.asarray(scores, dtype=float), np.asarray(clusters)
     if scores.ndim != 3 or scores.shape[1:] != (len(queries), len(metrics)) or len(clusters) != len(queries):
@@ -128,13 +156,13 @@ def group_rows(
             f"scores {scores.shape}: {len(queries)} queries, {len(clusters)} clusters, {len(metrics)} metrics"
         )
     if bands is not None and (not bands or any(low >= high for low, high in pairwise(bands))):
-        raise UserError(f"bands={list(bands)} must rise, such as [18,25,35]")
+        raise UserError(f"bands={list(bands)} must increase, such as [18,25,35].")
     group_of = {profile: _group(values.get(profile), bands, column, profile) for profile in dict.fromkeys(queries)}
     names = _labels(bands) if bands is not None else sorted(set(group_of.values()) - {NONE})
-    asked = np.array([group_of[profile] for profile in queries])
+    of_query = np.array([group_of[profile] for profile in queries])
     rows = []
     for name in [*names, NONE]:
-        chosen = np.flatnonzero(asked == name)
+        chosen = np.flatnonzero(of_query == name)
         if not len(chosen):
             continue
         profiles, own = len({queries[i] for i in chosen.tolist()}), clusters[chosen]
@@ -156,15 +184,15 @@ def _group(value: str | float | None, bands: Sequence[float] | None, column: str
     try:
         number = float(text)
     except ValueError as error:
-        raise UserError(f"{column} of profile {profile} is {text!r}, no number: bands need numbers") from error
+        raise UserError(f"{column} of profile {profile} is {text!r}, not a number; bands need numbers.") from error
     return _labels(bands)[int(np.searchsorted(bands, number, side="right"))]
 
 
 def _labels(bands: Sequence[float]) -> list[str]:
-    return [f"under {bands[0]:g}", *(_inner(low, high) for low, high in pairwise(bands)), f"{bands[-1]:g}+"]
+    return [f"under {bands[0]:g}", *(_band_label(low, high) for low, high in pairwise(bands)), f"{bands[-1]:g}+"]
 
 
-def _inner(low: float, high: float) -> str:
+def _band_label(low: float, high: float) -> str:
     if not (float(low).is_integer() and float(high).is_integer()):
         return f"{low:g} to under {high:g}"
     return f"{low:g}-{high - 1:g}" if high - low > 1 else f"{low:g}"

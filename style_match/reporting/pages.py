@@ -1,7 +1,8 @@
-"""report.html: tables, pictures, queries, hubs and groups on one page that asks nothing of the network."""
+"""report.html: tables, figures, queries, hubs and groups on one page that loads nothing from the network."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,21 +17,22 @@ from style_match.evaluation.tables import heading
 from style_match.reporting.groups import Group, Hubness, group_rows, hubness
 from style_match.reporting.runs import PRIMARY, LeftOut, Row, Run
 from style_match.reporting.statistics import Block, blocks_of
-from style_match.reporting.tables import ResultTable, difference_text, is_exact, label_of, notes, p_text, paper_note
+from style_match.reporting.tables import ResultTable, difference_text, is_exact, p_text
 from style_match.training.outputs import logged_rows
 from style_match.utils.errors import UserError
 from style_match.utils.html import fill
 
-# The pictures of the report, as plotly figures.
-
-
-# Okabe and Ito's colours, told apart also by the colour-blind
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+THUMBNAIL_PX = 96  # longest side of a picture of a profile
+# Colours of Okabe and Ito 2008, which the colour-blind can distinguish.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A949E", "#000000")
 CHANCE = "#8A949E"
 
+# ---------------------------------------------------------------- figures
+
 
 def bars(table: ResultTable) -> go.Figure:
-    """Each row's metrics in percent, with intervals."""
+    """Return each row's metrics in percent, with intervals."""
     figure = go.Figure()
     for number, row in enumerate(table.rows):
         cells = [row.metrics[metric] for metric in table.metrics]
@@ -51,7 +53,7 @@ def bars(table: ResultTable) -> go.Figure:
 
 
 def recall_curves(table: ResultTable) -> go.Figure:
-    """The hit rate within the first k for every k of the gallery, over all runs of a row; chance as a dashed line."""
+    """Return the hit rate within the first k for every k, over all runs of a row; chance is a dashed line."""
     figure = go.Figure()
     rows = [result.row for result in table.rows]
     first = [run.queries("frozen").columns["gallery"] for run in rows[0].runs.values()]
@@ -63,8 +65,7 @@ def recall_curves(table: ResultTable) -> go.Figure:
             figure.add_scatter(
                 x=k, y=y, name=escape(row.label), mode="lines", line_color=COLOURS[number % len(COLOURS)]
             )
-    one = next(iter(rows[0].runs.values()))
-    if one.config.data.task == "couple":  # of classes several answers are right, and chance is no straight line
+    if rows[0].first_run.config.data.task == "couple":  # a class has several right answers
         sizes, counts = np.unique(np.concatenate(first), return_counts=True)
         chance = 100 * np.average(np.minimum(k / sizes[:, None], 1), axis=0, weights=counts)
         figure.add_scatter(x=k, y=chance, name="chance", mode="lines", line={"dash": "dash", "color": CHANCE})
@@ -72,7 +73,7 @@ def recall_curves(table: ResultTable) -> go.Figure:
 
 
 def training_curves(rows: Sequence[Row]) -> go.Figure | None:
-    """val/mrr and train/loss by epoch, one line a run, one colour a row; None where nothing was trained."""
+    """Return val/mrr and train/loss by epoch, one line a run, one colour a row; None if nothing was trained."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("val/mrr", "train/loss"))
     for number, row in enumerate(row for row in rows if row.model == "trained"):
         for place, run in enumerate(row.runs.values()):
@@ -98,24 +99,24 @@ def training_curves(rows: Sequence[Row]) -> go.Figure | None:
 
 
 def tsne(points: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """The rows of tsne.parquet: frozen features beside trained embeddings; hover shows id and group."""
+    """Return the points of tsne.parquet: frozen features beside trained embeddings; hover shows id and group."""
     models = list(dict.fromkeys(point["model"] for point in points))
     groups = sorted({point["group"] for point in points})
     figure = make_subplots(rows=1, cols=len(models), subplot_titles=models)
     for column, model in enumerate(models, start=1):
         for number, group in enumerate(groups):
-            mine = [point for point in points if (point["model"], point["group"]) == (model, group)]
+            some = [point for point in points if (point["model"], point["group"]) == (model, group)]
             figure.add_scatter(
-                x=[point["x"] for point in mine],
-                y=[point["y"] for point in mine],
+                x=[point["x"] for point in some],
+                y=[point["y"] for point in some],
                 mode="markers",
                 name=escape(group),
                 legendgroup=group,
                 showlegend=column == 1,
-                customdata=[point["profile_id"] for point in mine],
+                customdata=[point["profile_id"] for point in some],
                 marker={"color": COLOURS[number % len(COLOURS)], "size": 7, "symbol": number % 20},
-                # plotly reads tags and links in what it shows
-                text=[f"{escape(point['profile_id'])}<br>{escape(group)}" for point in mine],
+                # plotly interprets tags and links
+                text=[f"{escape(point['profile_id'])}<br>{escape(group)}" for point in some],
                 hovertemplate="%{text}<extra></extra>",
                 row=1,
                 col=column,
@@ -126,7 +127,7 @@ def tsne(points: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 
 def html(figure: go.Figure, name: str) -> str:
-    """The figure as a div; the page brings plotly's script once."""
+    """Return the figure as a div; the page contains plotly's script once."""
     config = {"displaylogo": False, "responsive": True}
     return figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config)
 
@@ -147,14 +148,20 @@ def _tidy(figure: go.Figure, *, x: str = "", y: str = "", height: int = 380, **l
     return figure
 
 
-TEMPLATE = Path(__file__).with_name("page.html.jinja")
+# ---------------------------------------------------------------- page
 
 
 def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], *, left_out: Sequence[LeftOut]) -> str:
-    """The page; `report` is the node of the step's config.
+    """Return the page.
+
+    Args:
+        tables: Of the report.
+        sweep: Folder that is reported.
+        report: Node of the step's config.
+        left_out: Runs that no table uses.
 
     Raises:
-        UserError: a column asked for is not in profiles.csv, or the dataset folder is gone where it is needed.
+        UserError: `report.by` is not a column of profiles.csv, or the dataset folder is missing and needed.
     """
     from plotly.offline import get_plotlyjs
 
@@ -174,18 +181,15 @@ def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], 
         is_exact=is_exact,
         difference=lambda interval: difference_text(interval, "\n").partition("\n")[::2],
         p=p_text,
-        paper_note=paper_note,
-        notes=notes,
-        label_of=label_of,
         primary=PRIMARY,
     )
 
 
 def _show(table: ResultTable, report: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template shows of one table."""
+    """Return what the template shows of one table."""
     rows = [result.row for result in table.rows]
     last = next((row for row in reversed(rows) if row.model == "trained"), rows[-1])
-    run = next(iter(last.runs.values()))
+    run = last.first_run
     model = "trained" if "trained" in run.metrics else "frozen"
     best, worst = queries(run, model, report["num_queries"], report["num_answers"])
     points = run.table("tsne.parquet").to_pylist()
@@ -203,7 +207,7 @@ def _show(table: ResultTable, report: Mapping[str, Any]) -> dict[str, Any]:
         "run": run.folder.name,
         "model": model,
         "queries": (("Best queries", best), ("Worst queries", worst)),
-        "thumbnails": thumbnails(run, names, report["thumbnail_px"]) if report["thumbnails"] else {},
+        "thumbnails": thumbnails(run, names) if report["thumbnails"] else {},
         "hubs": [(row.label, hubs(row, report["hub_k"], report["num_hubs"])) for row in shown],
         "groups": [(row.label, groups(row, block, table.metrics, report)) for row in shown] if report["by"] else [],
         "grouped": ", ".join(map(str, block.test_sets)),
@@ -216,28 +220,30 @@ def _show(table: ResultTable, report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def queries(run: Run, model: str, count: int, num_answers: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The best and the worst queries of a model, with their first answers and the partner's rank."""
-    answers: dict[tuple[str, str, str], list[str]] = {}
-    for row in run.table("answers.parquet").to_pylist():
-        if row["model"] == model and row["place"] <= num_answers:
-            answers.setdefault((row["query"], row["direction"], row["partner"]), []).append(row["answer"])
+    """Return the best and the worst queries of a model, with their first answers and the partner's rank."""
+    answers = first_answers(run, model)
     columns = run.queries(model).columns
     names = ("query", "direction", "partner", "rank", "gallery", "similarity")
     rows = [dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)]
     for row in rows:
-        row["answers"] = answers.get((row["query"], row["direction"], row["partner"]), [])
+        row["answers"] = answers[row["direction"]].get((row["query"], row["partner"]), [])[:num_answers]
     rows.sort(key=lambda row: (row["rank"], -row["similarity"]))
     return rows[:count], rows[::-1][:count]
 
 
+def first_answers(run: Run, model: str) -> dict[str, dict[tuple[str, str], list[str]]]:
+    """Return direction -> (query, partner) -> first answers, best first; empty if no answers were kept."""
+    answers: dict[str, dict[tuple[str, str], list[str]]] = defaultdict(dict)
+    for row in run.table("answers.parquet").to_pylist():
+        if row["model"] == model:
+            answers[row["direction"]].setdefault((row["query"], row["partner"]), []).append(row["answer"])
+    return answers
+
+
 def hubs(row: Row, k: int, num_top: int) -> Hubness | None:
-    """Hubness of a row's first run; None where it kept no answers."""
-    run = next(iter(row.runs.values()))
-    first: dict[str, dict[tuple[str, str], list[str]]] = {}
-    for line in run.table("answers.parquet").to_pylist():
-        if line["model"] == row.model:
-            of_query = first.setdefault(line["direction"], {})
-            of_query.setdefault((line["query"], line["partner"]), []).append(line["answer"])
+    """Return the hubness of a row's first run; None if no answers were kept."""
+    run = row.first_run
+    first = first_answers(run, row.model)
     if not first:
         return None
     columns = run.queries(row.model).columns
@@ -253,7 +259,7 @@ def hubs(row: Row, k: int, num_top: int) -> Hubness | None:
 
 
 def groups(row: Row, block: Block, metrics: Sequence[str], report: Mapping[str, Any]) -> list[Group]:
-    """A row's metrics by group of the asking profile, over its seeds on the test sets of `block`."""
+    """Return a row's metrics by group of the querying profile, over its seeds on the test sets of `block`."""
     return group_rows(
         column_of(row.on(block.test_sets[0])[0], report["by"]),
         block.scores(row, metrics, report["gallery"]),
@@ -267,10 +273,10 @@ def groups(row: Row, block: Block, metrics: Sequence[str], report: Mapping[str, 
 
 
 def column_of(run: Run, column: str) -> dict[str, str]:
-    """A column of the run's profiles table by profile id.
+    """Return a column of the run's profiles table by profile id.
 
     Raises:
-        UserError: the folder is gone, or has no such column.
+        UserError: The dataset folder is missing, or has no such column.
     """
     folder = _dataset(run)
     known = sorted({name for columns in folder.columns.values() for name in columns})
@@ -279,14 +285,14 @@ def column_of(run: Run, column: str) -> dict[str, str]:
     return {profile: columns.get(column, "") for profile, columns in folder.columns.items()}
 
 
-def thumbnails(run: Run, profile_ids: Iterable[str], side_px: int) -> dict[str, str]:
-    """Small pictures of profiles as data URIs, without any metadata of the files."""
+def thumbnails(run: Run, profile_ids: Iterable[str]) -> dict[str, str]:
+    """Return small pictures of profiles as data URIs, without any metadata of the files."""
     folder, made = _dataset(run), {}
     for profile_id in sorted(profile_ids):
         if profile_id not in folder.columns:
             raise UserError(f"{folder.profiles_file} has no profile {profile_id}, which {run.folder} was tested on.")
         photo, bound = folder.photos_of(profile_id)[0].path, run.config.data.max_source_pixels
-        made[profile_id] = as_uri(thumbnail(photo, side_px, max_source_pixels=bound))
+        made[profile_id] = as_uri(thumbnail(photo, THUMBNAIL_PX, max_source_pixels=bound))
     return made
 
 
@@ -295,5 +301,7 @@ def _dataset(run: Run) -> Any:
 
     data, root = run.config.data, Path(run.provenance["data"]["folder"])
     if not root.is_dir():
-        raise UserError(f"The dataset folder of {run.folder} is gone: {root}. report.by and report.thumbnails need it.")
+        raise UserError(
+            f"The dataset folder of {run.folder} is missing: {root}. report.by and report.thumbnails need it."
+        )
     return read_folder(root, task=data.task, image_root=data.image_root, label_column=data.label_column)

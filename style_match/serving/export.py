@@ -125,11 +125,11 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     from style_match.serving.matcher import make_head, tells_sides
     from style_match.serving.text import text_path, why_no_texts
     from style_match.training.checkpoints import load_head
-    from style_match.training.resuming import is_other_split
+    from style_match.training.trained_photos import is_changed_split
 
     config, width = run.config, run.provenance["features"]["width"]
     data = MatchDataModule.from_folder(run.inputs.folder, run.inputs.split)
-    if is_other_split(run.folder, run.inputs, data):
+    if is_changed_split(run.folder, run.inputs, data):
         raise UserError(
             f"{run.inputs.split.path} no longer divides {run.dataset.root} as it did when run={run.folder} was "
             "trained, so that a text head would learn from test photos. Restore it, or train again."

@@ -18,6 +18,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from style_match.utils import progress
 from style_match.utils.files import write_whole
 
+log = logging.getLogger(__name__)
+
 
 def quiet_lightning() -> None:
     """Silence Lightning's remarks that no user of this package can act on."""
@@ -38,39 +40,40 @@ def quiet_lightning() -> None:
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints that a kill or a full disk cannot leave half written.
+    """Writes checkpoints atomically: a kill or a full disk leaves the old file.
 
-    Lightning writes them in the system's temporary folder first, and moves them; from another disk that is a copy.
+    Lightning writes to the system's temporary folder and moves the file; between two disks that is a copy.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         content = io.BytesIO()
         torch.save(checkpoint, content)
         path = Path(path)
-        path.parent.mkdir(exist_ok=True)  # but not the run folder, which somebody may have removed
+        path.parent.mkdir(exist_ok=True)  # not its parents: the run folder may have been removed
         last = " ckpt_path=last" if (path.parent / "last.ckpt").exists() else ""
-        remedy = f"Free some space, then go on with run={path.parents[1]}{last}."
+        remedy = f"Free some space, then resume with run={path.parents[1]}{last}."
         write_whole(path, content.getvalue(), remedy=remedy)
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """A checkpoint whose best score survives a move of the run folder, where Lightning would forget it."""
+    """A `ModelCheckpoint` that keeps its best score when the run folder was moved; Lightning's forgets it."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        def here(path: str) -> str:
+        def moved(path: str) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else path
 
-        moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
-        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": str(self.dirpath)})
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        paths = {name: moved(state_dict[name]) for name in names}
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": str(self.dirpath)})
 
 
 class LastCheckpoint(RunCheckpoint):
-    """The checkpoint that a killed run resumes from: of the first and the last epoch, and of others as time allows.
+    """The checkpoint that a killed run resumes from, written in the first and last epoch and at most every `every_s`.
 
     Args:
-        every_s: Least seconds between two writes; weights and optimizer are three times the head, and writing them
-            after every short epoch would take as long as training.
+        every_s: Minimum time between two writes, in seconds. A checkpoint is three times as large as the head, and
+            writing it after every short epoch would take as long as the training.
         **options: Of `ModelCheckpoint`.
     """
 
@@ -99,55 +102,102 @@ class StayStopped(Callback):
 class EndBySignal(Callback):
     """Let SIGTERM end the process as it did before training.
 
-    Lightning would first finish the batch and exit with code 0, so that a cluster would take the run for finished.
+    Lightning would finish the batch and exit with code 0, so that a cluster would take the run for finished.
     """
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        self.before = signal.getsignal(signal.SIGTERM)
+        self.handler = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self.before is not None and current_thread() is main_thread():
-            signal.signal(signal.SIGTERM, self.before)
+        if self.handler is not None and current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # a handler does not go to another process
+        return {}  # a handler cannot be sent to another process
 
 
-class Threads(Callback):
-    """Give every process `num` CPU threads, since sums in another order differ in their last bits, and quiet it."""
+class ProcessSetup(Callback):
+    """Set up every training process: number of CPU threads, silence of Lightning, log file.
 
-    def __init__(self, num: int | None):
-        self.num = num
+    Args:
+        num_threads: None for torch's own number. Sums in another order differ in their last bits.
+        log_file: Where a spawned process of rank 0 logs; the process of the command logs there by Hydra's config.
+    """
+
+    def __init__(self, num_threads: int | None, log_file: Path | None = None):
+        self.num_threads, self.log_file = num_threads, log_file
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         quiet_lightning()
-        if self.num is not None:
-            torch.set_num_threads(self.num)
+        if self.num_threads is not None:
+            torch.set_num_threads(self.num_threads)
+        package = logging.getLogger("style_match")
+        if trainer.is_global_zero and self.log_file is not None and not package.handlers:
+            handler = logging.FileHandler(self.log_file, encoding="utf-8", delay=True)
+            handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+            package.addHandler(handler)
+            package.setLevel(logging.INFO)
 
 
 class FitProgress(Callback):
-    """One progress bar over all epochs."""
+    """One progress bar over all epochs, and one line an epoch in the log file.
+
+    Args:
+        show: Whether the bar and the summary are printed; the log file has the lines in any case.
+    """
+
+    def __init__(self, *, show: bool = True):
+        self.show = show
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.current_epoch and trainer.is_global_zero:
-            progress.say(f"training: resumes after epoch {trainer.current_epoch} of {trainer.max_epochs}")
-        self.bar = progress.bar("training", "steps", show=trainer.is_global_zero)
+        self.started_at = self.epoch_started_at = time.monotonic()
+        if trainer.current_epoch:
+            self._say(trainer, f"training: resumes after epoch {trainer.current_epoch} of {trainer.max_epochs}")
+        self.bar = progress.bar("training", "steps", show=self.show and trainer.is_global_zero)
         self.advance = self.bar.__enter__()
         self.total = int(trainer.estimated_stepping_batches)
-        self.began = time.monotonic()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self.advance(trainer.global_step, self.total)
 
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        now, metrics = time.monotonic(), trainer.callback_metrics
+        facts = [
+            f"{name} {float(metrics[name]):.4f}" for name in ("train/loss", "val/loss", "val/mrr") if name in metrics
+        ]
+        score = metrics.get("val/mrr")
+        best = getattr(trainer.checkpoint_callback, "best_model_score", None)  # of earlier epochs
+        if score is not None:
+            facts.append("best so far" if best is None or score > best else f"best {float(best):.4f}")
+        rates = [f"{group['lr']:.3g}" for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        facts += [f"learning rate {' '.join(rates)}", f"{now - self.epoch_started_at:.2f} s"]
+        self.epoch_started_at = now
+        log.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, ", ".join(facts))
+
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.bar.__exit__(None, None, None)
-        if trainer.is_global_zero:
-            seconds = time.monotonic() - self.began
-            shared = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
-            steps = f"{trainer.current_epoch} epochs, {trainer.global_step} steps"
-            progress.say(f"training: {steps} in {seconds:.1f} s{shared}")
         del self.bar, self.advance
+        stopping = trainer.early_stopping_callback
+        if stopping is not None and stopping.stopped_epoch and trainer.is_global_zero:
+            log.info(
+                "stopped early after epoch %d: no better %s for %d epochs",
+                stopping.stopped_epoch + 1,
+                stopping.monitor,
+                stopping.patience,
+            )
+        seconds = time.monotonic() - self.started_at
+        shared = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
+        steps = f"{trainer.current_epoch} epochs, {trainer.global_step} steps"
+        self._say(trainer, f"training: {steps} in {seconds:.1f} s{shared}")
 
     def on_exception(self, trainer: lightning.Trainer, *_: Any) -> None:
         if hasattr(self, "bar"):
             self.bar.__exit__(None, None, None)
+
+    def _say(self, trainer: lightning.Trainer, line: str) -> None:
+        if trainer.is_global_zero and self.show:
+            progress.say(line)
+        elif trainer.is_global_zero:
+            log.info("%s", line)

@@ -1,4 +1,4 @@
-"""What comes back from the processes of a training on several devices."""
+"""Errors of the processes of a training on several devices."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +15,16 @@ MISTAKE = f"{UserError.__module__}.{UserError.__qualname__}: "
 
 @contextmanager
 def processes(folder: Path, num: int) -> Iterator[None]:
-    """Start `num` training processes inside; a mistake that one of them finds is raised as such here.
+    """Raise errors of the `num` training processes that the block starts as if there were only one process.
 
     Raises:
-        UserError: A process found a mistake of the user or was killed, or a part cannot be sent to it.
+        UserError: A process raised it or was killed, or a part cannot be sent to it.
     """
     if num == 1:
         yield
         return
     try:
-        with spawning():  # a joblib worker starts processes in a way of its own
+        with spawning():  # joblib changes how its workers start processes
             yield
     except ProcessRaisedException as error:
         _, is_mistake, message = str(error).rpartition(MISTAKE)
@@ -34,7 +34,7 @@ def processes(folder: Path, num: int) -> Iterator[None]:
     except ProcessExitedException as error:
         has_last = (folder / "checkpoints" / "last.ckpt").is_file()
         raise UserError(
-            f"A training process was killed ({error.signal_name or error.exit_code}), as happens where memory runs "
+            f"A training process was killed ({error.signal_name or error.exit_code}), as happens if memory runs "
             f"out. Resume with run={folder}{' ckpt_path=last' if has_last else ''}."
         ) from error
     except (PicklingError, AttributeError, TypeError) as error:

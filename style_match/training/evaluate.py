@@ -15,8 +15,8 @@ from style_match.models.module import MatchModule
 from style_match.training.checkpoints import checkpoint_path, load_head
 from style_match.training.loop import check_evaluation, make_head, test
 from style_match.training.outputs import finish, write_outputs
-from style_match.training.resuming import refuse_seen
 from style_match.training.run_folder import RunFolder
+from style_match.training.trained_photos import refuse_trained_photos
 
 
 def evaluate(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> None:
@@ -35,14 +35,14 @@ def evaluate(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> None:
     datamodule = MatchDataModule.from_folder(inputs.folder, inputs.split, test_splits=splits)
     check_evaluation(datamodule, evaluator)
     if weights:
-        refuse_seen(Path(cfg.run).expanduser(), inputs, datamodule)
+        refuse_trained_photos(Path(cfg.run).expanduser(), inputs, datamodule)
     module = MatchModule(head=make_head(cfg, inputs), evaluator=evaluator)
     if weights:
         load_head(module.head, weights)
     results, _ = test(cfg, module, datamodule, inputs, folder.path, logs=[])
     folder.write_config(cfg)
     if cfg.run:
-        folder.take_choices(Path(cfg.run).expanduser())
+        folder.inherit_choices(Path(cfg.run).expanduser())
     outputs = write_outputs(cfg, folder, inputs, datamodule, module, results, selected=None, run=cfg.run)
     finish(folder, outputs, show=True)
     if results.trained and (was := read_config(cfg.run)).data.task != cfg.data.task:
@@ -50,9 +50,15 @@ def evaluate(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> None:
 
 
 def hypothesis(mrr: dict[str, Any], chance: float, *, seed: int | None = None) -> str:
-    """Say whether a head that was trained for another task beats chance on this one, by its MRR."""
+    """Return a sentence on whether a head that was trained for another task beats chance on this one, by its MRR."""
     low, high = next(bounds for name, bounds in mrr.items() if name.startswith("ci"))
-    verdict = "better than chance" if low > chance else "worse than chance" if high < chance else "not told from chance"
+    verdict = (
+        "better than chance"
+        if low > chance
+        else "worse than chance"
+        if high < chance
+        else "not distinguishable from chance"
+    )
     return (
         f"A head of another task on this one ({one_training(seed)}): MRR minus chance "
         f"{100 * (mrr['value'] - chance):+.1f} points [{100 * (low - chance):+.1f}, {100 * (high - chance):+.1f}]: "

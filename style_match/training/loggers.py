@@ -1,7 +1,7 @@
-"""Where curves and results go: CSV, TensorBoard, Weights & Biases, several at once (`logger=[csv,wandb]`).
+"""Loggers of curves and results: CSV, TensorBoard, Weights & Biases, several at once (`logger=[csv,wandb]`).
 
-Any logger of Lightning works by its `_target_`. Those of this module also write the outputs of a run (tables, pictures)
-in `log_outputs`, and keep a resumed run in one piece.
+Any logger of Lightning works by its `_target_`. Those of this module also log the outputs of a run (tables, pictures) in
+`log_outputs`, and log a resumed run as one run.
 """
 
 import os
@@ -29,7 +29,7 @@ from style_match.utils.files import write_whole
 if TYPE_CHECKING:
     from style_match.training.outputs import Outputs
 
-# wandb would send these by itself
+# Settings without which wandb sends facts about the machine.
 MACHINE: dict[str, Any] = {
     "host": "",
     "disable_git": True,
@@ -41,22 +41,23 @@ MACHINE: dict[str, Any] = {
 
 
 class Wandb(WandbLogger):
-    """`wandb/` in the run folder; a run that continues keeps its id and its steps.
+    """Logs to `wandb/` in the run folder; a resumed run keeps its id and its steps.
 
     W&B writes each part of a resumed run to a separate folder.
 
     Args:
-        folder: the run folder.
-        group: what the runs of one sweep share.
-        tags: of the run.
-        project, entity: where it goes on the server; without an entity to the key's own.
-        mode: online, offline, or auto: WANDB_MODE where it is set, else online where there is a key.
-        finish_timeout_s: how long the run's end waits for the upload.
-        max_table_rows: ranks beyond are left out of their table.
-        log_machine: whether wandb sends what it finds about the machine.
+        folder: The run folder.
+        group: Name that the runs of one sweep share.
+        tags: Of the run.
+        project: On the server.
+        entity: On the server; None for that of the key.
+        mode: online, offline, or auto: WANDB_MODE if it is set, else online if there is a key.
+        finish_timeout_s: The longest time that the end of the run waits for the upload.
+        max_table_rows: Of the table of ranks.
+        log_machine: Whether wandb sends facts about the machine.
 
     Raises:
-        UserError: `mode=online` without a key (wandb would ask for one), or W&B refuses the run.
+        UserError: `mode=online` without a key (wandb would prompt for one), or W&B could not start the run.
     """
 
     def __init__(
@@ -73,9 +74,9 @@ class Wandb(WandbLogger):
         log_machine: bool,
     ):
         self.folder, self.finish_timeout_s, self.max_table_rows = folder / "wandb", finish_timeout_s, max_table_rows
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else wandb sends tracebacks and timings of its own
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # wandb would send its tracebacks and timings
         self.mode = choose_mode(mode)
-        self.next_step = int(self._kept("next_step.txt", lambda: "0"))
+        self.next_step = int(self._stored("next_step.txt", lambda: "0"))
         settings = wandb.Settings(
             silent=True,
             console="off",
@@ -91,23 +92,23 @@ class Wandb(WandbLogger):
             name=f"{group}/{folder.name}" if group else folder.name,
             save_dir=folder,
             project=project,
-            id=self._kept("run_id.txt", lambda: secrets.token_hex(4)),
-            mode=self.mode,  # not by `offline`, for which Lightning sets WANDB_MODE for all runs that follow
+            id=self._stored("run_id.txt", lambda: secrets.token_hex(4)),
+            mode=self.mode,  # with `offline`, Lightning would set WANDB_MODE for all later runs
             settings=settings,
             **options,
         )
-        del self._wandb_init["anonymous"]  # of which Lightning makes None, and wandb a warning
+        del self._wandb_init["anonymous"]  # Lightning passes None, and wandb warns
         try:
-            # a server knows of steps that were sent before they were counted here
+            # the server may have steps that were sent before they were counted here
             self.next_step = max(self.next_step, getattr(self.experiment, "starting_step", 0))
         except wandb.Error as error:
             reason = str(error).partition("\n")[0].rstrip(". ")
             raise UserError(
-                f"W&B does not begin a run: {reason}. Write logger.wandb.mode=offline to go on without it."
+                f"W&B could not start a run: {reason}. Set logger.wandb.mode=offline to train without it."
             ) from error
 
-    def _kept(self, name: str, make: Callable[[], str]) -> str:
-        """A word that all parts of the run share."""
+    def _stored(self, name: str, make: Callable[[], str]) -> str:
+        """Return a text that all parts of the run share, from its file."""
         path = self.folder / name
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -119,14 +120,14 @@ class Wandb(WandbLogger):
         self._log({**metrics, "trainer/global_step": step} if step is not None else dict(metrics))
 
     def _log(self, content: dict[str, Any]) -> None:
-        """One row of the history. By itself W&B would number the rows of each part from 0 while it is offline."""
+        """Log one row of the history. Offline, W&B would number the rows of each part from 0."""
         run: Any = self.experiment
         run.log(content, step=self.next_step, commit=True)
         self.next_step += 1
         write_whole(self.folder / "next_step.txt", str(self.next_step))
 
     def log_outputs(self, outputs: "Outputs") -> None:
-        """Results into the summary, which compares runs; tables of metrics and of ranks; pictures."""
+        """Log the results as summary, by which W&B compares runs, tables of metrics and ranks, and pictures."""
         run: Any = self.experiment
         ranks = outputs.ranks
         if len(ranks) > self.max_table_rows:
@@ -151,6 +152,7 @@ class Wandb(WandbLogger):
         run.summary.update(outputs.values)
 
     def close(self, *, failed: bool) -> None:
+        """Finish the run, and print where it is or how to send it."""
         run: Any = self._experiment
         if run is None:
             return
@@ -160,24 +162,24 @@ class Wandb(WandbLogger):
             run.finish(exit_code=int(failed))
         except TimeoutError:
             rest = sync_command([*offline, part])
-            progress.say(f"W&B: not all was sent within {self.finish_timeout_s:g} s; send the rest with: {rest}")
+            progress.say(f"W&B: the upload took more than {self.finish_timeout_s:g} s; send the rest with: {rest}")
             return
         if self.mode == "offline":
-            progress.say(f"W&B: the run is on this machine only; send it with: {sync_command(offline)}")
+            progress.say(f"W&B: the run is only on this machine; send it with: {sync_command(offline)}")
         elif self.mode == "online":
             progress.say(f"W&B: {run.url}")
             if unsent := [part for part in offline if not any(part.glob("*.wandb.synced"))]:
                 rest = sync_command(unsent)
-                progress.say(f"W&B: what was logged offline is on this machine only; send it with: {rest}")
+                progress.say(f"W&B: the part that was logged offline is only on this machine; send it with: {rest}")
 
 
 def offline_parts(folder: Path, run_id: str) -> list[Path]:
-    """The folders of a run in `folder` that were written offline, the first one first."""
+    """Return the folders of a run in `folder` that were written offline, the oldest first."""
     return sorted(file.parent for file in folder.glob(f"offline-run-*/run-{run_id}.wandb"))
 
 
 def sync_command(parts: Sequence[Path]) -> str:
-    """The command that sends the parts of a run in their order."""
+    """Return the command that sends the parts of a run in their order."""
     options = [] if parts[-1].name.startswith("offline-") else ["--include-online"]
     command = ["wandb", "sync", *options]
     if len(parts) == 1 or not _takes_append():
@@ -187,17 +189,17 @@ def sync_command(parts: Sequence[Path]) -> str:
 
 
 def _takes_append() -> bool:
-    """Whether `wandb sync` replaces the history of a run unless it is told to append; newer versions append."""
+    """Return whether `wandb sync` has the option --append; newer versions always append."""
     from wandb.cli.cli import sync
 
     return any(option.name == "append" for option in sync.params)
 
 
 def choose_mode(mode: str) -> str:
-    """Return online, offline or disabled; `auto` is decided and explained where that is offline.
+    """Return online, offline or disabled, and print why if `auto` becomes offline.
 
     Raises:
-        UserError: online without a key.
+        UserError: `online` without a key.
     """
     option = f"logger.wandb.mode={mode}"
     if mode == "auto" and os.environ.get("WANDB_MODE"):
@@ -211,13 +213,13 @@ def choose_mode(mode: str) -> str:
         raise UserError(
             f"{option} needs a key: run `wandb login`, set WANDB_API_KEY, or set logger.wandb.mode=offline."
         )
-    progress.say("W&B: no key, so the run stays offline")
+    progress.say("W&B: no key, so the run is logged offline")
     return "offline"
 
 
 @contextmanager
 def _staged_in(folder: Path) -> Iterator[None]:
-    """wandb keeps the tables it has not sent yet in `folder`, and not somewhere in the user's home."""
+    """Let wandb store unsent tables in `folder`, and not in the user's home."""
     before = os.environ.get("WANDB_DATA_DIR")
     os.environ["WANDB_DATA_DIR"] = before or str(folder)
     try:
@@ -228,7 +230,12 @@ def _staged_in(folder: Path) -> Iterator[None]:
 
 
 class TensorBoard(TensorBoardLogger):
-    """`tensorboard/version_N/` in the run folder.
+    """Logs to `tensorboard/version_N/` in the run folder.
+
+    Args:
+        folder: The run folder.
+        group: Not used; W&B groups the runs of a sweep by it.
+        tags: Of the run.
 
     Raises:
         UserError: TensorBoard is not installed.
@@ -236,16 +243,16 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, *, folder: Path, group: str | None, tags: Sequence[str]):
         try:
-            import_module("tensorboard")  # Lightning would import it only when training has begun
+            import_module("tensorboard")  # Lightning imports it only after the training has started
             super().__init__(folder, name="tensorboard", default_hp_metric=False)
         except ModuleNotFoundError as error:
             raise UserError(
-                "logger=tensorboard needs TensorBoard; it comes with an extra: pip install 'style_match[tensorboard]'"
+                "logger=tensorboard needs TensorBoard. Install the extra: pip install 'style_match[tensorboard]'"
             ) from error
         self.tags = list(tags)
 
     def log_outputs(self, outputs: "Outputs") -> None:
-        """Scalars, beside the config in HPARAMS (runs compared); the table as text; ranks as histograms; pictures."""
+        """Log the results beside the config (HPARAMS), the table as text, ranks as histograms, and pictures."""
         writer: Any = self.experiment
         self.log_hyperparams(dict(self.hparams), dict(outputs.values))
         writer.add_text("tags", ", ".join(self.tags))
@@ -257,6 +264,7 @@ class TensorBoard(TensorBoardLogger):
             writer.add_image(f"test/neighbours/{number:02d}", np.asarray(strip.picture), dataformats="HWC")
 
     def close(self, *, failed: bool) -> None:
+        """Close the file."""
         self.finalize("failed" if failed else "success")
 
 
@@ -267,10 +275,10 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 @contextmanager
 def loggers(cfg: DictConfig, folder: Path, *, synthetic: bool, group: str | None = None) -> Iterator[list[Any]]:
-    """Open the loggers of a run; they are closed at the end, also when the run fails.
+    """Open the loggers of a run, and close them at the end, also when the run fails.
 
     Args:
-        cfg: Config of the run; `cfg.logger` holds one node a logger, beside the options that they share.
+        cfg: Config of the run; `cfg.logger` has one node for each logger, and the options of all.
         folder: The run folder.
         synthetic: Whether the people are drawn.
         group: Name that the runs of one sweep share.
@@ -278,7 +286,7 @@ def loggers(cfg: DictConfig, folder: Path, *, synthetic: bool, group: str | None
     Raises:
         UserError: The package of a logger is missing, or W&B could not start.
     """
-    # a job around the command may number its processes, and Lightning logs from number 0 only
+    # a Slurm job around the command may give this process another rank, and Lightning logs only from rank 0
     rank_zero_only.rank = 0  # type: ignore[attr-defined]
     nodes = [node for node in cfg.logger.values() if OmegaConf.is_dict(node) and "_target_" in node]
     tags = [str(cfg.data.name), *(["synthetic"] if synthetic else [])]

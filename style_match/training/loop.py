@@ -1,6 +1,7 @@
 """The training loop: data module, module, callbacks, loggers, trainer; fit; test."""
 
 import inspect
+import logging
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,20 +23,23 @@ from style_match.evaluation.evaluator import Evaluator
 from style_match.evaluation.ranks import check_k
 from style_match.models.head.identity import Identity
 from style_match.models.module import MatchModule
-from style_match.training.callbacks import FitProgress, Threads, quiet_lightning
+from style_match.training.callbacks import FitProgress, ProcessSetup, quiet_lightning
 from style_match.training.checkpoints import Selected, selected
 from style_match.training.devices import processes
 from style_match.training.loggers import loggers
 from style_match.training.online import OnlineBackbone
 from style_match.training.outputs import finish, write_outputs
-from style_match.training.resuming import facts_of, open_run, refuse_other_split, write_seen
 from style_match.training.run_folder import RunFolder, sweep_group
 from style_match.training.text import TextSpace, is_on, loss_options, text_term, training_texts
+from style_match.training.trained_photos import refuse_changed_split, write_trained_photos
 from style_match.utils import progress
 from style_match.utils.errors import UserError
 from style_match.utils.threads import pinned
 
-OWN_OPTIONS = ("checkpoint_every_s", "max_loss_items", "early_stopping")  # of `trainer`, that lightning.Trainer lacks
+# Options of `trainer` that lightning.Trainer lacks; max_loss_items is in the configs of earlier versions.
+OWN_OPTIONS = ("checkpoint_every_s", "early_stopping", "max_loss_items")
+
+log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> float:
@@ -52,18 +56,17 @@ def train(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> float:
     Raises:
         UserError: The run folder, the dataset or the configuration cannot be used.
     """
-    earlier = open_run(cfg, folder, inputs)
-    if earlier.val_mrr is not None:
-        return earlier.val_mrr  # a finished job of a sweep
+    log.info("run folder %s: %s", folder.path, folder.environment["command"])
+    folder.find_earlier_run(cfg, inputs)
+    if folder.val_mrr is not None:
+        return folder.val_mrr  # a finished job of a sweep
     datamodule = make_datamodule(cfg, inputs)
     module = make_module(cfg, inputs)
     check_before_work(cfg, datamodule, module)
-    if earlier.checkpoint:
-        refuse_other_split(folder, inputs, datamodule)
-    if not folder.is_job:  # only now: the folder of a command that was answered with a mistake stays free
-        folder.write_config(cfg)
-        folder.write_provenance(**facts_of(inputs))
-    write_seen(folder, inputs, datamodule)
+    if folder.checkpoint:
+        refuse_changed_split(folder, inputs, datamodule)
+    folder.begin(cfg, inputs)  # only now: the folder of a command with a mistake can be used again
+    write_trained_photos(folder, inputs, datamodule)
 
     if is_on(cfg):
         datamodule.texts = training_texts(cfg, inputs, datamodule.gallery("train").photos.tolist())
@@ -75,8 +78,8 @@ def train(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> float:
         if not isinstance(module.head, Identity):
             for line in inputs.balancing.lines():
                 progress.say(line)
-            chosen = fit(cfg, module, datamodule, folder.path, logs, earlier.checkpoint)
-            if num_devices(cfg, module) > 1:  # what was logged, another process has written
+            chosen = fit(cfg, module, datamodule, folder, logs)
+            if num_devices(cfg, module) > 1:  # another process has written the logs of the training
                 open_files.close()
                 logs = open_files.enter_context(open_loggers())
         results, text = test(cfg, module, datamodule, inputs, folder.path, logs)
@@ -102,7 +105,6 @@ def make_datamodule(cfg: DictConfig, inputs: Inputs) -> MatchDataModule:
         balance=balancing.balance,
         views=balancing.views,
         seed=cfg.seed,
-        max_loss_items=cfg.trainer.max_loss_items,
         test_splits=("test", "val", "train") if csls else ("test", "val"),
     )
 
@@ -195,7 +197,9 @@ def check_before_work(cfg: DictConfig, datamodule: MatchDataModule, module: Matc
             "trainer.strategy=ddp would start this command again in every process. Use trainer.strategy=ddp_spawn."
         )
     if str(cfg.trainer.devices).isdigit() and num < cfg.trainer.devices:
-        progress.say(f"trainer.devices={cfg.trainer.devices}: changes nothing here, this head takes no gradient steps")
+        progress.say(
+            f"trainer.devices={cfg.trainer.devices} has no effect: this head is not trained by gradient steps."
+        )
 
 
 def check_evaluation(datamodule: MatchDataModule, evaluator: Evaluator) -> None:
@@ -207,9 +211,7 @@ def check_evaluation(datamodule: MatchDataModule, evaluator: Evaluator) -> None:
         check_k(evaluator.csls_k, min(train.num_left, len(train.right_ids)))
 
 
-def fit(
-    cfg: DictConfig, module: MatchModule, datamodule: MatchDataModule, folder: Path, logs: Any, resume: Path | None
-) -> Selected:
+def fit(cfg: DictConfig, module: MatchModule, datamodule: MatchDataModule, folder: RunFolder, logs: Any) -> Selected:
     """Train until `trainer.max_epochs` or early stopping, and load the selected weights into `module`.
 
     A head without weights for gradient steps is a closed form: Lightning fits it in `on_fit_start`, in no epoch.
@@ -221,22 +223,25 @@ def fit(
     if not online:
         datamodule.prepare_data()  # the backbone computes with all threads
     threads = None if online else cfg.threads
-    callbacks: list[Callback] = [Threads(threads)]
+    callbacks: list[Callback] = [ProcessSetup(threads, folder.file("train.log"))]
     options: dict[str, Any] = {"logger": logs or False}
     if takes_steps(module.head):
         callbacks += [instantiate(callback) for callback in cfg.callbacks.values() if callback]
-        callbacks += [FitProgress()] if cfg.progress else []
+        callbacks.append(FitProgress(show=cfg.progress))
     else:
         if datamodule.views is not None or not datamodule.balance.is_plain:
-            progress.say("balance: changes nothing here, a closed form is fitted to every training photo, once")
+            progress.say("balance has no effect: a closed form is fitted once, to every training photo.")
         options = {"logger": False, "max_epochs": 0, "devices": 1, "enable_checkpointing": False}
-    trainer = make_trainer(cfg, folder, callbacks=callbacks, **options)
-    with pinned(threads), processes(folder, num_devices(cfg, module)):
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    trainer = make_trainer(cfg, folder.path, callbacks=callbacks, **options)
+    with pinned(threads), processes(folder.path, num_devices(cfg, module)):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=folder.checkpoint, weights_only=True)
     if not takes_steps(module.head):
         for name in ("best", "last"):
-            trainer.save_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
-    return selected(trainer, module, folder)
+            trainer.save_checkpoint(folder.checkpoints / f"{name}.ckpt")
+    chosen = selected(trainer, module, folder.path)
+    if chosen.epoch is not None:
+        log.info("selected: epoch %d of %d", chosen.epoch + 1, chosen.epochs_run)
+    return chosen
 
 
 def test(

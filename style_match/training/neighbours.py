@@ -1,4 +1,4 @@
-"""Photos for the loggers, only with logger.log_images=true: queries beside their partner and their first answers."""
+"""Pictures for the loggers with logger.log_images=true: queries beside their partner and their first answers."""
 
 from dataclasses import dataclass
 
@@ -15,20 +15,20 @@ WRONG, RIGHT, INK, PAPER = "#d9d9d9", "#2a9d57", "#222222", "#ffffff"
 
 @dataclass(frozen=True)
 class Strip:
-    """A picture of one query, newly drawn, so that nothing of a photo's file but its pixels is in it."""
+    """A picture of one query. It is drawn from pixels, so it contains no metadata of the photos' files."""
 
     picture: Image.Image
     caption: str
 
 
 def photo_strips(cfg: DictConfig, inputs: Inputs, results: TestResults) -> list[Strip]:
-    """With `logger.log_images=true` some queries of the test split, evenly spread, as the model reported answers them.
+    """Return strips of some queries of the test split, evenly spread, with the answers of the reported model.
 
-    A strip shows the query, its true partner (for styles the best answer of its class) and the first answers, right
-    ones framed. A profile with several photos is shown by its first one.
+    A strip shows the query, its true partner (for styles the best answer of its class) and the first answers; right
+    answers have a frame. A profile with several photos is shown by its first one.
 
     Raises:
-        UserError: a photo cannot be read.
+        UserError: A photo cannot be read.
     """
     options = cfg.logger.images
     result, folder = results.trained or results.frozen, inputs.folder
@@ -61,12 +61,12 @@ def photo_strips(cfg: DictConfig, inputs: Inputs, results: TestResults) -> list[
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers below `count`, evenly spread."""
+    """Return at most `most` of the numbers below `count`, evenly spread."""
     return [i * count // most for i in range(most)] if most < count else list(range(count))
 
 
 def _draw(tiles: list[tuple[str, Image.Image, bool]], side_px: int) -> Image.Image:
-    """Tiles in a row, each within `side_px`, their labels below."""
+    """Return the tiles in a row, each within `side_px`, with their labels below."""
     edge, text = max(side_px // 40, 2), max(side_px // 10, 10)
     width, height = side_px + 4 * edge, side_px + 4 * edge + 2 * text
     strip = Image.new("RGB", (width * len(tiles), height), PAPER)

@@ -1,4 +1,4 @@
-"""The frozen backbone inside the training step (encode=online)."""
+"""The frozen backbone in the training step (encode=online)."""
 
 from typing import Any
 
@@ -8,10 +8,11 @@ from style_match.backbone.inputs import Inputs
 
 
 class OnlineBackbone(nn.Module):
-    """Turns the rows of a batch into features (B, D) on the spot.
+    """Computes the features (B, D) of the rows of a batch.
 
     Args:
-        inputs: Of the run; its backbone is loaded when the first batch comes.
+        inputs: Of the run. Their backbone is loaded with the first batch, so DDP sends only their config to another
+            process.
     """
 
     def __init__(self, inputs: Inputs):

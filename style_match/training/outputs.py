@@ -1,7 +1,8 @@
-"""What a run ends with: its files, its pictures, the table and where everything is."""
+"""The outputs of a run: files, pictures, and the table that is printed."""
 
 import csv
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,23 +30,24 @@ from style_match.training.run_folder import RunFolder
 from style_match.utils import progress
 from style_match.utils.files import as_csv, write_whole
 
+MODELS = ("chance", "frozen", "trained")
+
+log = logging.getLogger(__name__)
+
 
 def logged_rows(folder: Path) -> Iterator[dict[str, str]]:
-    """The rows of metrics.csv in a run folder, those of a run that went on after those before.
+    """Yield the rows of metrics.csv in a run folder, in the order in which they were logged.
 
-    An epoch that was logged twice, before a run was killed and after it went on, comes twice: the later one counts.
+    An epoch that was logged before a kill and again by the resumed run comes twice; the later row counts.
     """
     for path in sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
         with open(path, newline="", encoding="utf-8") as file:
             yield from csv.DictReader(file)
 
 
-MODELS = ("chance", "frozen", "trained")
-
-
 @dataclass(frozen=True)
 class Outputs:
-    """What a run ends with, for `finish` and for the loggers.
+    """The outputs of a run, for `finish` and for the loggers.
 
     Attributes:
         sections: Content of metrics.json.
@@ -71,7 +73,7 @@ class Outputs:
 
     @property
     def metrics(self) -> list[tuple[str, str, float, float, float]]:
-        """Rows (model, metric, value, low, high) of the test split, as fractions."""
+        """Rows (model, metric, value, low, high) of the test split; values are fractions."""
         return [
             (model, name, cell["value"], *interval_of(cell))
             for model in MODELS
@@ -83,7 +85,7 @@ class Outputs:
     def ranks(self) -> list[tuple[str, int, str, int, int, float]]:
         """Rows (model, query, direction, rank, gallery, similarity).
 
-        A query is numbered as in ranks.parquet; the profile ids stay there.
+        Queries are numbered as in ranks.parquet; profile ids are not sent to loggers.
         """
         rows = []
         for model, result in self.results.items():
@@ -115,8 +117,8 @@ def write_outputs(
         data: Its splits.
         module: The tested module.
         results: Of its test.
-        selected: The selected checkpoint.
-        text: The section of that name, of a run that was trained on texts.
+        selected: The selected checkpoint; None without training.
+        text: The section `text` of a run that was trained on texts.
         **facts: More entries of provenance.json.
     """
     folder.file("metrics.json").unlink(missing_ok=True)
@@ -149,15 +151,16 @@ def write_outputs(
         "device": str(resolve_device(cfg.backbone.device)),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "backbone": {"source": inputs.checkpoint.source, "revision": inputs.checkpoint.revision},
-        "selected": selected
-        and {
+        "selected": None
+        if selected is None
+        else {
             "epoch": selected.epoch,
             "val/mrr": results.val.metrics["mrr"]["value"],
             "epochs_run": selected.epochs_run,
         },
     }
-    places = _draw(cfg, folder.file("tsne.png"), inputs.folder, data, results, synthetic=synthetic)
-    write_table(folder.file("tsne.parquet"), places)
+    points = _draw(cfg, folder.file("tsne.png"), inputs.folder, data, results, synthetic=synthetic)
+    write_table(folder.file("tsne.parquet"), points)
     folder.write_provenance(**provenance)
     instantiate(cfg.picture.report)(
         folder.file("report.html"),
@@ -189,7 +192,7 @@ def write_outputs(
 
 
 def write_near_copies(folder: RunFolder, pairs: Sequence[tuple[str, str, str, str]]) -> None:
-    """Write near_copies.csv where there are any, and remove an older one where there are none."""
+    """Write near_copies.csv, or remove the file of an earlier process if there are none."""
     if not pairs:
         folder.file("near_copies.csv").unlink(missing_ok=True)
         return
@@ -197,8 +200,12 @@ def write_near_copies(folder: RunFolder, pairs: Sequence[tuple[str, str, str, st
 
 
 def finish(folder: RunFolder, outputs: Outputs, *, show: bool) -> None:
-    """Write metrics.json and, with `show`, print table and paths."""
+    """Write metrics.json, log the results and, with `show`, print table and paths."""
     folder.write_json("metrics.json", outputs.sections)
+    for model, section in outputs.sections.items():
+        if "mrr" in section:
+            log.info("%s split, %s: MRR %.4f", "val" if model == "val" else "test", model, section["mrr"]["value"])
+    log.info("finished in %.1f s", folder.provenance()["wall_time_s"])
     if show:
         print_results(
             outputs.sections,
@@ -216,8 +223,8 @@ def finish(folder: RunFolder, outputs: Outputs, *, show: bool) -> None:
 def write_embeddings(path: Path, folder: DatasetFolder, data: MatchDataModule, results: TestResults) -> None:
     """Write embeddings.safetensors of the reported model.
 
-    For couples `left` and `right` (C, E), row i of both one couple of the test split, with `left_ids` and `right_ids`
-    in the header; for styles `embeddings` (N, E) with `ids` and `labels`.
+    Couples have `left` and `right` (C, E), where row i of both is one couple of the test split, and `left_ids` and
+    `right_ids` in the header. Styles have `embeddings` (N, E), and `ids` and `labels` in the header.
     """
     row = {profile_id: number for number, profile_id in enumerate(results.profile_ids)}
     if data.task == "couple":
@@ -231,27 +238,27 @@ def write_embeddings(path: Path, folder: DatasetFolder, data: MatchDataModule, r
         tensors = {"embeddings": results.reported}
         ids = list(results.profile_ids)
         header = {"ids": ids, "labels": [folder.labels[profile_id] for profile_id in ids]}
-    about = {name: json.dumps(ids, ensure_ascii=False) for name, ids in header.items()}
-    write_whole(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=about))
+    texts = {name: json.dumps(ids, ensure_ascii=False) for name, ids in header.items()}
+    write_whole(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=texts))
 
 
 def _draw(
     cfg: DictConfig, path: Path, folder: DatasetFolder, data: MatchDataModule, results: TestResults, *, synthetic: bool
 ) -> Any:
-    """Draw tsne.png; returns its points as a pyarrow table: model, profile_id, group (side or class), x, y."""
+    """Draw tsne.png, and return its points as a pyarrow table: model, profile_id, group (side or class), x, y."""
     ids = results.profile_ids
     names = {"frozen": "frozen backbone", "trained": "trained head"}
     panels = {names[model]: embeddings for model, embeddings in results.embeddings.items()}
-    what: dict[str, Any]
+    groups: dict[str, Any]
     if data.task == "couple":
         row = {profile_id: i for i, profile_id in enumerate(ids)}
         couples, sides = data.ids_of("test"), (folder.left_name, folder.right_name)
-        what = {"couples": [(row[left], row[right]) for left, right in couples], "sides": sides}
+        groups = {"couples": [(row[left], row[right]) for left, right in couples], "sides": sides}
         group = {profile_id: side for couple in couples for profile_id, side in zip(couple, sides, strict=True)}
     else:
-        what = {"labels": [folder.labels[profile_id] for profile_id in ids]}
+        groups = {"labels": [folder.labels[profile_id] for profile_id in ids]}
         group = folder.labels
-    drawn, places = instantiate(cfg.picture.tsne)(path, panels, synthetic=synthetic, **what)
+    drawn, places = instantiate(cfg.picture.tsne)(path, panels, synthetic=synthetic, **groups)
     shown = [ids[i] for i in drawn]
     tables = [
         pa.table(

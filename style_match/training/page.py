@@ -1,11 +1,13 @@
-"""report.html: everything about a run on one page that asks nothing of the network."""
+"""report.html: everything about a run on one page that loads nothing from the network."""
 
 from __future__ import annotations
 
 import base64
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from style_match.evaluation.evaluator import Result
@@ -15,10 +17,9 @@ from style_match.utils.files import write_whole
 from style_match.utils.html import fill
 from style_match.utils.plots import COLOURS, INK, figure, png
 
-# The training curves, from the rows of a CSV logger.
-
-
-# title of a panel: the ends of the logged names that belong in it
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+_MODELS = {**ROWS, "val": "validation"}
+# Title of a panel of the training curves -> how the names of its values end.
 _PANELS = {
     "loss": ("/loss",),
     "validation MRR": ("val/mrr",),
@@ -29,12 +30,14 @@ _PANELS = {
 
 
 def draw_curves(rows: Iterable[Mapping[str, Any]], *, dpi: int) -> bytes | None:
-    """PNG of what training and validation logged over the epochs; None when nothing was.
+    """Return a PNG of the values that training and validation logged over the epochs; None if there are none.
 
-    `rows` are those of metrics.csv: "epoch", and values by name ("train/loss", "val/mrr", ...) where the row has them,
-    as numbers or text, empty or absent where not. Several values of an epoch are averaged.
+    Args:
+        rows: Of metrics.csv: "epoch" and values by name ("train/loss", "val/mrr", ...), as numbers or texts, which may
+            be empty or missing. Several values of an epoch are averaged.
+        dpi: Resolution.
     """
-    curves = {name: curve for name, curve in _by_name(rows).items() if name.startswith(("train/", "val/"))}
+    curves = {name: curve for name, curve in _curves(rows).items() if name.startswith(("train/", "val/"))}
     panels = {
         panel: names
         for panel, ends in _PANELS.items()
@@ -66,9 +69,9 @@ def draw_curves(rows: Iterable[Mapping[str, Any]], *, dpi: int) -> bytes | None:
     return png(drawing, dpi=dpi)
 
 
-def _by_name(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
-    """name -> epoch -> mean of the finite values."""
-    seen: dict[str, dict[int, list[float]]] = {}
+def _curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
+    """Return name -> epoch -> mean of the finite values."""
+    values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.get("epoch") in (None, ""):
             continue
@@ -76,8 +79,8 @@ def _by_name(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
         for name, value in row.items():
             number = _number(value)
             if name not in ("epoch", "step") and number is not None:
-                seen.setdefault(name, {}).setdefault(epoch, []).append(number)
-    return {name: {epoch: sum(v) / len(v) for epoch, v in epochs.items()} for name, epochs in seen.items()}
+                values[name][epoch].append(number)
+    return {name: {epoch: fmean(v) for epoch, v in epochs.items()} for name, epochs in values.items()}
 
 
 def _number(value: Any) -> float | None:
@@ -86,10 +89,6 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
-
-
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
-_MODELS = {**ROWS, "val": "validation"}
 
 
 def write_report(
@@ -108,13 +107,25 @@ def write_report(
     dpi: int,
     seed: int | None = None,
 ) -> None:
-    """Writes the page at once, never half; pictures are inside, everything that was data is escaped.
+    """Write the page atomically; pictures are inside, and everything that comes from data is escaped.
 
-    `name` heads the page (the run); `sections` are those of metrics.json, `results` "frozen" and "trained" as given to
-    ranks.parquet (the last one's best and worst `num_queries` are listed), `gain` is
-    `Evaluator.difference(trained, frozen)`, `seed` that of the training, `tsne` the PNG, `logged` the rows of
-    metrics.csv, `provenance` the content of provenance.json, `config` the YAML. Raises UserError when the page cannot
-    be written.
+    Args:
+        path: The file.
+        name: Name of the run.
+        sections: Content of metrics.json.
+        results: Results of the test split by model ("frozen", "trained"); queries of the last one are listed.
+        gain: `Evaluator.difference(trained, frozen)`; None without a trained head.
+        tsne: File of the t-SNE picture.
+        logged: Rows of metrics.csv.
+        provenance: Content of provenance.json.
+        config: The config in YAML.
+        synthetic: Whether the people are drawn.
+        num_queries: Number of best and of worst queries that are listed.
+        dpi: Resolution of the training curves.
+        seed: Of the training.
+
+    Raises:
+        UserError: The file cannot be written.
     """
     models = [model for model in _MODELS if model in sections]
     best, worst = _queries(results, num_queries)
@@ -174,7 +185,7 @@ def _count_rows(sections: Mapping[str, Any], models: Iterable[str]) -> Iterator[
 
 
 def _queries(results: Mapping[str, Result], count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The best and the worst queries of the last model, with the rank the first model gave them beside."""
+    """Return the best and the worst queries of the last model, with their ranks by the first model."""
     models = list(results.values())
     before, after = models[0], models[-1]
     rank, earlier = after.ranks.rank.tolist(), before.ranks.rank.tolist()

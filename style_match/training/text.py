@@ -24,38 +24,36 @@ from style_match.models.module import MatchModule
 from style_match.models.text_term import TextTerm, width
 from style_match.utils.errors import UserError
 
-# What a run with loss.text_weight above 0 needs: its texts' features and the term.
-
-
-OPTIONS = ("text_weight", "text_temperature")  # of `loss`, that no loss's constructor takes
+OPTIONS = ("text_weight", "text_temperature")  # of `loss`, for the text term and not for the loss's constructor
+TRAINED = {"image": "trained", "caption": "trained captions", "both": "trained both"}  # names in metrics.json
 
 
 def is_on(cfg: DictConfig) -> bool:
-    """Whether a run trains on texts; one of an older version has no such option."""
+    """Return whether a run trains on texts; runs of earlier versions have no such option."""
     return bool(OmegaConf.select(cfg, "loss.text_weight"))
 
 
 def loss_options(cfg: DictConfig) -> Any:
-    """The `loss` node without what all losses share."""
+    """Return the `loss` node without the options of the text term."""
     return OmegaConf.masked_copy(cfg.loss, [key for key in cfg.loss if key not in OPTIONS])
 
 
 def training_texts(cfg: DictConfig, inputs: Inputs, photos: Sequence[int]) -> Texts:
-    """The texts of these photos (positions in `folder.photos`), embedded; other photos have none."""
-    said, everyone = inputs.captions, inputs.folder.photos
-    whole = [said[photo] for photo in photos]
+    """Return the texts of these photos (positions in `folder.photos`) with their features."""
+    all_photos = inputs.folder.photos
+    whole = [inputs.captions[photo] for photo in photos]
     parts = [[part for text in texts for part in drawn_parts(text, cfg.text.parts)] for texts in whole]
     number: dict[str, int] = {}
     owners: list[str] = []
     for photo, *groups in zip(photos, whole, parts, strict=True):
         for text in (text for group in groups for text in group):
             if number.setdefault(text, len(number)) == len(owners):
-                owners.append(owner_of(everyone[photo].profile_id))
+                owners.append(owner_of(all_photos[photo].profile_id))
     features = TextInputs(inputs, cfg.text).of(list(number), owners, "texts")
     return Texts(
         features,
-        whole=_table(photos, whole, number, len(everyone)),
-        parts=_table(photos, parts, number, len(everyone)),
+        whole=_table(photos, whole, number, len(all_photos)),
+        parts=_table(photos, parts, number, len(all_photos)),
         part_share=cfg.text.part_share,
     )
 
@@ -63,7 +61,7 @@ def training_texts(cfg: DictConfig, inputs: Inputs, photos: Sequence[int]) -> Te
 def _table(
     photos: Sequence[int], texts_of: Sequence[Sequence[str]], number: Mapping[str, int], num_photos: int
 ) -> Tensor:
-    """(P, K) long: the numbers of each photo's texts, repeated where there are fewer than K; 0 for other photos."""
+    """Return (P, K) long: the numbers of each photo's texts, repeated up to K; 0 for other photos."""
     most = max(map(len, texts_of), default=0)
     table = torch.zeros(num_photos, most, dtype=torch.long)
     for photo, texts in zip(photos, texts_of, strict=True):
@@ -72,21 +70,24 @@ def _table(
 
 
 def text_term(cfg: DictConfig, inputs: Inputs, head: nn.Module, texts: Texts | None) -> TextTerm | None:
-    """The term of a run with fresh weights, which depend on `seed` alone; None where the run has none.
+    """Return the text term of a run with new weights, which depend only on `seed`; None without texts.
 
     Args:
-        texts: what a text head that standardises its features takes mean and deviation from; None where its weights
-            come from a checkpoint.
+        cfg: Config of the run.
+        inputs: Data of the run.
+        head: The head of photos.
+        texts: Texts whose mean and deviation a text head uses to standardise features; None if its weights come from
+            a checkpoint.
 
     Raises:
-        UserError: a head without gradient steps, or a shared one that does not fit the texts.
+        UserError: The head is not trained by gradient steps, or a shared one does not fit the texts.
     """
     if not is_on(cfg):
         return None
     if not any(parameter.requires_grad for parameter in head.parameters()):
         raise UserError(
-            f"loss.text_weight={cfg.loss.text_weight} trains a head by gradient steps, and this one is computed at "
-            "once: write loss.text_weight=0 (style_match.export fits a text head to it), or head=mlp."
+            f"loss.text_weight={cfg.loss.text_weight} needs a head that is trained by gradient steps. Use head=mlp, or "
+            "set loss.text_weight=0; style_match.export then fits a text head."
         )
     dim = TextInputs(inputs, cfg.text).dim
     own = None
@@ -96,28 +97,27 @@ def text_term(cfg: DictConfig, inputs: Inputs, head: nn.Module, texts: Texts | N
         if texts is not None and hasattr(own, "fit_closed") and not own.is_fitted():
             own.fit_closed(TrainSet(photos=texts.features))
     elif TELL_SIDES & targets_of(cfg.head):
-        raise UserError("text.head=shared: this head tells the sides of couples apart, and a text has none: write own.")
+        raise UserError(
+            "text.head=shared: this head treats left and right differently, and texts have no side. Set own."
+        )
     elif dim != inputs.dim:
         raise UserError(
-            f"text.head=shared: features of photos (pooling={cfg.pooling.name}) are {inputs.dim} wide, those of texts "
-            f"(text.pooling=[{','.join(cfg.text.pooling)}]) {dim}: write as many of one as of the other, or "
+            f"text.head=shared: features of photos (pooling={cfg.pooling.name}) have {inputs.dim} dimensions, those of "
+            f"texts (text.pooling=[{','.join(cfg.text.pooling)}]) have {dim}. Use the same number of poolings, or "
             "text.head=own."
         )
     return TextTerm(weight=cfg.loss.text_weight, temperature=cfg.loss.text_temperature, head=own)
 
 
-# Photos and texts of a split in one space, and the ways of searching it.
-
-
-TRAINED = {"image": "trained", "caption": "trained captions", "both": "trained both"}  # in metrics.json
-
-
 class TextSpace:
-    """The photos of a split, their captions and a text head.
+    """Photos and texts of a split in one space, and the ways of searching it.
 
     Args:
-        head: of photos, in eval mode.
-        text_head: features (B, D) of texts to embeddings (B, E), in eval mode.
+        cfg: Config of the run.
+        inputs: Data of the run.
+        data: Its splits.
+        head: The head of photos, in eval mode.
+        text_head: Features (B, D) of texts to embeddings (B, E), in eval mode; None where only photos are needed.
     """
 
     def __init__(
@@ -128,98 +128,104 @@ class TextSpace:
 
     @classmethod
     def of(cls, cfg: DictConfig, inputs: Inputs, data: MatchDataModule, matcher: MatchModule) -> "TextSpace":
-        """That of a run which was trained on texts."""
+        """Return the space of a run that was trained on texts."""
         assert matcher.text is not None
-        own = matcher.text.head or matcher.head
-        return cls(cfg, inputs, data, matcher.head.eval().cpu(), own.eval().cpu())
+        text_head = matcher.text.head or matcher.head
+        return cls(cfg, inputs, data, matcher.head.eval().cpu(), text_head.eval().cpu())
 
     def photos(self, split: str) -> list[int]:
-        """Positions in `folder.photos` of the photos of a split."""
+        """Return the positions in `folder.photos` of the photos of a split."""
         return self.data.gallery(split).photos.tolist()
 
     def embedded(self, split: str) -> Tensor:
-        """(P, E) embeddings of the split's photos, one a photo."""
+        """Return (P, E) embeddings of the split's photos."""
         gallery = self.data.gallery(split)
         side = (gallery.photo_profile >= gallery.num_left).long() if gallery.num_left else None
         features = self.inputs.features[gallery.photos]
         return embed(self.head, features, torch.arange(len(features)), side)
 
     def captions(self, split: str) -> list[tuple[str, ...]]:
+        """Return the captions of the split's photos."""
         return [self.inputs.captions[photo] for photo in self.photos(split)]
 
-    def asked(self, split: str, kind: str) -> Queries:
-        """The queries of a split."""
-        people, everyone = people_of(self.inputs.folder), self.inputs.folder.photos
-        return queries(self.captions(split), [people[everyone[photo].profile_id] for photo in self.photos(split)], kind)
+    def queries(self, split: str, kind: str) -> Queries:
+        """Return the text queries of a split; `kind` is one of `KINDS`."""
+        people, photos = people_of(self.inputs.folder), self.inputs.folder.photos
+        return queries(self.captions(split), [people[photos[photo].profile_id] for photo in self.photos(split)], kind)
 
     def features(self, split: str, pooling: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Text -> (D,) feature, of all texts that are asked and searched in a split."""
-        pairs: dict[str, str] = {}  # text -> the profile of a photo that it is of
-        for photo, said in zip(self.photos(split), self.captions(split), strict=True):
-            pairs |= dict.fromkeys((said[0], *drawn_parts(said[0], 1)), self.inputs.folder.photos[photo].profile_id)
-        owners = [owner_of(profile_id) for profile_id in pairs.values()]
-        found = TextInputs(self.inputs, self.cfg.text, pooling=pooling).of(list(pairs), owners, f"texts, {split} split")
-        return dict(zip(pairs, found, strict=True))
+        """Return text -> feature (D,) of all queries and captions of a split."""
+        profile_of: dict[str, str] = {}  # text -> the profile of one of its photos
+        for photo, captions in zip(self.photos(split), self.captions(split), strict=True):
+            texts = (captions[0], *drawn_parts(captions[0], 1))
+            profile_of |= dict.fromkeys(texts, self.inputs.folder.photos[photo].profile_id)
+        owners = [owner_of(profile_id) for profile_id in profile_of.values()]
+        text_inputs = TextInputs(self.inputs, self.cfg.text, pooling=pooling)
+        features = text_inputs.of(list(profile_of), owners, f"texts, {split} split")
+        return dict(zip(profile_of, features, strict=True))
 
     @torch.no_grad()
     def texts(self, features: Tensor) -> Tensor:
-        """(N, E) embeddings of texts."""
+        """Return (N, E) embeddings of texts from their features (N, D)."""
         assert self.text_head is not None
         return self.text_head(features).float()
 
-    def similarities(self, split: str, asked: Queries, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """(Q, G) by each path: `image`, `caption` (of the photo's first caption) and `both`, their mean."""
-        said, own = (self.texts(rows) for rows in self._rows(split, asked, features))
-        image, caption = said @ self.embedded(split).T, said @ own.T
+    def similarities(self, split: str, queries: Queries, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return (Q, G) by each path: `image`, `caption` (the photo's first one) and `both`, their mean."""
+        texts, captions = (self.texts(rows) for rows in self._rows(split, queries, features))
+        image, caption = texts @ self.embedded(split).T, texts @ captions.T
         return {"image": image, "caption": caption, "both": (image + caption) / 2}
 
-    def untrained(self, split: str, asked: Queries, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """(Q, G) by the cosine of frozen features: of the photos, and of their captions."""
-        said, own = (functional.normalize(rows, dim=1) for rows in self._rows(split, asked, features))
+    def untrained(self, split: str, queries: Queries, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return (Q, G) by the cosine of frozen features: of the photos, and of their captions."""
+        texts, captions = (functional.normalize(rows, dim=1) for rows in self._rows(split, queries, features))
         photos = functional.normalize(self.inputs.features[self.photos(split)], dim=1)
-        return {"untrained": said @ photos.T, "captions": said @ own.T}
+        return {"untrained": texts @ photos.T, "captions": texts @ captions.T}
 
-    def _rows(self, split: str, asked: Queries, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The features of the queries and of the captions."""
-        texts = (asked.texts, [said[0] for said in self.captions(split)])
-        said, own = (torch.stack([features[text] for text in each]) for each in texts)
-        return said, own
+    def _rows(self, split: str, queries: Queries, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the features of the queries (Q, D) and of the photos' first captions (G, D)."""
+        captions = [each[0] for each in self.captions(split)]
+        of_queries, of_captions = (torch.stack([features[text] for text in each]) for each in (queries.texts, captions))
+        return of_queries, of_captions
 
     def _frozen_poolings(self) -> list[str]:
-        """For texts, poolings as for the photos, or the mean where a photo's is of its image or of one's own."""
-        known = TextInputs(self.inputs, self.cfg.text).poolings
-        return [name if name in known else "mean" for name in self.inputs.pooling]
+        """Return the photos' poolings; the mean instead of one that does not exist for texts."""
+        for_texts = TextInputs(self.inputs, self.cfg.text).poolings
+        return [name if name in for_texts else "mean" for name in self.inputs.pooling]
 
     def measured(self, split: str) -> dict[str, Any]:
-        """The section `text` of metrics.json: for either kind of query chance, and each way of searching."""
-        found = {}
+        """Return the section `text` of metrics.json: kind of query -> chance and each way of searching."""
+        sections = {}
         frozen, trained = self.features(split, self._frozen_poolings()), self.features(split)
         for kind in KINDS:
-            asked = self.asked(split, kind)
-            by_path = self.similarities(split, asked, trained)
-            ways = self.untrained(split, asked, frozen) | {TRAINED[path]: each for path, each in by_path.items()}
-            if kind == "caption":  # a caption among captions finds itself
+            queries = self.queries(split, kind)
+            by_path = self.similarities(split, queries, trained)
+            ways = self.untrained(split, queries, frozen) | {TRAINED[path]: each for path, each in by_path.items()}
+            if kind == "caption":  # a caption finds itself among captions
                 ways = {name: ways[name] for name in ("untrained", "trained")}
-            found[kind] = section(asked, ways, ks=self.cfg.text.ks, evaluation=self.cfg.evaluation)
-        return found
+            sections[kind] = section(queries, ways, ks=self.cfg.text.ks, evaluation=self.cfg.evaluation)
+        return sections
 
     def measured_paths(self, split: str) -> dict[str, float]:
-        """The MRR of the short queries of a split by each path."""
-        asked = self.asked(split, "part")
-        by_path = self.similarities(split, asked, self.features(split))
-        return {path: mrr(each, asked.relevant) for path, each in by_path.items()}
+        """Return the MRR of the short queries of a split by each path."""
+        queries = self.queries(split, "part")
+        by_path = self.similarities(split, queries, self.features(split))
+        return {path: mrr(each, queries.relevant) for path, each in by_path.items()}
 
 
 def fitted(space: TextSpace) -> TextMap:
-    """A text head from the training photos' embeddings and their captions with parts of them; `space` may have none.
+    """Return a text head fitted to the training photos' embeddings, their captions and parts of these.
+
+    Args:
+        space: Its text head is not used, and may be None.
 
     Raises:
-        UserError: photos without captions, or whose embeddings do not differ.
+        UserError: Photos have no captions, or equal embeddings.
     """
     photos = space.photos("train")
     texts = training_texts(space.cfg, space.inputs, photos)
-    own = torch.cat([texts.whole, texts.parts], dim=1)[photos]
-    embeddings = space.embedded("train").repeat_interleave(own.shape[1], dim=0)
-    made: TextMap = instantiate(space.cfg.text.fitted)(in_dim=texts.features.shape[1], dim=width(space.head))
-    made.fit(embeddings, texts.features[own.flatten()])
-    return made.eval()
+    numbers = torch.cat([texts.whole, texts.parts], dim=1)[photos]
+    embeddings = space.embedded("train").repeat_interleave(numbers.shape[1], dim=0)
+    head: TextMap = instantiate(space.cfg.text.fitted)(in_dim=texts.features.shape[1], dim=width(space.head))
+    head.fit(embeddings, texts.features[numbers.flatten()])
+    return head.eval()

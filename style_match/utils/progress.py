@@ -4,6 +4,7 @@ On a terminal a bar is drawn; in a log file a line is written every `LOG_EVERY_S
 goes to stderr, so that a step's tables can be piped.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +17,14 @@ SHORT_S = 1.0  # work done sooner leaves no line
 
 Advance = Callable[[int, int], None]
 
+log = logging.getLogger(__name__)
+
 
 def say(line: str) -> None:
-    """Print one line of information to stderr."""
-    print(hide(line), file=sys.stderr, flush=True)
+    """Print one line of information to stderr, and log it: steps with a run folder have a log file there."""
+    line = hide(line)
+    print(line, file=sys.stderr, flush=True)
+    log.info("%s", line)
 
 
 @contextmanager

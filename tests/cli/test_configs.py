@@ -16,7 +16,7 @@ CONF = main.conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 STEPS = sorted(path.stem for path in CONF.glob("*.yaml"))
 OVER_OTHERS = ("experiment", "recipe", "row")
-OF_THE_LOOP = {"checkpoint_every_s", "max_loss_items", "early_stopping"}  # beside the options of lightning.Trainer
+OF_THE_LOOP = {"checkpoint_every_s", "early_stopping"}  # beside the options of lightning.Trainer
 OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 

@@ -13,7 +13,7 @@ def ask(step):
     """The command, with its real work and little resampling."""
 
     def run(*words: str) -> int:
-        return step(*words, "report.num_resamples=200", "report.num_flips=999", step="report", work=report.run)
+        return step(*words, "report.num_resamples=200", step="report", work=report.run)
 
     return run
 

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from style_match.cli.plan import folds_without_fold
-from style_match.cli.sweep import MAX_NAME, cell_name
+from style_match.cli.sweep import MAX_NAME, job_name
 from style_match.training.run_folder import RunFolder
 from style_match.utils.errors import UserError
 
@@ -36,23 +36,23 @@ def folder() -> Path:
         ("optimizer.lr=1e-05", "optimizer.lr=1e-05"),
     ],
 )
-def test_a_cell_is_called_after_what_is_swept(swept, name):
-    assert cell_name(swept, 7) == name
+def test_a_job_is_called_after_what_is_swept(swept, name):
+    assert job_name(swept, 7) == name
 
 
 @example(".", "..")
 @given(
     st.text(string.printable + "ßé한", min_size=1, max_size=300), st.text(string.printable, min_size=1, max_size=300)
 )
-def test_a_cell_name_is_one_folder_that_any_disk_takes_and_no_other_cells(one, other):
-    name = cell_name(one, 0)
+def test_a_job_name_is_one_folder_that_any_disk_takes_and_no_other_cells(one, other):
+    name = job_name(one, 0)
     assert Path(name).name == name and name not in (".", "..") and len(name.encode()) <= 255
     assert not set(name) & set("/\\:*?\"<>|' \n\t$;&")
-    assert (name == cell_name(other, 1)) == (one == other)
+    assert (name == job_name(other, 1)) == (one == other)
 
 
 def test_a_long_name_is_cut_and_stays_its_own():
-    names = {cell_name("x" * 200 + end, 0) for end in "ab"}
+    names = {job_name("x" * 200 + end, 0) for end in "ab"}
     assert len(names) == 2 and all(len(name) < MAX_NAME + 10 for name in names)
 
 

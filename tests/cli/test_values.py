@@ -89,7 +89,7 @@ def test_a_wrong_value_is_one_line(words, answer):
         ("report.by=age report.bands=18", "a list of increasing numbers"),
         ("report.bands=[18]", "report.bands needs a column: set report.by=COLUMN."),
         ("report.confidence=95", "report.confidence must be a number > 0 and < 1 (got 95)."),
-        ("report.thumbnail_px=1", "an integer >= 16 and <= 4,096 (got 1)"),
+        ("report.num_resamples=1", "an integer >= 100 (got 1)"),
     ],
 )
 def test_a_wrong_value_of_a_report(words, answer):

@@ -76,7 +76,7 @@ def test_a_run_is_reported(run_step, tmp_path: Path):
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "small.yaml").write_text(TABLE)
     run = observe.OLD_RUNS / "mlp"
-    words = (f"sweep={run}", f"out={tmp_path / 'out'}", "report.min_seeds=1", "report.num_flips=999")
+    words = (f"sweep={run}", f"out={tmp_path / 'out'}", "report.min_seeds=1")
     done = run_step("report", "--config-dir", tmp_path, "table=small", *words)
     stored = json.loads((run / "metrics.json").read_text())
     table = (tmp_path / "out" / "small.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ SMALL = ("data.num_couples=40", "sampler.batch_size=8", "trainer.max_epochs=2", 
 ROWS = ("dim512_tau0.1", "dim512_tau0.2")
 SWEEP = ("experiment=table3", f"row={','.join(ROWS)}", *SMALL)
 ONE_ROW = f"row=choice({ROWS[0]})"  # as a sweep over it, so that it is in the names of the cells
-FAST_REPORT = ("report.num_resamples=200", "report.num_flips=999", "report.min_seeds=2", "report.leave_out=[lacking]")
+FAST_REPORT = ("report.num_resamples=200", "report.min_seeds=2", "report.leave_out=[lacking]")
 
 
 class Killed(BaseException):

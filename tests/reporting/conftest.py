@@ -15,7 +15,6 @@ def options() -> Options:
         confidence=0.95,
         alpha=0.05,
         num_resamples=500,
-        num_flips=999,
         seed=0,
         min_seeds=3,
         gallery=None,

@@ -17,7 +17,7 @@ from tests.reporting.run_folders import spec
 
 def report_options(**changed):
     made = yaml.safe_load((main.conf_dir() / "report.yaml").read_text(encoding="utf-8"))["report"]
-    return made | {"num_resamples": 200, "num_flips": 999, "min_seeds": 1} | changed
+    return made | {"num_resamples": 200, "min_seeds": 1} | changed
 
 
 def rows_and_report(dataset, **changed):

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from style_match.cli import main
 from style_match.cli.run_config import leaves
-from style_match.reporting.runs import OF_RECIPE, keep_common, match, read_runs, refuse_unlike
+from style_match.reporting.runs import OF_RECIPE, keep_common, match, read_runs, refuse_incomparable
 from style_match.utils.errors import UserError
 from tests.reporting.run_folders import rewrite_json, spec, table3, write_run
 
@@ -24,7 +24,7 @@ def test_rows_take_the_runs_that_fit(tmp_path):
         ("dim512_tau0.2", [0, 1], 2),
     ]
     assert {run.config.head.dim for run in rows[0].runs.values()} == {256}
-    refuse_unlike("table3", rows)
+    refuse_incomparable("table3", rows)
 
 
 def test_a_frozen_model_is_one_run_whatever_the_seeds(tmp_path):
@@ -96,7 +96,7 @@ def test_rows_that_answer_other_questions_are_refused(tmp_path, other, said):
     rows = rows_of(tmp_path)
     assert [row.name for row in rows] == ["dim256_tau0.1", "dim512_tau0.2"]
     with pytest.raises(UserError) as refused:
-        refuse_unlike("table3", rows)
+        refuse_incomparable("table3", rows)
     assert f"they differ in {said} (" in str(refused.value)
     assert "narrow" in str(refused.value) and "wide" in str(refused.value)
 
@@ -106,7 +106,7 @@ def test_seeds_of_one_row_with_other_queries_are_refused(tmp_path):
     write_run(tmp_path / "a", **NARROW)
     write_run(tmp_path / "b", **DIMS, seed=1, names=[f"x{i}" for i in range(12)])
     with pytest.raises(UserError, match=r"dim256_tau0\.1 cannot be compared on data dddddddd.*test queries"):
-        refuse_unlike("table3", rows_of(tmp_path))
+        refuse_incomparable("table3", rows_of(tmp_path))
 
 
 def test_poolings_are_told_apart_by_their_group(tmp_path):
@@ -116,7 +116,7 @@ def test_poolings_are_told_apart_by_their_group(tmp_path):
         tmp_path / "eos", **identity, pooling={"name": "eos", "function": {"path": "style_match.backbone.pooling.eos"}}
     )
     rows = rows_of(tmp_path, "table2")
-    refuse_unlike("table2", rows)
+    refuse_incomparable("table2", rows)
     assert [row.name for row in rows] == ["eos", "mean"]
 
 
@@ -128,11 +128,11 @@ def rows_of_recipes(names, folder):
 def test_recipes_may_differ_in_what_recipes_set(tmp_path):
     write_run(tmp_path / "a", choices={"recipe": "a"})
     write_run(tmp_path / "b", choices={"recipe": "b"}, key="layer 12", optimizer__lr=1.0, head={"dim": 3})
-    refuse_unlike("recipes", rows_of_recipes("ab", tmp_path))
+    refuse_incomparable("recipes", rows_of_recipes("ab", tmp_path))
     write_run(tmp_path / "c" / "a", seed=1, choices={"recipe": "a"})
     write_run(tmp_path / "c" / "b", seed=1, choices={"recipe": "b"}, gallery=20)
     with pytest.raises(UserError, match="they differ in gallery"):
-        refuse_unlike("recipes", rows_of_recipes("ab", tmp_path / "c"))
+        refuse_incomparable("recipes", rows_of_recipes("ab", tmp_path / "c"))
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_recipes_do_not_differ_in_what_no_recipe_sets(tmp_path, other, said):
     write_run(tmp_path / "b", choices={"recipe": "b"}, key="other", head__dim=3)
     write_run(tmp_path / "c", choices={"recipe": "c"}, **other)
     made = rows_of_recipes("abc", tmp_path)
-    refuse_unlike("recipes", made[:2])
+    refuse_incomparable("recipes", made[:2])
     with pytest.raises(UserError, match=f"rows a and c cannot .* they differ in {said} \\("):
-        refuse_unlike("recipes", [made[0], made[2]])
+        refuse_incomparable("recipes", [made[0], made[2]])
 
 
 def test_what_recipes_set_is_what_recipe_rows_may_differ_in():
@@ -169,13 +169,13 @@ def test_what_lacks_is_listed_and_left_out_on_request(tmp_path):
     with pytest.raises(
         UserError, match=r"dim512_tau0\.2: data dddddddd, split\.seed=0, seed 2\n.*leave_out=\[lacking\]"
     ):
-        refuse_unlike("table3", rows_of(tmp_path))
+        refuse_incomparable("table3", rows_of(tmp_path))
     rows = rows_of(tmp_path)
     gone = keep_common("table3", rows)
     assert [text.partition(" (")[0] for text in gone] == [
         f"{name}: data dddddddd, split.seed=0, seed 2" for name in ("dim256_tau0.1", "dim512_tau0.1")
     ]
-    refuse_unlike("table3", rows)
+    refuse_incomparable("table3", rows)
     assert [row.seeds for row in rows] == [[0, 1]] * 3
 
 
@@ -185,7 +185,7 @@ def test_what_is_common_is_a_full_grid_of_test_sets_and_seeds(tmp_path):
     write_run(tmp_path / "more", data="e" * 64)
     rows = rows_of(tmp_path)
     keep_common("table3", rows)
-    refuse_unlike("table3", rows)
+    refuse_incomparable("table3", rows)
     assert [(row.seeds, [test_set.data[0] for test_set in row.test_sets]) for row in rows] == [
         ([1, 2], list("abc"))
     ] * 3

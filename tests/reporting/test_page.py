@@ -121,13 +121,13 @@ def test_nobody_is_shown_unasked(dataset):
 
 
 def test_thumbnails_are_small_and_say_nothing_of_the_file(dataset):
-    text = shown(dataset, thumbnails=True, thumbnail_px=32)
+    text = shown(dataset, thumbnails=True)
     pictures = set(re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", text))
     assert len(pictures) == 12, "two photos of a couple have one colour"
     for content in map(base64.b64decode, pictures):
         assert b"Exif" not in content and b"Nowhere" not in content
         with Image.open(io.BytesIO(content)) as picture:
-            assert max(picture.size) == 32 and not picture.getexif()
+            assert max(picture.size) == 96 and not picture.getexif()
 
 
 def test_thumbnails_of_a_dataset_that_changed_are_a_mistake(dataset):

@@ -27,9 +27,9 @@ def test_queries_come_in_one_order_whatever_the_order_of_the_rows(tmp_path):
     write_run(tmp_path / "a")
     (run,), _ = read_runs(tmp_path)
     queries = run.queries("trained")
-    assert queries.asked == sorted(queries.asked)
+    assert queries.questions == sorted(queries.questions)
     ranks = read_ranks(tmp_path / "a", "trained")
-    expected = [ranks[query, direction] for (query, direction), _ in queries.asked]
+    expected = [ranks[query, direction] for (query, direction), _ in queries.questions]
     assert queries.columns["rank"].tolist() == expected
     assert queries.score("recall@5").tolist() == [float(rank <= 5) for rank in expected]
     assert queries.score("mrr").tolist() == [1 / rank for rank in expected]

@@ -12,10 +12,9 @@ from style_match.reporting.statistics import (
     BETTER,
     NOT_DISTINGUISHABLE,
     WORSE,
-    corrected_t,
     holm,
-    paired_t,
     sign_flip,
+    t_test,
     verdict,
 )
 
@@ -112,7 +111,7 @@ def test_holm_refuses_what_is_no_probability():
 
 def test_worlds_are_students_paired_test():
     one, other = np.random.default_rng(3).normal(0.3, 0.1, (2, 10))
-    interval, p = paired_t(one - other, confidence=0.95)
+    interval, p = t_test(one - other, confidence=0.95)
     expected = stats.ttest_rel(one, other)
     assert p == pytest.approx(expected.pvalue)
     assert (interval.low, interval.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
@@ -120,25 +119,25 @@ def test_worlds_are_students_paired_test():
 
 def test_splits_are_corrected_for_their_shared_training_data():
     differences = np.array([0.03, 0.05, -0.01, 0.04, 0.06, 0.02, 0.00, 0.05, 0.03, 0.01])
-    interval, p = corrected_t(differences, test_share=75 / 420, confidence=0.9)
+    interval, p = t_test(differences, test_share=75 / 420, confidence=0.9)
     t = differences.mean() / np.sqrt((1 / 10 + 75 / 420) * differences.var(ddof=1))
     assert p == pytest.approx(2 * stats.t.sf(t, 9))
     half = stats.t.ppf(0.95, 9) * differences.mean() / t
     assert (interval.value, interval.low, interval.high) == pytest.approx((0.028, 0.028 - half, 0.028 + half))
-    assert p > paired_t(differences, confidence=0.9)[1]
+    assert p > t_test(differences, confidence=0.9)[1]
 
 
 def test_the_p_value_and_the_interval_agree():
     for shift in np.linspace(-2, 2, 41):
-        interval, p = corrected_t(np.arange(5) / 5 + shift, test_share=0.25, confidence=0.95)
+        interval, p = t_test(np.arange(5) / 5 + shift, test_share=0.25, confidence=0.95)
         assert (p < 0.05) == (interval.low > 0 or interval.high < 0)
 
 
 @pytest.mark.parametrize("differences", [[0.0, 0.0, 0.0], [0.5, 0.5], [0.1 + 0.2, 0.3, 0.3]])
 def test_equal_differences_say_nothing_of_their_spread(differences):
     for interval, p in (
-        paired_t(differences, confidence=0.95),
-        corrected_t(differences, test_share=0.2, confidence=0.95),
+        t_test(differences, confidence=0.95),
+        t_test(differences, test_share=0.2, confidence=0.95),
     ):
         assert p is None
         assert interval.low == interval.value == interval.high == pytest.approx(differences[0])
@@ -146,9 +145,9 @@ def test_equal_differences_say_nothing_of_their_spread(differences):
 
 def test_one_split_or_world_is_too_few():
     with pytest.raises(ValueError, match="at least 2"):
-        corrected_t([0.1], test_share=0.2, confidence=0.95)
+        t_test([0.1], test_share=0.2, confidence=0.95)
     with pytest.raises(ValueError, match="at least 2"):
-        paired_t([], confidence=0.95)
+        t_test([], confidence=0.95)
 
 
 def test_a_verdict_needs_the_p_value_and_the_interval():

@@ -65,7 +65,11 @@ def test_names_of_checkpoints(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(0.07, 0.09, "better than chance"), (0.05, 0.09, "not told from chance"), (0.03, 0.05, "worse than chance")],
+    [
+        (0.07, 0.09, "better than chance"),
+        (0.05, 0.09, "not distinguishable from chance"),
+        (0.03, 0.05, "worse than chance"),
+    ],
 )
 def test_the_verdict_follows_the_interval(low: float, high: float, verdict: str):
     assert hypothesis({"value": 0.06, "ci95": [low, high]}, 0.065).endswith(f"{verdict}.")

@@ -152,7 +152,7 @@ def test_a_large_validation_split_is_compared_in_parts(couple_data, style_data):
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [
-        ({"max_loss_items": 3}, r"no class with two profiles.*raise trainer\.max_loss_items=3"),
+        ({"max_loss_items": 3}, r"no class with two profiles.*raise max_loss_items=3"),
         ({"split": {"train": range(50), "val": [50, 51, 52], "test": []}}, "no class with two profiles.*add profiles"),
         ({"split": {"train": range(50), "val": [51, 54, 57], "test": []}}, "profiles of one class alone.*add profiles"),
     ],

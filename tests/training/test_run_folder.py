@@ -4,11 +4,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from style_match.cli.run_config import read_config
+from style_match.training import run_folder
 from style_match.training.run_folder import RunFolder
 from style_match.utils.errors import UserError
 from style_match.utils.files import write_whole
@@ -21,7 +24,7 @@ def test_a_folder_that_holds_a_run_is_refused_unless_it_goes_on(tmp_path: Path):
     folder = RunFolder(tmp_path / "run", resume=False)
     folder.write_config(OmegaConf.create({"seed": 3, "again": "${seed}", "data": {}}))
     del folder
-    with pytest.raises(UserError, match=r"already holds a run.*run="):
+    with pytest.raises(UserError, match=r"already contains a run.*run="):
         RunFolder(tmp_path / "run", resume=False)
     RunFolder(tmp_path / "run", resume=True)
     assert read_config(tmp_path / "run") == {"seed": 3, "again": 3, "data": {}}
@@ -42,11 +45,11 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path):
 def test_a_folder_that_is_removed_while_it_is_written_is_one_message(tmp_path: Path):
     path = tmp_path / "run"
     folder = RunFolder(path, resume=False)
-    with pytest.raises(ZeroDivisionError), folder.watched("Run the command again."):
+    with pytest.raises(ZeroDivisionError), folder.watched():
         raise ZeroDivisionError
     with (
-        pytest.raises(UserError, match=r"run was removed while the run was at work\. Run the command again\."),
-        folder.watched("Run the command again."),
+        pytest.raises(UserError, match=r"run was removed during the run\. Run the command again\."),
+        folder.watched(),
     ):
         shutil.rmtree(path)
         path.mkdir()  # by whatever writes there next
@@ -62,9 +65,24 @@ def test_provenance_says_where_a_result_came_from(tmp_path: Path):
     assert written["versions"]["python"].startswith("3.")
 
 
+def test_a_run_whose_data_changed_is_not_resumed(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture):
+    def inputs(fingerprint: str) -> Any:
+        data = SimpleNamespace(root=Path("/data"), fingerprint=lambda _: fingerprint)
+        return SimpleNamespace(folder=data, fingerprints=None, store=SimpleNamespace(key="k"))
+
+    monkeypatch.setattr(run_folder, "checkpoint_to_resume", lambda *_: None)
+    folder, cfg = RunFolder(tmp_path, resume=False), OmegaConf.create({"run": "R"})
+    folder.find_earlier_run(cfg, inputs("any"))
+    assert "has no fingerprint of its data" in capsys.readouterr().err
+    folder.begin(cfg, inputs("as it was"))
+    folder.find_earlier_run(cfg, inputs("as it was"))
+    with pytest.raises(UserError, match=rf"/data has changed since the run {tmp_path} started"):
+        folder.find_earlier_run(cfg, inputs("with another row"))
+
+
 def test_wall_time_adds_up_over_the_processes_of_a_run(tmp_path: Path):
     folder = RunFolder(tmp_path, resume=False)
-    folder.began -= 100
+    folder.started_at -= 100
     folder.write_provenance()
     (tmp_path / "checkpoints").mkdir()
     last = tmp_path / "checkpoints" / "last.ckpt"
@@ -73,11 +91,11 @@ def test_wall_time_adds_up_over_the_processes_of_a_run(tmp_path: Path):
     os.utime(last, (written + 50, written + 50))  # it was killed some time after this
     del folder
     again = RunFolder(tmp_path, resume=True)
-    again.began -= 1000
+    again.started_at -= 1000
     again.write_provenance()
     assert 1150 <= again.provenance()["wall_time_s"] < 1150 + 60
     del again
-    assert RunFolder(tmp_path, resume=True).spent_s >= 1150
+    assert RunFolder(tmp_path, resume=True).earlier_time_s >= 1150
 
 
 def test_an_evaluation_has_the_choices_of_its_run_and_its_own_over_them(tmp_path: Path, monkeypatch):
@@ -87,9 +105,9 @@ def test_an_evaluation_has_the_choices_of_its_run_and_its_own_over_them(tmp_path
     own.environment["choices"] = {"recipe": None, "data": "demo_couples", "evaluation": "default"}
     config = OmegaConf.create({"overrides": {"task": [f"run={run}", "data=demo_couples"]}})
     monkeypatch.setattr("style_match.training.run_folder.HydraConfig.get", lambda: config)
-    own.take_choices(run)
+    own.inherit_choices(run)
     assert own.environment["choices"] == {"recipe": "mine", "row": "first", "data": "demo_couples"}
-    own.take_choices(tmp_path / "not a run")
+    own.inherit_choices(tmp_path / "not a run")
     assert own.environment["choices"]["recipe"] == "mine"
 
 
