@@ -47,7 +47,7 @@ def record_failure(command: str, folder: Path, overrides: Sequence[str], error: 
 
 
 def take_failures(command: str, sweep_dir: Path) -> tuple[str, bool] | None:
-    """Return a report of the failed jobs of a command, and whether all failed by mistakes of the user; None without any.
+    """Return a report of a command's failed jobs, and whether all were mistakes of the user; None without failed jobs.
 
     The records of `record_failure` are removed, except those in the folders of the jobs.
     """

@@ -13,7 +13,7 @@ from style_match.utils.files import read_yaml
 
 SEEN = "seen.txt"
 _TABLES = ("ranks.parquet", "answers.parquet", "tsne.parquet")
-_TEXTS = ("rejected.csv", "report.html")
+_TEXTS = ("rejected.csv", "report.html", "train.log", "evaluate.log")
 _LOGGERS = ("wandb", "tensorboard")
 
 Configs = Mapping[Path, Mapping[str, Any]]  # run folder -> its config

@@ -75,7 +75,7 @@ class ClusterBootstrap:
         self.effective_clusters = float(self._sizes.sum() ** 2 / (self._sizes**2).sum())
 
     def means(self, scores: ArrayLike, other: OtherVariance | None = None) -> list[Interval]:
-        """Return the interval of the mean of each column of scores (Q, M) in [0, 1]; `other` is added to the variance."""
+        """Return the interval of each column's mean of scores (Q, M) in [0, 1]; `other` is added to the variance."""
         scores = np.asarray(scores, dtype=float)
         value = scores.mean(0).clip(0, 1)
         if self.num_clusters < 2:
@@ -93,7 +93,7 @@ class ClusterBootstrap:
         return [Interval(*row) for row in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)]
 
     def differences(self, scores: ArrayLike, other: OtherVariance | None = None) -> list[Interval]:
-        """Return the interval of the mean of each column of differences (Q, M) in [-1, 1]; `other` as in `means`."""
+        """Return the interval of each column's mean of differences (Q, M) in [-1, 1]; `other` as in `means`."""
         scores = np.asarray(scores, dtype=float)
         value = scores.mean(0)
         if self.num_clusters < 2:
@@ -133,7 +133,7 @@ class ClusterBootstrap:
         return sums
 
     def _t_squared(self, own: NDArray, other: OtherVariance | None, scale: NDArray | float = 1.0) -> NDArray:
-        """Return the square of t (M,) for the clusters' variance `own` and the `other`, which `scale` makes comparable."""
+        """Return t squared (M,) for the clusters' variance `own` and the `other`, which `scale` makes comparable."""
         from scipy.special import stdtrit
 
         t = np.full(own.shape, stdtrit(max(self.effective_clusters - 1, 1e-3), self._tails[1]))

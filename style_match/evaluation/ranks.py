@@ -1,9 +1,9 @@
 """Exact ranks of the true partners. Imports only torch.
 
-CSLS is a similarity corrected for hubs, the few profiles that are near to all others: G. Lample, A. Conneau, M. Ranzato,
-L. Denoyer, H. Jegou, "Word translation without parallel data", ICLR 2018, section 2.3: CSLS(x, y) = 2 cos(x, y) - r(x)
-- r(y). Here r is the mean over the profiles of the training split, so that the score of a pair does not depend on the
-other profiles of the test split.
+CSLS is a similarity that is corrected for hubs, the few profiles that are near to all others (G. Lample, A. Conneau,
+M. Ranzato, L. Denoyer, H. Jegou, "Word translation without parallel data", ICLR 2018, section 2.3):
+CSLS(x, y) = 2 cos(x, y) - r(x) - r(y). Here r is a mean over profiles of the training split, so the score of a pair
+does not depend on the other profiles of the test split.
 """
 
 from __future__ import annotations

@@ -54,6 +54,9 @@ class TestResults:
 class MatchModule(lightning.LightningModule):
     """Turns features of a frozen backbone into embeddings of unit length, and learns the head by metric learning.
 
+    A checkpoint has weights and hyperparameters, but no parts: load it with
+    `MatchModule.load_from_checkpoint(path, head=..., loss=...)`.
+
     Under DDP the features, labels and sides of all ranks are joined before the head, so that BatchNorm and negatives
     see the whole batch. Every rank computes the same loss and the same gradient, which DDP's average leaves as it is.
 
@@ -70,7 +73,7 @@ class MatchModule(lightning.LightningModule):
         backbone: For encode=online: turns a batch with `rows` (B,) into features (B, D). It stays frozen, in eval mode
             and out of checkpoints.
         text: The term between photos and their texts; None for none.
-        hyperparameters: Noted in checkpoints and loggers.
+        hyperparameters: For checkpoints and loggers, such as the config of a run.
     """
 
     def __init__(
@@ -95,7 +98,10 @@ class MatchModule(lightning.LightningModule):
         self.test_results: TestResults | None = None
         self.was_trained = False
         self.selected_epoch: int | None = None  # of the weights, once a checkpoint was loaded
-        self.save_hyperparameters(dict(hyperparameters or {}))
+        # Lightning saves the argument of the same name, and adds the parts given to `load_from_checkpoint` to it.
+        plain = (str, int, float, dict, list, type(None))
+        hyperparameters = {name: each for name, each in (hyperparameters or {}).items() if isinstance(each, plain)}
+        self.save_hyperparameters(hyperparameters)
 
     def train(self, mode: bool = True) -> "MatchModule":
         """Set the training mode of everything but the backbone."""

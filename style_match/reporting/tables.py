@@ -153,8 +153,8 @@ def make_table(name: str, spec: Mapping[str, Any], runs: Sequence[Run], options:
     """Return the table `spec` (a node of `conf/table`) of the runs that match its rows; None if none does.
 
     Raises:
-        UserError: Rows that cannot be compared, data that changed, too few seeds, or a common gallery that is above that
-            of a test set or is for styles.
+        UserError: Rows that cannot be compared, data that changed, too few seeds, or a common gallery for styles or
+            above that of a test set.
     """
     rows = match(spec, runs)
     if not rows:

@@ -1,7 +1,7 @@
 """Loggers of curves and results: CSV, TensorBoard, Weights & Biases, several at once (`logger=[csv,wandb]`).
 
-Any logger of Lightning works by its `_target_`. Those of this module also log the outputs of a run (tables, pictures) in
-`log_outputs`, and log a resumed run as one run.
+Any logger of Lightning works by its `_target_`. Those of this module also log the outputs of a run (tables, pictures)
+in `log_outputs`, and log a resumed run as one run.
 """
 
 import os

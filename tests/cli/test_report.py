@@ -34,7 +34,7 @@ def test_help(step):
     [
         ((), "sweep is required. Set sweep=FOLDER."),
         (("sweep=nothing",), "sweep=nothing: there is no such folder. Sweeps are listed under runs/train/."),
-        (("sweep=empty",), "sweep=empty holds no run: give the folder of a sweep, or of one run."),
+        (("sweep=empty",), "sweep=empty contains no run. Set the folder of a sweep, or of one run."),
         (("sweep=empty", "table=tabel3"), "table=tabel3: unknown choice. Did you mean table=table3?"),
     ],
 )
@@ -88,7 +88,7 @@ def test_runs_that_no_table_can_use_are_named_together(ask, step, tmp_path):
     (write_run(tmp_path / "sweep" / "begun", seed=9) / "metrics.json").unlink()
     assert ask("sweep=sweep", "table=table3") == 2
     assert "1 foreign and 1 unfinished runs:" in step.err
-    assert "stranger: it fits no row" in step.err and "begun: it has no metrics.json" in step.err
+    assert "stranger: it matches no row" in step.err and "begun: it has no metrics.json" in step.err
     assert "report.leave_out=[foreign,unfinished]" in step.err
     assert not (tmp_path / "sweep" / "report").exists()
     assert ask("sweep=sweep", "table=table3", "report.leave_out=[foreign,unfinished]") == 0, step.err
@@ -100,9 +100,9 @@ def test_an_unfinished_cell_is_said_before_what_it_makes_lack(ask, step, tmp_pat
     cells = table3(tmp_path / "sweep")
     (cells["dim512_tau0.1", 2] / "metrics.json").unlink()
     assert ask("sweep=sweep", "table=table3") == 2
-    assert "1 unfinished run:" in step.err and "Lacking" not in step.err
+    assert "1 unfinished run:" in step.err and "Missing" not in step.err
     assert ask("sweep=sweep", "table=table3", "report.leave_out=[unfinished]") == 2
-    assert "Lacking" in step.err and "report.leave_out=[lacking]" in step.err
+    assert "Missing" in step.err and "report.leave_out=[lacking]" in step.err
     words = ("report.leave_out=[unfinished,lacking]", "report.min_seeds=2")
     assert ask("sweep=sweep", "table=table3", *words) == 0, step.err
     assert "Left out: dim256_tau0.1" in (tmp_path / "sweep" / "report" / "table3.md").read_text()
@@ -111,7 +111,7 @@ def test_an_unfinished_cell_is_said_before_what_it_makes_lack(ask, step, tmp_pat
 def test_nothing_that_is_finished_is_nothing_to_report(ask, step, tmp_path):
     (write_run(tmp_path / "sweep" / "begun") / "metrics.json").unlink()
     assert ask("sweep=sweep", "table=table3", "report.leave_out=[unfinished]") == 2
-    assert "sweep=sweep: nothing is left to report" in step.err
+    assert "sweep=sweep: no run in it is finished" in step.err
     assert not (tmp_path / "sweep" / "report").exists()
 
 
@@ -119,4 +119,4 @@ def test_a_place_that_cannot_be_written(ask, step, tmp_path):
     table3(tmp_path / "sweep")
     (tmp_path / "file").write_text("")
     assert ask("sweep=sweep", "table=table3", "out=file") == 2
-    assert "Cannot make file" in step.err
+    assert "Cannot create file" in step.err

@@ -143,7 +143,7 @@ def test_a_sweep_over_shares(step):
 
 def finish_or_refuse(cfg):
     if (folder() / "metrics.json").exists():
-        raise UserError("holds a run with another head.dim")
+        raise UserError("contains a run with a different head.dim")
     (folder() / "metrics.json").write_text("{}")
 
 

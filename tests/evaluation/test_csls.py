@@ -81,9 +81,9 @@ def test_a_hub_of_the_training_split_is_drawn_back():
 
 
 def test_a_k_above_the_training_split_is_named(evaluator):
-    with pytest.raises(UserError, match=r"evaluation.csls_k=31 is above the 30 profiles"):
+    with pytest.raises(UserError, match=r"evaluation.csls_k=31 exceeds the 30 profiles"):
         neighbourhood(rows(3, 1), rows(30, 2), k=31, block=8)
-    with pytest.raises(UserError, match=r"evaluation.csls_k=0"):
+    with pytest.raises(UserError, match=r"evaluation.csls_k must be >= 1"):
         evaluator(csls_k=0)
     with pytest.raises(ValueError, match="training split"):
         evaluator(csls_k=3).couples(torch.cat([rows(12, 1), rows(12, 2)]), IDS, COUPLES)

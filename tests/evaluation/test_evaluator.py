@@ -176,7 +176,7 @@ def test_the_paired_difference_is_narrower_than_the_two_intervals(evaluator):
 def test_a_k_asked_for_above_the_gallery(evaluator):
     evaluate = evaluator(ks=[5, 31])
     for ask in (lambda: evaluate.couples(embeddings(1.0), IDS, COUPLES), lambda: evaluate.check_ks(30)):
-        with pytest.raises(UserError, match=r"evaluation\.ks=\[5, 31\]: 31 is above the gallery of 30"):
+        with pytest.raises(UserError, match=r"evaluation\.ks=\[5, 31\]: 31 exceeds the gallery of 30"):
             ask()
     val = evaluate.couples(embeddings(1.0), IDS, COUPLES, split="val")
     assert val.metrics["dropped_ks"] == [31]
@@ -189,8 +189,10 @@ def test_settings_that_make_no_sense_are_named_together(evaluator):
     with pytest.raises(UserError) as caught:
         evaluator(ks=[0, 5], default_ks=[5, 5], confidence=95, num_resamples=1, block=0, num_answers=-1)
     lines = str(caught.value).splitlines()
-    options = ("ks=[0, 5]", "default_ks=[5, 5]", "confidence=95", "num_resamples=1", "block=0", "num_answers=-1")
-    assert [line.split(":")[0] for line in lines] == [f"evaluation.{option}" for option in options]
+    options = ("ks", "default_ks", "confidence", "num_resamples", "block", "num_answers")
+    assert [line.split(" must be ")[0].removeprefix("evaluation.") for line in lines] == list(options)
+    values = ("[0, 5]", "[5, 5]", "95", "1", "0", "-1")
+    assert [line.rpartition("(got ")[2] for line in lines] == [f"{value})." for value in values]
 
 
 def test_profiles_and_rows_must_match(evaluator):
@@ -198,5 +200,5 @@ def test_profiles_and_rows_must_match(evaluator):
         evaluator().couples(embeddings(1.0), IDS, [("f0", "nobody")])
     with pytest.raises(ValueError, match="60 embeddings for 60 profiles, 59"):
         evaluator().couples(embeddings(1.0), [*IDS[:-1], "f0"], COUPLES[:5])
-    with pytest.raises(UserError, match="val split holds no couple"):
+    with pytest.raises(UserError, match="val split has no couple"):
         evaluator().couples(embeddings(1.0), IDS, [], split="val")

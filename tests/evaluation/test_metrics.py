@@ -131,7 +131,7 @@ def test_chance_follows_each_querys_own_gallery():
 def test_ks_above_the_gallery():
     assert choose_ks(None, [5, 10, 50], 10) == ((5, 10), [50])
     assert choose_ks([5, 10], [7], 10) == ((5, 10), [])
-    with pytest.raises(UserError, match=r"evaluation\.ks=\[5, 20, 30\]: 20, 30 is above the gallery of 10"):
+    with pytest.raises(UserError, match=r"evaluation\.ks=\[5, 20, 30\]: 20, 30 exceeds the gallery of 10"):
         choose_ks([5, 20, 30], [7], 10)
 
 

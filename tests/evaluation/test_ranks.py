@@ -122,7 +122,7 @@ def test_style_ranks_equal_the_definition(unit_rows, labels, seed, block, coarse
     ks = tuple(k for k in (1, 2, 5) if k < len(labels))
     expected = looped_style_ranks(rows, labels, people, ks)
     if not expected:
-        with pytest.raises(UserError, match="no style class has two profiles"):
+        with pytest.raises(UserError, match="No style class has two profiles"):
             style_ranks(rows, torch.tensor(labels), ks=ks, block=block, people=torch.tensor(people))
         return
     ranks = style_ranks(rows, torch.tensor(labels), ks=ks, block=block, people=torch.tensor(people))

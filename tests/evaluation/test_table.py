@@ -73,7 +73,7 @@ def test_styles_tell_both_readings_of_recall(evaluator):
     rows = normalize(torch.randn(41, 5, generator=torch.Generator().manual_seed(0)), dim=1)
     text = printed(metrics_sections(frozen=evaluator().styles(rows, list(labels), labels)), width=80)
     assert all(name in text for name in ("R@5", "P@5", "MAP@R", "MRR", "P@k: share of the top k"))
-    assert "alone in their class: 1" in text
+    assert "the only one of their class: 1" in text
 
 
 def test_csls_is_named_with_what_it_ranks(couples):

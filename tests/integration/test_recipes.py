@@ -57,4 +57,4 @@ def test_a_recipe_runs_and_comes_back(run_step, tmp_path: Path, recipe: str):
 def test_what_cannot_be_is_answered_at_once(run_step):
     assert "needs couples" in run_step("train", "data=demo_styles", "recipe=pair_lda", code=2).stderr
     done = run_step("train", "data.num_couples=40", "sampler.batch_size=8", "evaluation.csls_k=1000", code=2)
-    assert "evaluation.csls_k=1000 is above the 28 profiles" in done.stderr and "features:" not in done.stderr
+    assert "evaluation.csls_k=1000 exceeds the 28 profiles" in done.stderr and "features:" not in done.stderr

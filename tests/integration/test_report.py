@@ -62,8 +62,8 @@ def sweep(once, run_step, tmp_path_factory) -> Path:
         stop_in_second_cell(folder, tmp_path_factory.mktemp("home"))
         before = times(folder)
         done = run_step("train", *SWEEP, "seed=0,1", f"hydra.sweep.dir={folder}")
-        assert f"row={ROWS[0]},seed=0 is finished already" in done.stderr
-        assert done.stderr.count("is finished already") == 1
+        assert f"row={ROWS[0]},seed=0 is already finished" in done.stderr
+        assert done.stderr.count("is already finished") == 1
         assert f"job 4 of 4, row={ROWS[1]},seed=1:" in done.stderr and "4 finished, 0 failed" in done.stderr
         assert " computed in " not in done.stderr, "the backbone has run, for a complete sweep"
         assert set(cells(folder)) == {f"row={row},seed={seed}" for row in ROWS for seed in (0, 1)}
@@ -83,31 +83,35 @@ def test_a_stopped_cell_goes_on_to_the_result_of_one_that_was_not(sweep: Path, r
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_only_new_cells_and_those_of_other_code(copied: Path, run_step):
-    """A third seed is new, and one cell was run with other code, which is kept; no other cell is touched."""
-    cell = copied / f"row={ROWS[0]},seed=1"
+def test_a_sweep_runs_only_new_cells_and_those_on_other_data(copied: Path, run_step):
+    """A third seed is new, one job was run on other data, and one with other code, which does not matter."""
+    first, cell = (copied / f"row={ROWS[0]},seed={seed}" for seed in (0, 1))
     provenance = json.loads((cell / "provenance.json").read_text())
-    (cell / "provenance.json").write_text(json.dumps(provenance | {"code": "older"}))
+    other_data = {"data": provenance["data"] | {"fingerprint": "older"}}
+    (cell / "provenance.json").write_text(json.dumps(provenance | other_data))
+    (first / "provenance.json").write_text(
+        json.dumps(json.loads((first / "provenance.json").read_text()) | {"code": "older"})
+    )
     was, before = metrics(cell), times(copied)
     words = (ONE_ROW, *SMALL, "seed=0,1,2", "progress=false", "data.num_workers=1")
     done = run_step("train", "-m", *words, f"hydra.sweep.dir={copied}")
-    assert done.stderr.count("is finished already") == 1 and "training:" not in done.stderr
-    assert "row=dim512_tau0.1,seed=1 was run with other code" in done.stderr
+    assert done.stderr.count("is already finished") == 1 and "training:" not in done.stderr
+    assert "row=dim512_tau0.1,seed=1 was run with different data" in done.stderr
     after = times(copied)
     assert {name for name in after if after[name] != before.get(name)} == {
         f"row={ROWS[0]},seed={seed}" for seed in (1, 2)
     }
     (old,) = (copied / "replaced").iterdir()
-    assert old.name.startswith(cell.name) and json.loads((old / "provenance.json").read_text())["code"] == "older"
-    assert metrics(old) == was == metrics(cell)
-    assert json.loads((cell / "provenance.json").read_text())["code"] == provenance["code"]
+    assert old.name.startswith(cell.name) and metrics(old) == was == metrics(cell)
+    data = [json.loads((folder / "provenance.json").read_text())["data"]["fingerprint"] for folder in (old, cell)]
+    assert data == ["older", provenance["data"]["fingerprint"]]
 
 
 def test_a_changed_option_that_is_not_swept_is_refused(copied: Path, run_step):
     before = {name: metrics(path) for name, path in cells(copied).items()}
     words = (ONE_ROW, *SMALL, "seed=choice(1)", "optimizer.lr=1e-3", f"hydra.sweep.dir={copied}")
     done = run_step("train", "-m", *words, code=2)
-    assert "1 job of the sweep failed" in done.stderr and "another optimizer.lr" in done.stderr
+    assert "1 job of the sweep failed" in done.stderr and "different optimizer.lr" in done.stderr
     assert {name: metrics(path) for name, path in cells(copied).items()} == before
 
 

@@ -82,7 +82,7 @@ def test_a_run_whose_folder_is_removed_is_one_message(run_fresh, tmp_path: Path,
     folder = tmp_path / "run"
     monkeypatch.setattr(CSVLogger, "log_metrics", lambda self, *_, **__: shutil.rmtree(folder, ignore_errors=True))
     done = run_fresh("train", *SMALL_COUPLES, f"hydra.run.dir={folder}", code=2)
-    said = f"The run folder {folder} was removed while the run was at work. Run the command again.\n"
+    said = f"The run folder {folder} was removed during the run. Run the command again.\n"
     assert done.stderr.endswith(said) and "Traceback" not in done.stderr
     assert not folder.exists()
 
@@ -95,7 +95,7 @@ def test_a_folder_removed_before_the_training_is_noticed_though_a_logger_makes_i
         MatchDataModule, "prepare_data", lambda self: removed.append(shutil.rmtree(folder)) if not removed else None
     )
     done = run_fresh("train", *SMALL_COUPLES, f"hydra.run.dir={folder}", code=2)
-    assert f"The run folder {folder} was removed while the run was at work" in done.stderr
+    assert f"The run folder {folder} was removed during the run" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -164,7 +164,7 @@ def test_a_run_does_not_go_on_with_data_that_was_changed(own, run_fresh, tmp_pat
     with open(root / "data" / "couples.csv", "a") as file:
         file.write("a0,b1\n")
     changed = run_fresh("train", f"run={root / 'run'}", "ckpt_path=last", code=2)
-    assert f"{root / 'data'} was changed since the run {root / 'run'} began" in changed.stderr
+    assert f"{root / 'data'} has changed since the run {root / 'run'} started" in changed.stderr
 
 
 def test_results_are_logged_at_the_epoch_of_the_selected_checkpoint(couples_run: Path):

@@ -135,7 +135,7 @@ def test_splits_that_are_one_and_the_same_are_no_repetition(tmp_path, options):
     """A split column of the user's holds for every split.seed."""
     for seed in range(2):
         write_run(tmp_path / f"a{seed}", split__seed=seed)
-    with pytest.raises(UserError, match=r"split\.seed=0 and data dddddddd, split\.seed=1 ask the same queries"):
+    with pytest.raises(UserError, match=r"split\.seed=0 and data dddddddd, split\.seed=1 have the same queries"):
         table_of(tmp_path, options)
 
 
@@ -159,7 +159,7 @@ def test_a_common_gallery_is_the_expectation_over_its_subsets(tmp_path, options)
     assert table.rows[0].metrics["mrr"].value == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
     assert "gallery 4 (expected over random parts of 7)" in table.notes[0]
     assert "R@1 25.0, MRR 52.1 %" in table.notes[1]
-    with pytest.raises(UserError, match=r"report\.gallery=8 is above the smallest test gallery of 7"):
+    with pytest.raises(UserError, match=r"report\.gallery=8 exceeds the smallest test gallery of 7"):
         table_of(tmp_path, replace(options, gallery=8))
 
 

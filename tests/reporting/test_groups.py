@@ -66,7 +66,7 @@ def test_what_cannot_be_banded_is_refused():
     with pytest.raises(UserError, match="age of profile p0 is 'young'"):
         rows(dict.fromkeys(QUERIES, "young"), bands=[18], column="age")
     for bands in ([], [25, 18], [18, 18]):
-        with pytest.raises(UserError, match="rise"):
+        with pytest.raises(UserError, match="increase"):
             rows({}, bands=bands)
     with pytest.raises(ValueError, match="60 queries"):
         group_rows({}, np.zeros((1, 59, 2)), METRICS, QUERIES, CLUSTERS, min_group=1, **HOW)

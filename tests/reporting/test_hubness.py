@@ -34,7 +34,7 @@ def test_directions_are_counted_apart_and_joined():
 
 
 def test_answers_that_do_not_fit_are_refused():
-    with pytest.raises(UserError, match="keep more"):
+    with pytest.raises(UserError, match="Keep more"):
         k_occurrence([["a", "b"], ["a"]], IDS, k=2)
     with pytest.raises(ValueError, match="not in the gallery"):
         k_occurrence([["q"]], IDS, k=1)

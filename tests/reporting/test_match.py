@@ -51,7 +51,7 @@ def test_runs_that_say_different_things_are_refused(tmp_path):
     write_run(tmp_path / "b")
     assert len(rows_of(tmp_path)) == 1, "the same twice is once"
     write_run(tmp_path / "c", ranks={"trained": [1] * 24}, optimizer__lr=1.0)
-    with pytest.raises(UserError, match=r"different things about the row dim512_tau0\.2 .*seed 0.*in optimizer\.lr"):
+    with pytest.raises(UserError, match=r"different results for the row dim512_tau0\.2 .*seed 0.*in optimizer\.lr"):
         rows_of(tmp_path)
 
 

@@ -141,5 +141,5 @@ def test_thumbnails_of_a_dataset_that_changed_are_a_mistake(dataset):
 
 def test_a_dataset_that_is_gone_is_named_where_it_is_needed(sweep):
     for asked in ({"by": "age"}, {"thumbnails": True}):
-        with pytest.raises(UserError, match=r"dataset folder .* is gone: /gone"):
+        with pytest.raises(UserError, match=r"dataset folder .* is missing: /gone"):
             shown(sweep, **asked)

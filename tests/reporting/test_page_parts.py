@@ -57,7 +57,7 @@ def test_groups_are_over_all_folds(dataset):
 def test_a_column_that_is_not_there_is_named_with_those_that_are(dataset):
     with pytest.raises(UserError, match=r"report\.by=hair: .*profiles\.csv has no such column; it has age, region"):
         shown(dataset, by="hair")
-    with pytest.raises(UserError, match=r"region.*is 'north', no number"):
+    with pytest.raises(UserError, match=r"region.*is 'north', not a number"):
         shown(dataset, by="region", bands=[18])
 
 

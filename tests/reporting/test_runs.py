@@ -93,7 +93,7 @@ def test_a_finished_cell_that_was_refused_a_second_time_is_finished(tmp_path):
 @pytest.mark.parametrize("name", ["nothing", "empty"])
 def test_a_folder_without_runs_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=f"{name}.*(no such folder|holds no run)"):
+    with pytest.raises(UserError, match=f"{name}.*(no such folder|contains no run)"):
         read_runs(tmp_path / name)
 
 
@@ -108,7 +108,7 @@ def test_what_is_not_whole_is_named(tmp_path):
     _, (left_out,) = read_runs(tmp_path)
     assert (left_out.kind, left_out.why) == (
         "foreign",
-        "it is of an older version: its provenance.json has no synthetic",
+        "it is of an earlier version: its provenance.json has no synthetic",
     )
 
 

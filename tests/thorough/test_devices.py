@@ -124,7 +124,7 @@ def test_a_run_on_two_devices_repeats_bit_for_bit_and_also_after_a_stop(runs, ru
     process.wait()
     assert nobody_left(process)
     refused = run_command("train", f"run={folder}", "ckpt_path=last", "trainer.devices=1", code=2)
-    assert "was begun with another trainer.devices" in refused.stderr
+    assert "was trained with a different trainer.devices" in refused.stderr
     run_command("train", f"run={folder}", "ckpt_path=last")
     for each in (tmp_path / "again", folder):
         assert metrics(each) == metrics(two)
@@ -180,8 +180,8 @@ def test_a_sweep_trains_its_cells_one_after_the_other_or_side_by_side(runs, run_
     run_command("train", *words, TWO)
     assert metrics(tmp_path / "sweep" / "seed=0") == metrics(two)
     assert metrics(tmp_path / "sweep" / "seed=1") != metrics(two)
-    assert run_command("train", *words, TWO).stderr.count("is finished already") == 2
-    assert "holds a run with another trainer.devices" in run_command("train", *words, code=2).stderr
+    assert run_command("train", *words, TWO).stderr.count("is already finished") == 2
+    assert "contains a run with a different trainer.devices" in run_command("train", *words, code=2).stderr
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_whatever_is_trained_ends_as_on_one_device(run_command, tmp_path, words,
         "train", "-m", f"head={','.join(heads)}", "trainer.devices=1,2", *words, f"hydra.sweep.dir={tmp_path}"
     )
     alone = {"pair_lda", "identity"} & {*heads}
-    assert said.stderr.count(f"{TWO}: changes nothing here, this head takes no gradient steps") == len(alone)
+    assert said.stderr.count(f"{TWO} has no effect: this head is not trained by gradient steps") == len(alone)
     assert said.stderr.count(", 2 processes") == len(heads) - len(alone)
     for head in heads:
         swept = f"head={head}," if len(heads) > 1 else ""  # what a cell is called after

@@ -53,7 +53,7 @@ def test_a_killed_job_is_told_and_the_same_command_finishes_it(whole):
     run.wait_for_jobs(sweep.environment)
     assert [path.name for path in sweep.finished()] == ["seed=1"]
     sweep.finish()
-    assert "seed=1 is finished already" in sweep.jobs_said() and "goes on after epoch" in sweep.jobs_said()
+    assert "seed=1 is already finished" in sweep.jobs_said() and "goes on after epoch" in sweep.jobs_said()
     assert run.differences(whole, sweep, finished=2) == []
 
 

@@ -33,7 +33,7 @@ def test_a_run_with_a_checkpoint_is_not_trained_anew(tmp_path: Path):
     cfg = begun(tmp_path)
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.touch()
-    with pytest.raises(UserError, match="add ckpt_path=last"):
+    with pytest.raises(UserError, match="Add ckpt_path=last"):
         checkpoint_to_resume(cfg, tmp_path)
     cfg.ckpt_path = "last"
     assert checkpoint_to_resume(cfg, tmp_path) == last

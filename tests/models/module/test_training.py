@@ -13,7 +13,7 @@ from style_match.models.head.identity import Identity
 from style_match.models.head.mlp import MLP
 from style_match.models.loss.infonce import InfoNCE
 from style_match.models.loss.triplet import Triplet
-from style_match.models.module import effective_rank
+from style_match.models.module import MatchModule, effective_rank
 from style_match.utils.errors import UserError
 
 triplet = partial(Triplet, margin=0.2, reducer="avg_non_zero", symmetric=True)
@@ -211,6 +211,18 @@ def test_checkpoints_are_plain_and_hold_no_backbone(couple_data, matcher, traine
     assert set(checkpoint["state_dict"]) == {f"head.{name}" for name in names}
     assert len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == 1
     assert checkpoint["hyper_parameters"] == {"head": {"dim": 16}}
+
+
+def test_a_checkpoint_is_loaded_with_parts_whose_names_are_in_its_config(couple_data, matcher, trainer):
+    config = {"head": {"dim": 16}, "loss": {"temperature": 0.2}, "optimizer": {"lr": 1.0}, "seed": 0}
+    fit, model = trainer(max_epochs=1), matcher(hyperparameters=config)
+    fit.fit(model, couple_data())
+    new = matcher(seed=1)
+    parts = {"head": new.head, "loss": new.loss, "evaluator": new.evaluator}
+    loaded = MatchModule.load_from_checkpoint(fit.checkpoints / "last.ckpt", **parts)
+    assert loaded.loss is new.loss and loaded.make_optimizer is None
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+    assert loaded.hparams == {"optimizer": {"lr": 1.0}, "seed": 0}, "no part is saved again"
 
 
 def test_the_best_checkpoint_is_that_of_the_best_val_mrr(couple_data, matcher, trainer):
