@@ -204,7 +204,8 @@ def finish(folder: RunFolder, outputs: Outputs, *, show: bool) -> None:
     folder.write_json("metrics.json", outputs.sections)
     for model, section in outputs.sections.items():
         if "mrr" in section:
-            log.info("%s split, %s: MRR %.4f", "val" if model == "val" else "test", model, section["mrr"]["value"])
+            split = "validation" if model == "val" else f"test, {model}"
+            log.info("%s: MRR %.4f", split, section["mrr"]["value"])
     log.info("finished in %.1f s", folder.provenance()["wall_time_s"])
     if show:
         print_results(

@@ -1,6 +1,7 @@
 """The main step: what it leaves behind, that it repeats, and which runs it goes on with."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -152,6 +153,17 @@ def test_photos_of_ones_own_train_through_a_checkpoint_folder(own):
     assert "0 of 39 from the store, 39 computed" in done.stderr
     rejected = (root / "run" / "rejected.csv").read_text()
     assert "profile,a3," in rejected and rejected.count("\n") == 3
+
+
+def test_the_log_has_each_epoch_and_the_messages_of_the_terminal(own):
+    root, _, done = own
+    log = (root / "run" / "train.log").read_text()
+    epoch = (
+        r"epoch 1 of 1: train/loss \d+\.\d{4}, val/loss \d+\.\d{4}, val/mrr 0\.\d{4}, best so far, learning rate 5e-05"
+    )
+    assert re.search(epoch, log) and "selected: epoch 1 of 1" in log and "test, trained: MRR 0." in log
+    assert "0 of 39 from the store, 39 computed" in log and log.count("training: 1 epochs") == 1
+    assert "epoch 1 of 1" not in done.stderr and done.stderr.count("training: 1 epochs") == 1
 
 
 def test_features_of_ones_own_photos_are_kept(own, run_fresh):

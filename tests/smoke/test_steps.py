@@ -105,6 +105,8 @@ def test_two_devices_give_the_run_of_one(sweep, couples_run: Path):
     assert [json.loads((each / "provenance.json").read_text())["devices"] for each in (couples_run, two)] == [1, 2]
     assert done.stderr.count("training: 2 epochs, 6 steps") == 1  # the follower prints nothing
     assert done.stderr.count(", 2 processes") == 1
+    log = (two / "train.log").read_text()
+    assert [log.count(f"epoch {epoch} of 2: train/loss") for epoch in (1, 2)] == [1, 1], "from the process of rank 0"
 
 
 @pytest.mark.slow
