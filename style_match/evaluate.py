@@ -1,4 +1,4 @@
-"""`python -m style_match.evaluate`: a trained run, or the frozen backbone alone, on the test split of a dataset."""
+"""`python -m style_match.evaluate`: score a run, or the backbone without a head, on the test split of a dataset."""
 
 from pathlib import Path
 

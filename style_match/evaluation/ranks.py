@@ -207,8 +207,8 @@ def style_ranks(
         raise ValueError(f"every k of {ks} must be between 1 and the gallery of {count - 1}")
     labels = labels.to(device)
     people = torch.arange(count, device=device) if people is None else people.to(device)
-    whole = dict.fromkeys(("rank", "partner", "num_relevant", "gallery"), torch.long) | {"similarity": torch.float64}
-    columns = {name: torch.empty(count, dtype=dtype, device=device) for name, dtype in whole.items()}
+    dtypes = dict.fromkeys(("rank", "partner", "num_relevant", "gallery"), torch.long) | {"similarity": torch.float64}
+    columns = {name: torch.empty(count, dtype=dtype, device=device) for name, dtype in dtypes.items()}
     columns["precision"] = torch.empty(count, len(ks), dtype=torch.float64, device=device)
     columns["average_precision"] = torch.empty_like(columns["similarity"])
     columns["answers"] = torch.empty(count, num_answers, dtype=torch.long, device=device)

@@ -186,7 +186,7 @@ def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], 
 
 
 def _show(table: ResultTable, report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the template shows of one table."""
+    """Return the facts of one table that the template shows."""
     rows = [result.row for result in table.rows]
     last = next((row for row in reversed(rows) if row.model == "trained"), rows[-1])
     run = last.first_run

@@ -295,7 +295,7 @@ def _chance_note(
 
 
 def _verdict_notes(rows: Sequence[ResultRow], alpha: float) -> list[str]:
-    """Return what the verdicts mean, and why there is none where nothing is tested."""
+    """Return the meaning of the verdicts, and the reason for each missing one."""
     by_name = {row.row.name: row.row for row in rows}
     notes = []
     if any(row.difference and row.difference.verdict for row in rows):

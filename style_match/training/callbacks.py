@@ -1,4 +1,4 @@
-"""Callbacks that Lightning lacks; conf/callbacks lists all that a run has."""
+"""Callbacks that Lightning does not have; conf/callbacks has all callbacks of a run."""
 
 import io
 import logging

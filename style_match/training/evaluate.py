@@ -1,4 +1,4 @@
-"""Score a finished run, or the frozen backbone alone, on the test split of a dataset."""
+"""Score a finished run, or the frozen backbone without a head, on the test split of a dataset."""
 
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from style_match.training.trained_photos import refuse_trained_photos
 def evaluate(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> None:
     """Score the run that `run=` names, or without it the frozen backbone (head=identity).
 
-    The dataset may differ from the run's: `run=STYLE_RUN data=demo_couples` asks whether likeness in style alone
+    The dataset may differ from the run's: `run=STYLE_RUN data=demo_couples` measures whether similarity in style
     predicts couples.
 
     Raises:
-        UserError: The checkpoint does not fit, or the test split holds what the run was trained or selected on.
+        UserError: The checkpoint does not fit, or the test split has photos that the run was trained or selected on.
     """
     is_trained = instantiate(cfg.head).func is not Identity
     weights = checkpoint_path(cfg.ckpt_path or "best", Path(cfg.run).expanduser()) if is_trained else None

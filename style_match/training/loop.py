@@ -36,7 +36,7 @@ from style_match.utils import progress
 from style_match.utils.errors import UserError
 from style_match.utils.threads import pinned
 
-# Options of `trainer` that lightning.Trainer lacks; max_loss_items is in the configs of earlier versions.
+# Options of `trainer` that are not of lightning.Trainer; max_loss_items is in the configs of earlier versions.
 OWN_OPTIONS = ("checkpoint_every_s", "early_stopping", "max_loss_items")
 
 log = logging.getLogger(__name__)
@@ -110,13 +110,13 @@ def make_datamodule(cfg: DictConfig, inputs: Inputs) -> MatchDataModule:
 
 
 def load_features(inputs: Inputs) -> Tensor:
-    """Return the features (P + views, D), computing what the store lacks."""
+    """Return the features (P + views, D); those that are not in the store are computed."""
     views = inputs.balancing.views is not None
     return torch.cat([inputs.features, inputs.view_features]) if views else inputs.features
 
 
 def make_head(cfg: DictConfig, inputs: Inputs) -> nn.Module:
-    """Return the head of a run with fresh weights, which depend on `seed` alone."""
+    """Return the head of a run with new weights, which depend only on `seed`."""
     lightning.seed_everything(cfg.seed, verbose=False)
     return instantiate(cfg.head)(in_dim=inputs.dim)
 

@@ -177,7 +177,12 @@ def _metric_rows(
 
 
 def _count_rows(sections: Mapping[str, Any], models: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    labels = {"queries": "queries", "gallery": "gallery", "skipped": "alone in their class", "dropped_ks": "k left out"}
+    labels = {
+        "queries": "queries",
+        "gallery": "gallery",
+        "skipped": "the only one of their class",
+        "dropped_ks": "k left out",
+    }
     for count, label in labels.items():
         values = [sections[model].get(count) for model in models]
         if any(values):

@@ -199,7 +199,7 @@ class RunFolder:
             )
 
     def begin(self, cfg: DictConfig, inputs: Inputs) -> None:
-        """Write the config, and what the run is trained on."""
+        """Write the config, and the identity of the data and features."""
         self.write_config(cfg)
         self.write_provenance(**data_identity(inputs))
 

@@ -41,18 +41,18 @@ def loss_options(cfg: DictConfig) -> Any:
 def training_texts(cfg: DictConfig, inputs: Inputs, photos: Sequence[int]) -> Texts:
     """Return the texts of these photos (positions in `folder.photos`) with their features."""
     all_photos = inputs.folder.photos
-    whole = [inputs.captions[photo] for photo in photos]
-    parts = [[part for text in texts for part in drawn_parts(text, cfg.text.parts)] for texts in whole]
+    captions = [inputs.captions[photo] for photo in photos]
+    parts = [[part for text in texts for part in drawn_parts(text, cfg.text.parts)] for texts in captions]
     number: dict[str, int] = {}
     owners: list[str] = []
-    for photo, *groups in zip(photos, whole, parts, strict=True):
+    for photo, *groups in zip(photos, captions, parts, strict=True):
         for text in (text for group in groups for text in group):
             if number.setdefault(text, len(number)) == len(owners):
                 owners.append(owner_of(all_photos[photo].profile_id))
     features = TextInputs(inputs, cfg.text).of(list(number), owners, "texts")
     return Texts(
         features,
-        whole=_table(photos, whole, number, len(all_photos)),
+        whole=_table(photos, captions, number, len(all_photos)),
         parts=_table(photos, parts, number, len(all_photos)),
         part_share=cfg.text.part_share,
     )

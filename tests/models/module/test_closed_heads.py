@@ -15,6 +15,7 @@ from style_match.models.head.two_heads import TwoHeads
 from style_match.models.module import embed_profiles
 from style_match.training.checkpoints import load_head
 from style_match.training.loop import fit
+from style_match.training.run_folder import RunFolder
 from style_match.utils.errors import UserError
 
 DIM = 24
@@ -24,12 +25,13 @@ SMALL = partial(MLP, hidden_dim=32, dim=16, bias=False, standardize=False)
 
 @pytest.fixture
 def fitted(matcher, config, tmp_path):
-    """Fit a head: the module, what was selected, and the checkpoint that it would resume from."""
+    """Fit a head: the module, the selected checkpoint, and the one that it would resume from."""
 
     def fit_head(head, data, folder="run", resume=None):
         module = matcher(head=head)
-        (tmp_path / folder).mkdir(exist_ok=True)
-        selected = fit(config(folder=folder), module, data, tmp_path / folder, [], resume)
+        run = RunFolder(tmp_path / folder, resume=True)
+        run.checkpoint = resume
+        selected = fit(config(folder=folder), module, data, run, [])
         return module, selected, tmp_path / folder / "checkpoints" / "last.ckpt"
 
     return fit_head

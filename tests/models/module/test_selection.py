@@ -4,15 +4,16 @@ import pytest
 import torch
 
 from style_match.training.loop import fit
+from style_match.training.run_folder import RunFolder
 
 
 @pytest.fixture
 def fitted(couple_data, matcher, config, tmp_path):
-    """A module fitted with a scripted val/mrr, what was selected, and its checkpoints."""
+    """A module fitted with a scripted val/mrr, the selected checkpoint, and the folder of checkpoints."""
     module, script = matcher(), iter([0.1, 0.5, 0.4, 0.3, 0.9])
     module.retrieval = lambda *_: {"mrr": next(script)}
-    (tmp_path / "run").mkdir()
-    selected = fit(config(max_epochs=5, patience=2), module, couple_data(), tmp_path / "run", [], None)
+    run = RunFolder(tmp_path / "run", resume=False)
+    selected = fit(config(max_epochs=5, patience=2), module, couple_data(), run, [])
     return module, selected, tmp_path / "run" / "checkpoints"
 
 
