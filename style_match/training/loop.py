@@ -239,7 +239,7 @@ def fit(cfg: DictConfig, module: MatchModule, datamodule: MatchDataModule, folde
         for name in ("best", "last"):
             trainer.save_checkpoint(folder.checkpoints / f"{name}.ckpt")
     chosen = selected(trainer, module, folder.path)
-    if chosen.epoch is not None:
+    if chosen.epochs_run and chosen.epoch is not None:
         log.info("selected: epoch %d of %d", chosen.epoch + 1, chosen.epochs_run)
     return chosen
 
