@@ -151,7 +151,7 @@ def test_a_refused_cell_stays_a_finished_one(quick):
     words = ("-m", "seed=0,1", "hydra.sweep.dir=here")
     assert quick(*words, work=finish_or_refuse) == 0
     assert quick(*words, work=finish_or_refuse) == 2
-    assert "2 finished, 0 failed" in quick.err and "2 jobs of the sweep failed:\n  seed=0: holds" in quick.err
+    assert "2 finished, 0 failed" in quick.err and "2 jobs of the sweep failed:\n  seed=0: contains" in quick.err
     assert {path.name for path in Path("here").rglob("*")} == {"seed=0", "seed=1", "metrics.json", "multirun.yaml"}
 
 

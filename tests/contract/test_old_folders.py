@@ -60,7 +60,7 @@ def test_a_run_is_scored_on_data_that_lies_elsewhere(old, run_step, couples_run:
 
 def test_a_run_is_not_resumed_by_another_version(old, run_step):
     done = run_step("train", f"run={old('mlp')}", "ckpt_path=last", code=2)
-    assert "was begun by an earlier version of style_match and cannot be resumed. Evaluate or export it" in done.stderr
+    assert "was made by an earlier version of style_match and cannot be resumed. Evaluate or export it" in done.stderr
 
 
 def test_a_run_is_exported_as_it_was(old, run_step, tmp_path: Path):
