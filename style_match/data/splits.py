@@ -100,9 +100,14 @@ def _check_counts(
     counts, what = [have[split] for split in SPLITS], item_noun(folder)
     text = "/".join(map(str, counts))
     if min(counts) == 0 or counts[2] < 2:
+        remedy = f"Add {what}"
+        if folder.given_splits:
+            remedy = "Put more rows into these splits, or remove the split column to have a split drawn"
+        elif len(name_of) >= 4:
+            remedy += f" or change split.fractions={list(fractions)}"
         raise UserError(
-            f"{folder.root}: {len(name_of)} {what} give train/val/test {text}{f' ({reason})' if reason else ''}; train "
-            f"and val need one, test needs two: add {what} or change split.fractions={list(fractions)}"
+            f"{folder.root}: {len(name_of)} {what} give train/val/test {text}{f' ({reason})' if reason else ''}. Train "
+            f"and val need at least one, test at least two. {remedy}."
         )
     exact = split_counts(len(name_of), as_shares(fractions))
     if folder.given_splits or counts == exact:
