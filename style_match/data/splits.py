@@ -143,7 +143,9 @@ def stored_split(
             be written.
     """
     if folder.task == PROFILES:
-        raise UserError(f"data.task={PROFILES}: profiles alone are not divided into splits; set it to couple or style.")
+        raise UserError(
+            f"data.task={PROFILES}: profiles without couples or classes cannot be split; set it to couple or style."
+        )
     keys = item_keys(folder)
 
     def complete(stored: Mapping[str, str]) -> tuple[Split, dict[str, str]]:
@@ -163,7 +165,7 @@ def stored_split(
     stored = read_stored(folder, path, columns)
     split, new = complete(stored)
     if new:
-        with alone(path.parent):
+        with lock_splits(path.parent):
             if (now := read_stored(folder, path, columns)) != stored:  # another process was faster
                 stored = now
                 split, new = complete(stored)
@@ -305,7 +307,7 @@ def _id_columns(folder: DatasetFolder) -> tuple[str, ...]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_splits(folder: Path) -> Iterator[None]:
     """Lock the splits in `folder`, which is created if needed, against other processes.
 
     Raises:
