@@ -90,7 +90,7 @@ def merge_run_config(
 ) -> DictConfig:
     """The config of a run, changed by the overrides of a command line.
 
-    A choice of a group replaces the whole node of the group, a value replaces a value; everything else is the run's.
+    A choice of a group replaces the node of the group, a value replaces a value; everything else is the run's.
     Nodes that the run's config lacks (it may be of an older version) are taken from the composed one. So are folders
     for features and splits that do not exist here: a run folder from another machine creates no folders.
 
@@ -167,7 +167,7 @@ def _at_its_place(tree: Any, folder: Path) -> Any:
     """Point what a run writes into, callbacks and loggers, to where its folder is now."""
     if not isinstance(tree, dict) or "trainer" not in tree:
         return tree
-    if "callbacks" not in tree:  # an earlier version had loggers of its own
+    if "callbacks" not in tree:  # an earlier version had other loggers
         return {name: node for name, node in tree.items() if name != "logger"}
     best = (tree.get("callbacks") or {}).get("best") or {}
     was = str(Path(str(best.get("dirpath", ""))).parent)

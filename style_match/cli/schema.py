@@ -385,7 +385,7 @@ def _combined_faults(config: DictConfig, step: str) -> Iterator[str]:
     if get("ckpt_path") == "last" and not get("run"):
         yield "ckpt_path=last needs the run to resume: set run=FOLDER."
     if step == "evaluate" and not get("run") and get("head._target_") != "style_match.models.head.identity.Identity":
-        yield "A head has trained weights only in a run: set run=FOLDER, or head=identity for the backbone alone."
+        yield "A head has trained weights only in a run: set run=FOLDER, or head=identity for the frozen backbone."
     if get("logger.log_images"):
         if not set(config.logger) - {"csv", "log_images", "images"}:
             yield "logger.log_images=true needs a logger that takes images: set logger=wandb or logger=tensorboard."

@@ -26,7 +26,7 @@ from style_match.curation.output import PHOTOS, RECORD, OutputFolder, file_stems
 from style_match.curation.sources import KINDS, Columns, Source, read_source, to_split
 from style_match.data.dataset import DatasetFolder, read_folder, write_rejected
 from style_match.data.fingerprints import Fingerprints, Pair
-from style_match.data.images import said_faults
+from style_match.data.images import colour_fault_note
 from style_match.data.profiles import SIDES, Profiles, read_classes, read_couples
 from style_match.data.records import DUPLICATES, JOURNAL, LEFT_OUT, SPLITS, Faults
 from style_match.data.splits import Split, make_split
@@ -84,7 +84,7 @@ def prepare(cfg: DictConfig) -> Prepared:
 
     fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
     candidates = _inspect(cfg, source, fingerprints)
-    if note := said_faults([each.photo.image for each in candidates if each.facts.colour_fault]):
+    if note := colour_fault_note([each.photo.image for each in candidates if each.facts.colour_fault]):
         notes.append(note)
 
     pairs = find_copies([each.facts for each in candidates], cfg.duplicates, show=cfg.progress)

@@ -15,10 +15,10 @@ from pyarrow import ArrowException, parquet, types
 from style_match.data.image_paths import ImagePaths, is_absent
 from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_photos
 from style_match.data.records import LEFT_OUT, Faults, has_control_character, nearest
-from style_match.data.tables import MOST_NAMES, is_text, read_table, rounded, said_rounded
+from style_match.data.tables import MOST_NAMES, is_text, read_table, rounded, rounded_ids_fault
 from style_match.labeling.ledger import FILE_NAME as LEDGER
 from style_match.labeling.outputs import DRY_RUN, OWN_FILES, is_dry_run
-from style_match.labeling.photos import SUFFIXES, find_photos, is_photo, is_system, said_system
+from style_match.labeling.photos import SUFFIXES, find_photos, is_photo, is_system, system_folders_note
 from style_match.utils.errors import UserError
 from style_match.utils.text import cut, plain, shown
 
@@ -297,7 +297,7 @@ def _read_photos(
         for split in sorted({*SPLIT_NAMES.values()} - {photo.columns["split"] for photo in photos}):
             faults.add(f"no photo is in a folder {split}; move photos into one, or {DRAW_SPLIT}")
     _check_ids(photos, faults, remedy="rename one, or use paths as ids with ids=path")
-    notes = [said_system(found.num_system)] if found.num_system else []
+    notes = [system_folders_note(found.num_system)] if found.num_system else []
     if found.num_other:
         notes.append(f"{found.num_other} file{'s' * (found.num_other > 1)} ignored: not a photo")
     if found.table is not None:
@@ -457,7 +457,7 @@ class _RowReader:
         ids = [photo.profile_id for photo in self._photos]
         if bad := rounded(ids):
             place = self._photos[bad[0]].place
-            self._faults.add(said_rounded(ids, bad), file=place, column=self._columns.profile_id)
+            self._faults.add(rounded_ids_fault(ids, bad), file=place, column=self._columns.profile_id)
         _check_ids(self._photos, self._faults, remedy="give each row its own id")
         table = self._photos[0].place.partition(", ")[0] if self._photos else ""
         return Source(self._root, self._kind, tuple(self._photos), tuple(self._header), table, tuple(self._notes))

@@ -158,10 +158,8 @@ def test_photos_of_ones_own_train_through_a_checkpoint_folder(own):
 def test_the_log_has_each_epoch_and_the_messages_of_the_terminal(own):
     root, _, done = own
     log = (root / "run" / "train.log").read_text()
-    epoch = (
-        r"epoch 1 of 1: train/loss \d+\.\d{4}, val/loss \d+\.\d{4}, val/mrr 0\.\d{4}, best so far, learning rate 5e-05"
-    )
-    assert re.search(epoch, log) and "selected: epoch 1 of 1" in log and "test, trained: MRR 0." in log
+    epoch = r"epoch 1 of 1: train/loss [\d.]+, val/loss [\d.]+, val/mrr [\d.]+, best so far, learning rate 5e-05, "
+    assert re.search(epoch, log) and "selected: epoch 1 of 1" in log and "test, trained: MRR " in log
     assert "0 of 39 from the store, 39 computed" in log and log.count("training: 1 epochs") == 1
     assert "epoch 1 of 1" not in done.stderr and done.stderr.count("training: 1 epochs") == 1
 

@@ -19,7 +19,7 @@ from style_match.data.dataset import read_folder
 from style_match.data.fingerprints import Fingerprints
 from style_match.data.splits import make_split
 from style_match.serving.web.running import registered
-from style_match.utils.cache import Memo
+from style_match.utils.cache import DiskCache
 from style_match.utils.errors import UserError
 
 from .conftest import CAPTION, HER, World
@@ -219,7 +219,7 @@ def test_parquet_tables(world: World) -> None:
 def test_the_hashes_of_others_are_still_remembered(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     fingerprints = Fingerprints(world.cache / "fingerprints.sqlite")
     hers, his = (fingerprints.sha256(world.root / image) for image in ("images/woman-0.png", "images/gent-1.png"))
-    memo = Memo(world.cache / MEMO)
+    memo = DiskCache(world.cache / MEMO)
     for sha256 in (hers, his):
         memo.put(f"{sha256} prepare v1", [sha256, 8, 8, ".png", "", "ff", "ff"])
     memo.close()
