@@ -1,11 +1,10 @@
-"""What a dataset folder costs to read, by its size: `python experiments/scale/folder.py --scratch FOLDER [N ...]`.
+"""Cost of reading a dataset folder by its size: `python experiments/scale/folder.py --scratch FOLDER [N ...]`.
 
-Draws N tiny photos and half as many couples, then reads the folder as every command does: in a process of its own,
-first with every photo new, then with all of them known. Writes folder.csv beside this file.
+Draws N tiny photos and half as many couples, then reads the folder as every command does: in a new process, first with
+every photo new, then with all of them known. Writes folder.csv beside this file.
 """
 
 import argparse
-import csv
 import json
 import resource
 import shutil
@@ -19,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def draw(root: Path, num: int) -> None:
-    """A folder of `num` profiles whose photos differ in one pixel, coupled two by two."""
+    """Draw a folder of `num` profiles whose photos differ in one pixel, coupled two by two."""
     from PIL import Image
 
     (root / "images").mkdir(parents=True)
@@ -34,7 +33,7 @@ def draw(root: Path, num: int) -> None:
 
 
 def read(root: Path, cache: Path) -> None:
-    """Print seconds of each part and the peak memory, as JSON."""
+    """Print the seconds of each part and the peak memory, as JSON."""
     from style_match.data.dataset import read_folder
     from style_match.data.fingerprints import Fingerprints
     from style_match.data.photos import check_photos
@@ -56,6 +55,8 @@ def read(root: Path, cache: Path) -> None:
 
 
 def main() -> None:
+    import pandas as pd  # not in the process that reads, whose memory is measured
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "folder.csv")
@@ -70,14 +71,11 @@ def main() -> None:
             for state in ("every photo new", "every photo known"):
                 words = [sys.executable, __file__, "--read", str(place / "data"), str(place)]
                 found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-                lines.append({"profiles": num, "state": state} | {name: round(v, 3) for name, v in found.items()})
+                lines.append({"profiles": num, "state": state, **found})
                 print(lines[-1], flush=True)
         finally:
             shutil.rmtree(place)
-    with open(given.out, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, lines[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    pd.DataFrame(lines).round(3).to_csv(given.out, index=False)
 
 
 if __name__ == "__main__":
