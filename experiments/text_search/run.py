@@ -41,7 +41,7 @@ WAYS = {
     ("own", "trained, image"): "`text_weight=1`, own text head: photos",
     ("own", "trained, caption"): "the same: captions",
     ("own", "trained, both"): "the same: both",
-    ("own", "fitted, image"): "`text_weight=1`, text head fitted anew: photos",
+    ("own", "fitted, image"): "`text_weight=1`, text head fitted at export: photos",
 }
 KINDS = {
     "caption en": "Held-out English captions",
