@@ -246,7 +246,8 @@ def cpu_seconds(way: Callable[[], object]) -> float:
 
 def copies(results: measure.Results, bench: Bench, rows: list[Row]) -> None:
     """Compare every photo twice with every photo once: copies are found and not computed."""
-    twice = [*rows, *(replace(row, path=shutil.copy(row.path, f"{row.path}.copy.jpg")) for row in rows)]
+    copied = [shutil.copy(row.path, row.path.with_name(f"copy-{row.path.name}")) for row in rows]
+    twice = [*rows, *(replace(row, path=path) for row, path in zip(rows, copied, strict=True))]
     what, against = "extract, every photo there twice", "every photo once"
     seconds = bench.alternate({what: lambda: bench.extract(twice), against: lambda: bench.extract(rows)}, "copies")
     results.compare(what, against, seconds[what], seconds[against], size=f"{len(rows)} photos")

@@ -95,7 +95,7 @@ def worlds(num_worlds: int = 10, queries: int = 150) -> None:
 
 
 def retrieval(repeats: int = 2500, ks: tuple[int, ...] = (1, 5, 20, 50)) -> None:
-    """Real ranks: galleries of 75 shared by all queries, and two models that see the same couples with different noise."""
+    """Real ranks: galleries of 75 shared by all queries, and two models with different noise on the same couples."""
     generator = torch.Generator().manual_seed(2)
     clusters = np.tile(np.arange(COUPLES), 2)
     bootstrap = ClusterBootstrap(clusters, **INTERVAL)

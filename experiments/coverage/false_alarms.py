@@ -54,7 +54,7 @@ def centroids(train: np.ndarray, test: np.ndarray) -> float:
 
 
 def ridge_map(train: np.ndarray, test: np.ndarray) -> float:
-    """Return the MRR of a ridge map from the first half of the columns to the second, by cosine, among the test couples."""
+    """Return the MRR among the test couples of a ridge map from the first half of the columns to the second."""
     width = train.shape[1] // 2
     left, right = train[:, :width], train[:, width:]
     mapped = test[:, :width] @ np.linalg.solve(left.T @ left + 10 * np.eye(width), left.T @ right)
