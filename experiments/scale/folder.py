@@ -5,6 +5,7 @@ every photo new, then with all of them known. Writes folder.csv beside this file
 """
 
 import argparse
+import csv
 import json
 import resource
 import shutil
@@ -55,8 +56,7 @@ def read(root: Path, cache: Path) -> None:
 
 
 def main() -> None:
-    import pandas as pd  # not in the process that reads, whose memory is measured
-
+    # imports nothing heavy: the peak memory of a new process is at least that of the process that started it
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "folder.csv")
@@ -71,11 +71,14 @@ def main() -> None:
             for state in ("every photo new", "every photo known"):
                 words = [sys.executable, __file__, "--read", str(place / "data"), str(place)]
                 found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-                lines.append({"profiles": num, "state": state, **found})
+                lines.append({"profiles": num, "state": state} | {name: round(v, 3) for name, v in found.items()})
                 print(lines[-1], flush=True)
         finally:
             shutil.rmtree(place)
-    pd.DataFrame(lines).round(3).to_csv(given.out, index=False)
+    with open(given.out, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, lines[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 if __name__ == "__main__":
