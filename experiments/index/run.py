@@ -6,6 +6,8 @@ Each index lives in a separate process, so that its memory can be measured. They
 each, round after round, so that a busy machine slows all of them down.
 """
 
+from __future__ import annotations
+
 import argparse
 import gc
 import multiprocessing
@@ -19,10 +21,12 @@ import time
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd  # imported in functions, because the memory of the processes of the indexes is measured
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1].resolve()
@@ -119,6 +123,8 @@ def serve(pipe: Connection, words: str, kind: str, num: int, num_batched: int, f
 
 def measure(kind: str, num: int, rounds: int, scratch: Path, only: list[str]) -> pd.DataFrame:
     """Return a row for each index and measure: median, smallest and largest value of the rounds."""
+    import pandas as pd
+
     pipes: dict[str, Connection] = {}
     processes = []
     values: dict[tuple[str, str], list[float]] = {}
@@ -217,6 +223,8 @@ def machine() -> str:
 
 
 def main() -> None:
+    import pandas as pd
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, required=True, help="folder with 5 GB of free space")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of results.csv")
