@@ -86,19 +86,15 @@ def serve(pipe: Connection, words: str, kind: str, num: int, num_batched: int, f
     queries = drawn(kind, NUM_BATCHED, SEED + 2)
     where = parse("group == 3")
     vectors = drawn(kind, num, SEED + 1)
+    folder.mkdir(parents=True)
     ids = [f"{i:07}" for i in range(num)]
     began, began_cpu = time.perf_counter(), time.process_time()
-    index.build(ids, vectors, [cells[group] for group in groups], "none", folder=folder if name == "qdrant" else None)
+    index.build(ids, vectors, [cells[group] for group in groups], "none", folder=folder if index.is_stored else None)
     built, built_cpu = time.perf_counter() - began, time.process_time() - began_cpu
     del vectors
     gc.collect()
-    began = time.perf_counter()
-    index.save(folder)
-    saved = time.perf_counter() - began
     index.search(queries[:1], K, where=where)  # loads what is loaded late
-    pipe.send(
-        {"build_s": built, "build_cpu_s": built_cpu, "save_s": saved, "recall_at_build": getattr(index, "recall", None)}
-    )
+    pipe.send({"build_s": built, "build_cpu_s": built_cpu, "recall_at_build": index.recall})
     while True:
         what, options = pipe.recv()
         if what == "stop":
@@ -151,7 +147,7 @@ def measure(kind: str, num: int, rounds: int, scratch: Path, only: list[str]) ->
             workers[name] = here, process
             told = here.recv()  # one after the other: building takes all cores
             say(f"{kind}, {num}: {name}: {told}")
-            for what in ("build_s", "build_cpu_s", "save_s"):
+            for what in ("build_s", "build_cpu_s"):
                 noted(name, what, [told[what]])
             asked[name] = here, {"ef_search": 64} if "hnsw" in name else {}, num_batched
         times: dict[tuple[str, str], list[float]] = {}

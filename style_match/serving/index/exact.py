@@ -1,15 +1,17 @@
 """index=exact: products of the queries with all vectors, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from style_match.serving.index.base import Cells, Index
 from style_match.serving.where import Condition, matches
 
-ROW_BLOCK = 65_536  # vectors that are multiplied at once
+ROW_BLOCK = 65_536  # vectors whose products with the queries are in memory
+GATHER_BLOCK = 1024  # vectors that are copied at once where a filter leaves gaps; they fit into the cache of a core
 
 
 class Exact(Index):
@@ -33,24 +35,25 @@ class Exact(Index):
 
     def _top(self, queries: np.ndarray, num: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """See `_nearest`; `allowed` (A,) are the rows to search, None means all."""
-        scores = np.empty((len(queries), 0), np.float32)
-        rows = np.empty((len(queries), 0), np.int64)
+        scores, rows = [torch.empty(len(queries), 0)], [np.empty((len(queries), 0), np.int64)]
+        for numbers, products in self._products(queries, allowed):
+            best = torch.from_numpy(products).topk(min(num, len(numbers)))
+            scores.append(best.values)
+            rows.append(numbers[best.indices.numpy()])
+        found = torch.cat(scores, dim=1)
+        best = found.topk(min(num, found.shape[1]))
+        return best.values.numpy(), np.take_along_axis(np.concatenate(rows, axis=1), best.indices.numpy(), axis=1)
+
+    def _products(self, queries: np.ndarray, allowed: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows (R,) of a block, and their products (Q, R) with the queries."""
         for start in range(0, len(self) if allowed is None else len(allowed), ROW_BLOCK):
-            block = slice(start, start + ROW_BLOCK)
-            vectors = self.vectors[block] if allowed is None else self.vectors[allowed[block]]
-            numbers = np.arange(start, start + len(vectors)) if allowed is None else allowed[block]
-            products = queries @ vectors.T
-            columns = _largest(products, num)
-            scores = np.concatenate([scores, np.take_along_axis(products, columns, 1)], 1)
-            rows = np.concatenate([rows, numbers[columns]], 1)
-        best = _largest(scores, num)
-        scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
-        order = np.argsort(-scores, axis=1)
-        return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-
-
-def _largest(scores: np.ndarray, num: int) -> np.ndarray:
-    """(Q, min(num, C)) columns of the largest scores (Q, C) of each row, in any order."""
-    if num >= scores.shape[1]:
-        return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-    return np.argpartition(scores, scores.shape[1] - num, axis=1)[:, scores.shape[1] - num :]
+            if allowed is None:
+                vectors = self.vectors[start : start + ROW_BLOCK]
+                yield np.arange(start, start + len(vectors)), queries @ vectors.T
+                continue
+            numbers = allowed[start : start + ROW_BLOCK]
+            products = np.empty((len(queries), len(numbers)), np.float32)
+            for first in range(0, len(numbers), GATHER_BLOCK):
+                block = slice(first, first + GATHER_BLOCK)
+                products[:, block] = queries @ self.vectors[numbers[block]].T
+            yield numbers, products
