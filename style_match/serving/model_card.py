@@ -159,4 +159,4 @@ def _plain(text: str) -> str:
         "]": "\\]",
         "*": "\\*",
     }
-    return text.translate(str.maketrans(signs))
+    return "".join(signs.get(sign, sign) for sign in text)

@@ -160,14 +160,16 @@ def _write_all(
     for user, rows in enumerate(lists):
         if rows:
             cosines = (vectors[rows] @ vectors[user]).tolist()
-            found = [(profiles.profile_ids[row], cosine) for row, cosine in zip(rows, cosines, strict=True)]
-            answers.append((Query.of_profile(profiles, user), lines_of(profiles, found)))
+            best = [(profiles.profile_ids[row], cosine) for row, cosine in zip(rows, cosines, strict=True)]
+            answers.append((Query.of_profile(profiles, user), lines_of(profiles, best)))
     about = {**about, "num_users": len(answers)}
     out = write_page(cfg, matcher.folder, profiles, answers[: cfg.page.num_users], spreads, about)
     print_spreads(spreads, profiles, about)
-    rows = [(query.name, line["rank"], line["profile_id"], line["score"]) for query, lines in answers for line in lines]
+    found = [
+        (query.name, line["rank"], line["profile_id"], line["score"]) for query, lines in answers for line in lines
+    ]
     columns = (("query", pa.string()), ("rank", pa.int32()), ("profile", pa.string()), ("score", pa.float64()))
-    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    cells = list(zip(*found, strict=True)) or [()] * len(columns)
     table = pa.table({name: pa.array(each, kind) for (name, kind), each in zip(columns, cells, strict=True)})
     write_table(out / "recommendations.parquet", table)
     named = {
