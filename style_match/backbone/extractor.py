@@ -36,7 +36,7 @@ class Row:
 
     Attributes:
         address: Address in the store.
-        path: File of the photo; None for a prompt alone.
+        path: File of the photo; None for a prompt without a photo.
         prompt: Rendered prompt.
         width, height: Size of the upright photo in pixels.
         view: Augmented view of the photo; None for the photo itself.
@@ -149,7 +149,7 @@ def batch_slices(num_tokens: Sequence[int], token_budget: int, start: int = 0) -
 
     Args:
         num_tokens: Tokens of each item, largest first.
-        token_budget: Maximum tokens of a batch after padding to its longest item; a longer item is a batch alone.
+        token_budget: Maximum tokens of a batch after padding to its longest item; a longer item is a batch by itself.
         start: First item.
     """
     while start < len(num_tokens):
@@ -174,7 +174,7 @@ def _prepared(prepare: Callable[[slice], T], batches: Iterable[slice], num_worke
 
 
 def decode_rows(rows: Sequence[Row], max_source_pixels: int) -> list["Image | None"]:
-    """Return the photos of rows, None for a prompt alone.
+    """Return the photos of rows, None for a prompt without a photo.
 
     Raises:
         UserError: All photos that cannot be read or have changed.

@@ -141,7 +141,7 @@ def view_address(address: str, view_policy: str) -> str:
 
 
 def owner_of(profile_id: str) -> str:
-    """Return the owner of a row computed from a profile's text alone: sha256 (hex) over the profile id.
+    """Return the owner of a row computed from a profile's text only: sha256 (hex) over the profile id.
 
     The owner of a row with a photo is the sha256 of the photo's file.
     """

@@ -374,7 +374,7 @@ def _mentions(path: Path, *hashes: np.ndarray) -> bool:
 
 
 def _rewrite(shard: _Shard, keep: np.ndarray) -> None:
-    """Replace a shard by one with the rows (n,) `keep`; if it is damaged, remove it as a whole."""
+    """Replace a shard by one with the rows (n,) `keep`; if it is damaged, remove it."""
     content = shard.path.read_bytes()
     if keep.any() and _digest(content) == shard.path.stem:
         kept = {name: tensor[keep] for name, tensor in load(content).items()}

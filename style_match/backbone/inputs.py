@@ -52,7 +52,7 @@ class Inputs:
         self.fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
 
     def __reduce__(self) -> tuple[type["Inputs"], tuple[DictConfig]]:
-        """Pickle the config alone: another process loads its own backbone."""
+        """Pickle only the config: another process loads its own backbone."""
         return Inputs, (self.cfg,)
 
     def check(self) -> None:
@@ -257,7 +257,7 @@ class Inputs:
         pooled = []
         for part in batch_slices([tokens[i] for i in order], self.cfg.backbone.token_budget):
             some = [rows[i] for i in order[part]]
-            images = decode_rows(some, self.cfg.data.max_source_pixels)  # a whole gallery would not fit into memory
+            images = decode_rows(some, self.cfg.data.max_source_pixels)  # a complete gallery would not fit into memory
             vectors = self.backbone.pooled(images, [row.prompt for row in some], self.pooling)
             pooled.append(joined([vectors[name] for name in self.pooling]))
         features = torch.cat(pooled)
@@ -329,7 +329,7 @@ class StoredFeatures:
 
 
 class TextInputs(StoredFeatures):
-    """Features of texts, each alone in a prompt, by the backbone of a run's or a matcher's inputs.
+    """Features of texts, each in its own prompt, by the backbone of a run's or a matcher's inputs.
 
     Args:
         inputs: Whose backbone and folder of stores are used.

@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 def _answer(step: str, run: Run, args: argparse.Namespace, *, debug: bool) -> int:
     if args.config_path and "://" not in args.config_path:
         args.config_path = str(Path(args.config_path).absolute())
-    if args.shell_completion:  # of `style-match STEP`: Hydra's own completes names of programs and .py files alone
+    if args.shell_completion:  # of `style-match STEP`: Hydra's own only completes names of programs and .py files
         sys.argv[0] = "style-match"
         line = os.environ.get("COMP_LINE", "")
         os.environ["COMP_LINE"] = re.sub(rf"^.*?style[-_]match[ ./]{step}\b", "style-match", line)
@@ -240,7 +240,7 @@ class Job:
         if cfg.get("run"):
             was = read_config(cfg.run)
             refuse_unknown_targets(was, cfg.run, config.runtime.config_sources)
-            cfg = merge_run_config(was, cfg, overrides)
+            cfg = merge_run_config(was, cfg, overrides, notice=progress.say)
         return self.run(cfg)
 
     def _print_done(self, result: object, seconds: float) -> None:

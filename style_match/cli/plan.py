@@ -81,7 +81,7 @@ class Plan:
         ]
         if not self.is_sweep:
             return [*lines, f"hydra.run.dir={as_text(output_dir)}"]
-        swept = {o.key_or_group for o in self._swept}  # which alone name the folder of a job
+        swept = {o.key_or_group for o in self._swept}  # only these name the folder of a job
         fixed = [quoted(o.key_or_group) for o in self.overrides if o.key_or_group not in swept]
         named = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"
         return [*lines, "hydra.mode=MULTIRUN", f"hydra.sweep.dir={as_text(output_dir)}", named]

@@ -1,7 +1,7 @@
 """Config of a run folder: read from its config.yaml, with the names of classes as they are today."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from style_match.utils.errors import UserError
 from style_match.utils.files import read_yaml
+from style_match.utils.text import cut
 
 # Options that change how fast a run is, or what it shows meanwhile, and not its result.
 PACE = (
@@ -78,16 +79,24 @@ def read_config(run: str | Path) -> DictConfig:
     return config
 
 
-def merge_run_config(run_cfg: DictConfig, composed_cfg: DictConfig, task_overrides: Sequence[str]) -> DictConfig:
+def merge_run_config(
+    run_cfg: DictConfig,
+    composed_cfg: DictConfig,
+    task_overrides: Sequence[str],
+    *,
+    notice: Callable[[str], object] = lambda line: None,
+) -> DictConfig:
     """The config of a run, changed by the overrides of a command line.
 
-    A choice of a group replaces the whole node of the group, a value replaces a value; everything else is the run's.
-    Nodes that the run's config lacks (it may be of an older version) are taken from the composed one.
+    A choice of a group replaces the node of the group, a value replaces a value; everything else is the run's.
+    Nodes that the run's config lacks (it may be of an older version) are taken from the composed one. So are folders
+    for features and splits that do not exist here: a run folder from another machine creates no folders.
 
     Args:
         run_cfg: of the run folder (`read_config`).
         composed_cfg: of the command line that names the run.
         task_overrides: of that command line, such as `data=demo_couples` or `evaluation.ks=[1]`.
+        notice: called with a line for the user about each folder that does not exist.
 
     Raises:
         UserError: an experiment, a recipe or a table row, which would change the config of the run everywhere.
@@ -98,6 +107,14 @@ def merge_run_config(run_cfg: DictConfig, composed_cfg: DictConfig, task_overrid
         for key in composed:
             if key in OF_THE_COMMAND or key not in merged:
                 merged[key] = composed[key]
+        for group, name in (("features", "root"), ("split", "store")):
+            folder = merged[group].get(name) if group in composed else None
+            if folder and not (isinstance(folder, str) and Path(folder).expanduser().is_dir()):
+                used = composed[group].get(name)
+                notice(
+                    f"{group}.{name}={cut(str(folder))} of the run does not exist here; {group}.{name}={used} is used"
+                )
+                merged[group][name] = composed[group].get(name)
         for override in OverridesParser.create().parse_overrides(list(task_overrides)):
             key, value = override.key_or_group, override.value()
             if key in ("experiment", "recipe", "row"):
@@ -148,7 +165,7 @@ def _at_its_place(tree: Any, folder: Path) -> Any:
     """Point what a run writes into, callbacks and loggers, to where its folder is now."""
     if not isinstance(tree, dict) or "trainer" not in tree:
         return tree
-    if "callbacks" not in tree:  # an earlier version had loggers of its own
+    if "callbacks" not in tree:  # an earlier version had other loggers
         return {name: node for name, node in tree.items() if name != "logger"}
     best = (tree.get("callbacks") or {}).get("best") or {}
     was = str(Path(str(best.get("dirpath", ""))).parent)

@@ -151,7 +151,7 @@ _RULES: tuple[tuple[Rule, str], ...] = (
     (TEXT.or_null(), "run ckpt_path data.root data.image_root data.label_column split.store features.root index.root"),
     (TEXT.or_null(), "backbone.path backbone.revision index.url index.collection text.system profiles labeler.audit"),
     (TEXT.or_null(), "labeler.folder labeler.model labeler.key_env labeler.effort out metadata couples image_root"),
-    (TEXT.or_null(), "columns.label report.by where side card.by"),
+    (TEXT.or_null(), "columns.label columns.split report.by where side card.by"),
     (LIST, "leave_out.visual_quality"),
     (NAMES, "attributes"),
     (NAMES.or_null(), "classes"),
@@ -384,7 +384,7 @@ def _combined_faults(config: DictConfig, step: str) -> Iterator[str]:
     if get("ckpt_path") == "last" and not get("run"):
         yield "ckpt_path=last needs the run to resume: set run=FOLDER."
     if step == "evaluate" and not get("run") and get("head._target_") != "style_match.models.head.identity.Identity":
-        yield "A head has trained weights only in a run: set run=FOLDER, or head=identity for the backbone alone."
+        yield "A head has trained weights only in a run: set run=FOLDER, or head=identity for the frozen backbone."
     if get("logger.log_images"):
         if not set(config.logger) - {"csv", "log_images", "images"}:
             yield "logger.log_images=true needs a logger that takes images: set logger=wandb or logger=tensorboard."

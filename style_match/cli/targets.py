@@ -64,7 +64,7 @@ def refuse_unnamed(tree: Any, file: Path, folders: Iterable[Path], *, slots: Map
 
 
 def _of_yamls(folder: Path) -> Iterator[tuple[str, str]]:
-    """(option, name) of all code that the YAMLs below a folder name, as options of a whole config."""
+    """(option, name) of all code that the YAMLs below a folder name, as options of a config."""
     for path in folder.rglob("*.yaml"):
         try:
             text = path.read_text(encoding="utf-8")

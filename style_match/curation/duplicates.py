@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from style_match.curation.sources import SourcePhoto
 from style_match.data.fingerprints import Fingerprints, Pair, near_pairs, perceptual_hashes
 from style_match.data.images import COLOUR_POLICY, BadImage, colour_of, decode_stream, open_stream
-from style_match.utils.cache import Memo
+from style_match.utils.cache import DiskCache
 from style_match.utils.errors import UserError
 from style_match.utils.files import cache_root
 from style_match.utils.graph import Components
@@ -68,7 +68,7 @@ def inspect_photos(photos: Sequence[SourcePhoto], cfg: DictConfig, fingerprints:
         UserError: lists all photos whose bytes cannot be read.
     """
     hash_size, max_source_pixels, num_workers = cfg.duplicates.hash_size, cfg.max_source_pixels, max(cfg.num_workers, 1)
-    memo = Memo(cache_root() / MEMO)
+    memo = DiskCache(cache_root() / MEMO)
     versions = ", ".join(f"{name} {version(name)}" for name in ("pillow", "imagehash"))
     key = f"prepare v2; {COLOUR_POLICY}; {versions}; hash {hash_size}; most {max_source_pixels}"
 

@@ -15,17 +15,18 @@ from style_match.backbone.feature_key import owner_of
 from style_match.backbone.feature_store import find_rows, remove_rows
 from style_match.curation.duplicates import MEMO
 from style_match.curation.forgotten import Journal, Line, write_forgotten
+from style_match.curation.output import STAGING
 from style_match.curation.person import Person, Scope, find_person
 from style_match.curation.rows import Lines, drop_lines, drop_rows
 from style_match.curation.run_traces import files_about, has_photos, logger_folders, option, trained_on, uses_dataset
 from style_match.data.metadata import FILE_NAME as METADATA
-from style_match.data.splits import alone
+from style_match.data.splits import lock_splits
 from style_match.labeling.ledger import FILE_NAME as LEDGER
 from style_match.labeling.ledger import Ledger
 from style_match.labeling.outputs import DRY_RUN, FAILED, is_dry_run
 from style_match.serving.index.folder import absent, delete_everywhere, known_indexes
 from style_match.serving.web.running import running_apps
-from style_match.utils.cache import Memo
+from style_match.utils.cache import DiskCache
 from style_match.utils.errors import UserError
 from style_match.utils.files import cache_root
 from style_match.utils.text import plain
@@ -121,6 +122,7 @@ def _places(person: Person, scope: Scope, *, runs_too: bool) -> Iterator[Place]:
         for path in sorted(store.glob("*.csv")):
             yield Place(str(path), "rows of a split", partial(_split, path, lines))
     unfinished = [path for each in (root, root / "splits", root / "photos", *labels) for path in each.glob(_UNFINISHED)]
+    unfinished += [path for path in (root / STAGING).rglob("*") if path.is_file()]  # of a `prepare` that was killed
     yield Place("unfinished files", "files", partial(_delete, unfinished))
     yield Place("photos", "files", partial(_delete, person.files))
     tables = [path for path in root.iterdir() if path.suffix in (".csv", ".parquet") and path.name not in _LISTS]
@@ -193,12 +195,12 @@ def _looks(person: Person, *, dry_run: bool) -> int:
     """Delete sizes and perceptual hashes that `style_match.prepare` remembers."""
     if not (cache_root() / MEMO).is_file():
         return 0
-    with closing(Memo(cache_root() / MEMO)) as memo:
+    with closing(DiskCache(cache_root() / MEMO)) as memo:
         return (memo.count if dry_run else memo.remove)([], person.sha256)
 
 
 def _metadata(path: Path, lines: Lines, *, dry_run: bool) -> int:
-    """Delete lines of metadata.jsonl; a ledger is told the new hash, so that the labeler may still replace the file."""
+    """Delete lines of metadata.jsonl; the ledger gets the new hash, so that the labeler may still replace the file."""
     if dry_run or not path.with_name(LEDGER).is_file():
         return drop_lines(path, lines.has_image, dry_run=dry_run)
     with Ledger(path.parent) as ledger:
@@ -213,7 +215,7 @@ def _metadata(path: Path, lines: Lines, *, dry_run: bool) -> int:
 def _split(path: Path, lines: Lines, *, dry_run: bool) -> int:
     if dry_run:
         return drop_rows(path, lines.has_id, dry_run=True)
-    with alone(path.parent):
+    with lock_splits(path.parent):
         return drop_rows(path, lines.has_id, dry_run=False)
 
 

@@ -19,7 +19,7 @@ from style_match.utils.errors import UserError
 from style_match.utils.files import hold, write_whole
 from style_match.utils.progress import bar
 
-RECORD, PHOTOS, STORED_SPLITS = "prepared.json", "photos", "splits"
+RECORD, PHOTOS, STORED_SPLITS, STAGING = "prepared.json", "photos", "splits", ".partial"
 TABLES = ("classes.json", "metadata.jsonl", "rejected.csv", "couples.csv", "profiles.csv")  # in the order of writing
 REMEDY = "Free some space, or choose another out, and run the same command again."
 
@@ -32,7 +32,7 @@ class OutputFolder:
     """
 
     def __init__(self, path: Path, source: Path):
-        self.path, self.staging, self.is_changed = path, path / ".partial", False
+        self.path, self.staging, self.is_changed = path, path / STAGING, False
         inside, outer = Path(os.path.realpath(path)), Path(os.path.realpath(source))
         if inside.is_relative_to(outer) or outer.is_relative_to(inside):
             raise UserError(f"out={path} overlaps with the source; choose a folder outside {source}")

@@ -10,12 +10,13 @@ from omegaconf import DictConfig
 
 from style_match.curation.rows import Lines
 from style_match.curation.run_traces import Configs, read_configs, trained_on, uses_dataset
-from style_match.data.fingerprints import Fingerprints
+from style_match.data.fingerprints import Fingerprints, PhotoFacts, pixels_name
 from style_match.data.image_paths import ImagePaths
 from style_match.data.metadata import FILE_NAME as METADATA
 from style_match.data.metadata import metadata_name, parse_line
 from style_match.data.records import DUPLICATES, MAX_SHOWN, Faults, nearest
 from style_match.data.tables import read_table
+from style_match.labeling.photos import is_photo
 from style_match.utils.errors import UserError
 from style_match.utils.files import cache_root
 from style_match.utils.text import cut, stored_forms
@@ -84,21 +85,26 @@ def _folder(name: str, path: Any) -> Path:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the profiles table; `path` and `sha256` are None where the photo is not inside the folder."""
+    """A row of the profiles table; `path` and `facts` are None where the photo is not inside the folder."""
 
     profile_id: str
     image: str
     path: Path | None
-    sha256: str | None
+    facts: PhotoFacts | None
     user_id: str
     group: str  # of near copies
+
+    @property
+    def look(self) -> str | None:
+        """What equal photos share: the hash of the pixels, or of the bytes where these are no image."""
+        return None if self.facts is None else self.facts.pixels or self.facts.sha256
 
     def is_same_person(self, other: "Row", *, near_copies: bool) -> bool:
         """Whether the user_id is the same or, where a row has none, the photo; `near_copies` counts them, too."""
         if self.user_id and other.user_id:
             same = self.user_id == other.user_id
         else:
-            same = self.sha256 is not None and self.sha256 == other.sha256
+            same = self.look is not None and self.look == other.look
         return same or (near_copies and bool(self.group) and self.group == other.group)
 
 
@@ -120,16 +126,18 @@ def find_person(scope: Scope, requested: Sequence[str], *, near_copies: bool) ->
         theirs = [row for row in rows if row.profile_id in ids]
         more = {row.profile_id for row in rows for each in theirs if row.is_same_person(each, near_copies=near_copies)}
     others = [row for row in rows if row.profile_id not in ids]
-    shared = {value for row in others for value in (row.sha256, row.path)} - {None}
-    own = [row for row in theirs if row.path is not None and not {row.sha256, row.path} & shared]
-    sha256 = {row.sha256 for row in own if row.sha256 is not None}
+    shared = {value for row in others for value in (row.look, row.path)} - {None}
+    own = [row for row in theirs if row.path is not None and not {row.look, row.path} & shared]
+    looks = {row.look for row in own if row.look is not None}
+    copies = _copies(scope, [row.path for row in own if row.path is not None], looks)
+    sha256, pixels = {facts.sha256 for facts in copies.values()}, {facts.pixels for facts in copies.values()} - {""}
     metadata = _read_metadata(scope.root)
     names = {
         metadata_name(form, metadata.get(PurePosixPath(row.image)))
         for row in theirs
         for form in stored_forms(row.profile_id)
     }
-    all_hashes = {row.sha256 for row in rows if row.sha256 is not None}
+    all_hashes = {row.facts.sha256 for row in rows if row.facts is not None}
     dataset_runs = {folder for folder, config in scope.configs.items() if uses_dataset(config, scope.root)}
     dataset_runs |= {*trained_on(all_hashes | names, scope.runs)}
     return Person(
@@ -137,8 +145,8 @@ def find_person(scope: Scope, requested: Sequence[str], *, near_copies: bool) ->
         profile_ids=tuple(sorted(ids)),
         images=tuple(sorted({row.image for row in theirs} - {row.image for row in others} - {""})),
         sha256=tuple(sorted(sha256)),
-        files=tuple(sorted(_copies(scope, [row.path for row in own if row.path is not None], sha256))),
-        seen_names=tuple(sorted(sha256 | names)),
+        files=tuple(sorted(copies)),
+        seen_names=tuple(sorted(sha256 | names | {pixels_name(each) for each in pixels})),
         dataset_runs=tuple(sorted(dataset_runs)),
         notes=tuple(_notes(requested, theirs, others, own)),
     )
@@ -153,9 +161,9 @@ def _read_rows(scope: Scope) -> list[Row]:
     rows = []
     for _, record in table.records():
         path = images.find(record["image"])[0] if record["image"] else None
-        sha256 = None if path is None else scope.fingerprints.sha256(path)
+        facts = None if path is None else scope.fingerprints.photo(path)
         user_id, group = record.get("user_id", ""), record.get(DUPLICATES, "")
-        rows.append(Row(record["profile_id"], record["image"], path, sha256, user_id, group))
+        rows.append(Row(record["profile_id"], record["image"], path, facts, user_id, group))
     return rows
 
 
@@ -169,14 +177,21 @@ def _read_metadata(root: Path) -> dict[PurePosixPath, dict[str, Any]]:
     return found
 
 
-def _copies(scope: Scope, photos: Sequence[Path], sha256: set[str]) -> set[Path]:
-    """Return the photos and all files with the same bytes below the dataset folder and the folder of its photos."""
-    found, sizes = {*photos}, {path.stat().st_size for path in photos}
+def _copies(scope: Scope, photos: Sequence[Path], looks: set[str]) -> dict[Path, PhotoFacts]:
+    """Return the photos and their copies below the dataset folder and the folder of its photos.
+
+    A copy is a file with the same bytes under any name, or a photo with the same pixels.
+    """
+    found = {path: scope.fingerprints.photo(path) for path in photos}
+    sizes, sha256 = {path.stat().st_size for path in photos}, {facts.sha256 for facts in found.values()}
     for top in dict.fromkeys((scope.root, scope.image_root)):
         for folder, _, names in os.walk(top):
             for path in (Path(folder, name) for name in names):
-                if path.is_file() and path.stat().st_size in sizes and scope.fingerprints.sha256(path) in sha256:
-                    found.add(path)
+                if path in found or not path.is_file():
+                    continue
+                same_bytes = path.stat().st_size in sizes and scope.fingerprints.sha256(path) in sha256
+                if same_bytes or (is_photo(path.name) and scope.fingerprints.photo(path).pixels in looks):
+                    found[path] = scope.fingerprints.photo(path)
     return found
 
 

@@ -26,7 +26,7 @@ from style_match.curation.output import PHOTOS, RECORD, OutputFolder, file_stems
 from style_match.curation.sources import KINDS, Columns, Source, read_source, to_split
 from style_match.data.dataset import DatasetFolder, read_folder, write_rejected
 from style_match.data.fingerprints import Fingerprints, Pair
-from style_match.data.images import said_faults
+from style_match.data.images import colour_fault_note
 from style_match.data.profiles import SIDES, Profiles, read_classes, read_couples
 from style_match.data.records import DUPLICATES, JOURNAL, LEFT_OUT, SPLITS, Faults
 from style_match.data.splits import Split, make_split
@@ -84,7 +84,7 @@ def prepare(cfg: DictConfig) -> Prepared:
 
     fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
     candidates = _inspect(cfg, source, fingerprints)
-    if note := said_faults([each.photo.image for each in candidates if each.facts.colour_fault]):
+    if note := colour_fault_note([each.photo.image for each in candidates if each.facts.colour_fault]):
         notes.append(note)
 
     pairs = find_copies([each.facts for each in candidates], cfg.duplicates, show=cfg.progress)
@@ -160,7 +160,9 @@ def _as_json(content: Any) -> str:
 def _read(cfg: DictConfig, root: Path) -> tuple[Source, str, Table | None]:
     """Return the source with its labels, the task, and the couples. Raises UserError with all faults of the source."""
     faults = Faults(root, cfg.max_faults_shown)
-    columns = Columns(cfg.columns.profile_id, cfg.columns.image, cfg.columns.label or cfg.label, cfg.label)
+    columns = Columns(
+        cfg.columns.profile_id, cfg.columns.image, cfg.columns.label or cfg.label, cfg.label, cfg.columns.split
+    )
     image_root = _absolute(cfg.image_root) if cfg.image_root else None
     source = read_source(root, kind=cfg.kind, columns=columns, image_root=image_root, ids=cfg.ids, faults=faults)
     if cfg.kind == "auto":
@@ -181,7 +183,9 @@ def _read(cfg: DictConfig, root: Path) -> tuple[Source, str, Table | None]:
     source = join_labels(source, _absolute(cfg.metadata) if cfg.metadata else None, attributes, columns, faults)
     allowed = {name: classes for name in attributes if (classes := allowed_classes(cfg, name))}
     check_classes(source.photos, allowed, faults)
-    couples = _read_couples(couples_file.parent, source, faults) if task == "couple" and couples_file else None
+    couples = None
+    if task == "couple" and couples_file:
+        couples = _read_couples(couples_file.parent, source, faults, with_splits=bool(columns.split))
     faults.raise_if_any()
     return source, task, couples
 
@@ -197,13 +201,13 @@ def _couples_file(base: Path, given: Path | None) -> Path | None:
     return given
 
 
-def _read_couples(folder: Path, source: Source, faults: Faults) -> Table | None:
+def _read_couples(folder: Path, source: Source, faults: Faults, *, with_splits: bool) -> Table | None:
     """Read the table of couples and check it against the profiles of the source."""
     columns: dict[str, dict[str, str]] = {}
     for photo in source.photos:
         columns.setdefault(photo.profile_id, {name: cell for name, cell in photo.columns.items() if name != "split"})
     profiles = Profiles(Table(Path("the source"), "row", (), ()), (), columns, {}, None, (), frozenset())
-    found = read_couples(folder, profiles, faults)
+    found = read_couples(folder, profiles, faults, with_splits=with_splits)
     return found.table if found else None
 
 

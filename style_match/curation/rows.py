@@ -66,7 +66,7 @@ class Lines:
 
 
 def _mention(names: Collection[str]) -> re.Pattern[str]:
-    """Match each name as a whole word, as written and as HTML and JSON escape it."""
+    """Match each name as a word, as written and as HTML and JSON escape it."""
     forms = {form for name in names for form in (name, html.escape(name), json.dumps(name, ensure_ascii=False)[1:-1])}
     forms |= {json.dumps(stored)[1:-1] for name in names for stored in stored_forms(name)}
     return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(forms)))})(?![\w-])" if forms else "(?!)")

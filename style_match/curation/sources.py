@@ -15,10 +15,10 @@ from pyarrow import ArrowException, parquet, types
 from style_match.data.image_paths import ImagePaths, is_absent
 from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_photos
 from style_match.data.records import LEFT_OUT, Faults, has_control_character, nearest
-from style_match.data.tables import MOST_NAMES, is_text, read_table, rounded, said_rounded
+from style_match.data.tables import MOST_NAMES, is_text, read_table, rounded, rounded_ids_fault
 from style_match.labeling.ledger import FILE_NAME as LEDGER
 from style_match.labeling.outputs import DRY_RUN, OWN_FILES, is_dry_run
-from style_match.labeling.photos import SUFFIXES, find_photos, is_photo, is_system, said_system
+from style_match.labeling.photos import SUFFIXES, find_photos, is_photo, is_system, system_folders_note
 from style_match.utils.errors import UserError
 from style_match.utils.text import cut, plain, shown
 
@@ -28,6 +28,7 @@ KINDS = {
     "parquet": "Parquet rows with images",
     "huggingface": "a dataset of the `datasets` library",
 }
+DRAW_SPLIT = "set columns.split=null to draw a new split"
 SPLIT_NAMES = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 
 
@@ -78,12 +79,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Columns:
-    """Column names of the source; the label column is renamed to `to_label`."""
+    """Column names of the source.
+
+    Attributes:
+        to_label: the new name of the label column.
+        split: the column with the split of each row, or None: splits of the source, also those that folders and files
+            are named after, are ignored.
+    """
 
     profile_id: str
     image: str
     label: str
     to_label: str
+    split: str | None = "split"
 
     @property
     def image_keys(self) -> tuple[str, ...]:
@@ -92,16 +100,17 @@ class Columns:
 
     def renamed(self, record: Mapping[str, str]) -> dict[str, str]:
         """Return the further cells of a row under their new names, with the split in our terms."""
-        own = (self.profile_id, self.image)
-        cells = {self.to_label if name == self.label else name: cell for name, cell in record.items()}
-        return {name: to_split(cell) if name == "split" else cell for name, cell in cells.items() if name not in own}
+        own = (self.profile_id, self.image, *([] if self.split else ["split"]))
+        renamed = {self.label: self.to_label, self.split: "split"}
+        cells = {renamed.get(name, name): cell for name, cell in record.items() if name not in own}
+        return {name: to_split(cell) if name == "split" else cell for name, cell in cells.items()}
 
     def check(self, header: Sequence[str], file: str, faults: Faults) -> None:
         """Add a fault if a renamed column collides with another one."""
-        for option in ("profile_id", "image", "label"):
+        for option in ("profile_id", "image", "label", "split"):
             given = getattr(self, option)
             name = self.to_label if option == "label" else option
-            if given != name and given in header and name in header:
+            if given and given != name and given in header and name in header:
                 what = f"{shown(name)} exists beside {shown(given)}; remove one, or drop columns.{option}={given}"
                 faults.add(what, file=file, column=name)
 
@@ -257,15 +266,16 @@ def _read_photos(
     With `has_classes` the layout is CLASS/PHOTO, or SPLIT/CLASS/PHOTO if all top folders have names of splits. Without,
     top folders are splits if they have their own metadata.
     """
-    splits = split_folders(root, columns.image_keys)
+    folders_with_metadata = split_folders(root, columns.image_keys)
     found = find_photos(
         root,
         None,
-        skip=_other_files(root, splits, columns.image_keys),
+        skip=_other_files(root, folders_with_metadata, columns.image_keys),
         max_faults_shown=faults.max_shown,
         image_root=image_root,
         remedy="copy its target, or name the folder that holds it with image_root=FOLDER",
     )
+    splits = folders_with_metadata
     if has_classes:
         tops = sorted({image.split("/")[0] for image in found.photos if "/" in image})
         splits = tops if all(top.lower() in SPLIT_NAMES for top in tops) else []
@@ -276,24 +286,27 @@ def _read_photos(
             split = folders.pop(0) if folders else ""
             if split.lower() not in SPLIT_NAMES:
                 faults.add(f"is in none of the split folders {', '.join(splits)}; move it into one", file=image)
-            cells["split"] = to_split(split)
+            if columns.split:
+                cells["split"] = to_split(split)
         if has_classes and not folders:
             faults.add("is in no class folder; move it into one or set kind=tables", file=image)
         elif has_classes:
             cells[columns.to_label] = folders[0]
         photos.append(SourcePhoto(profile_id, image, image, cells, path))
-    if splits:
+    if splits and columns.split:
         for split in sorted({*SPLIT_NAMES.values()} - {photo.columns["split"] for photo in photos}):
-            faults.add(f"no photo is in a folder {split}; move a part of another split into one")
+            faults.add(f"no photo is in a folder {split}; move photos into one, or {DRAW_SPLIT}")
     _check_ids(photos, faults, remedy="rename one, or use paths as ids with ids=path")
-    notes = [said_system(found.num_system)] if found.num_system else []
+    notes = [system_folders_note(found.num_system)] if found.num_system else []
     if found.num_other:
         notes.append(f"{found.num_other} file{'s' * (found.num_other > 1)} ignored: not a photo")
     if found.table is not None:
         notes.append(f"{found.table.path} is above the source and is not read: set source={found.table.path.parent}")
     if splits:
-        notes.append(f"split: taken from the folders {', '.join(splits)}")
-    header = (*([columns.to_label] if has_classes else []), *(["split"] if splits else []))
+        names = ", ".join(splits)
+        taken = f"split: taken from the folders {names}" if columns.split else f"the split folders {names} are ignored"
+        notes.append(taken)
+    header = (*([columns.to_label] if has_classes else []), *(["split"] if splits and columns.split else []))
     return Source(root, "classes" if has_classes else "tables", tuple(photos), header, notes=tuple(notes))
 
 
@@ -427,7 +440,7 @@ class _RowReader:
         for row, stored in enumerate(paths):
             record = {new: cells[row] for new, cells in cells_of.items()}
             cells = columns.renamed(record)
-            if split and not cells.get("split"):
+            if split and columns.split and not cells.get("split"):
                 cells["split"] = split
             self._header.update(dict.fromkeys(cells))
             profile_id = record.get(columns.profile_id, f"{stem}_{row + 1}")
@@ -444,7 +457,7 @@ class _RowReader:
         ids = [photo.profile_id for photo in self._photos]
         if bad := rounded(ids):
             place = self._photos[bad[0]].place
-            self._faults.add(said_rounded(ids, bad), file=place, column=self._columns.profile_id)
+            self._faults.add(rounded_ids_fault(ids, bad), file=place, column=self._columns.profile_id)
         _check_ids(self._photos, self._faults, remedy="give each row its own id")
         table = self._photos[0].place.partition(", ")[0] if self._photos else ""
         return Source(self._root, self._kind, tuple(self._photos), tuple(self._header), table, tuple(self._notes))
@@ -503,8 +516,8 @@ def _read_huggingface(root: Path, columns: Columns, image_root: Path | None, fau
     parts = dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"": loaded}
     reader = _RowReader(root, "huggingface", columns, image_root, faults)
     for name, part in parts.items():
-        if name and name.lower() not in SPLIT_NAMES:
-            faults.add(f"split {name!r} is none of {', '.join(SPLIT_NAMES)}; rename or remove it")
+        if name and columns.split and name.lower() not in SPLIT_NAMES:
+            faults.add(f"split {name!r} is none of {', '.join(SPLIT_NAMES)}; rename or remove it, or {DRAW_SPLIT}")
         stem = name or "dataset"
         reader.add(_DatasetRows(part), stem, stem, to_split(name) if len(parts) > 1 else "")
     return reader.source()

@@ -1,4 +1,4 @@
-"""Augmented views of a photo: the same person, seen a little otherwise. Pillow alone; imports no torch."""
+"""Augmented views of a photo: the same person, with small changes. Uses only Pillow, no torch."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Views:
     seed: int
 
     def photo_of(self, row: int) -> int:
-        """Whose view stands in this row of all views, photo after photo."""
+        """Return the photo of a row of all views, which are ordered by photo."""
         return self.photos[row // self.num]
 
     def stored(self, number: int) -> View:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from style_match.data.dataset import DatasetFolder
     from style_match.data.splits import Split
 
-FEWEST = 2  # profiles of a class in an epoch: one alone has no positive
+FEWEST = 2  # profiles of a class in an epoch: a single one has no positive
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Balance:
     """Deals the training items of an epoch so that no class is too large or, with `fill`, too small.
 
     An epoch has the same number of slots of each class always, so samplers see one list of labels; who fills them is
-    dealt anew every epoch. The items of a class lie in a circle, in an order that the seed decides, and every epoch
+    dealt again every epoch. The items of a class lie in a circle, in an order that the seed decides, and every epoch
     goes on where the one before stopped: over any number of epochs, the appearances of two items of a class differ by
     at most one, so a cap leaves no photo out, and no item is repeated before all others of its class are dealt.
 
@@ -110,7 +110,7 @@ class Balancing:
         self.views = Views(augmentation, cfg.views, photos, cfg.view_seed) if photos else None
 
     def summary(self) -> dict[str, Any] | None:
-        """What provenance.json tells; None where nothing was asked for."""
+        """Return the entry of provenance.json; None without any balancing."""
         if self.cfg.cap is None and not self.cfg.fill and not self.cfg.views:
             return None
         balance, views = self.balance, self.views
@@ -125,7 +125,7 @@ class Balancing:
         }
 
     def lines(self) -> Iterator[str]:
-        """The same in words, and what of it was asked for and changes nothing."""
+        """Return the same in words, with the options that are set but change nothing."""
         cfg, balance, views = self.cfg, self.balance, self.views
         if not balance.is_plain:
             counts = [

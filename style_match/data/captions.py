@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from style_match.data.prompt import REPAIR, classes_told, list_faults, metadata_text
+from style_match.data.prompt import REPAIR, classes_named, list_faults, metadata_text
 from style_match.utils.errors import UserError
 
 _BETWEEN_PARTS = re.compile(r"\s*(?:[,;.!?]+(?=\s|$)|[\n\u3001\u3002\uff0c\uff0e]+)\s*")
@@ -49,8 +49,8 @@ def captions(
             found.append(tuple(_text(texts[key]) for key in keys if key in texts))
             if not texts:
                 raise UserError(f"it has no {' or '.join(keys)}")
-            if told := classes_told(texts, class_names, leave_out=()):
-                raise UserError(f"its text tells the class ({', '.join(told)})")
+            if named := classes_named(texts, class_names, leave_out=()):
+                raise UserError(f"its text names the class ({', '.join(named)})")
         except UserError as error:
             faults.append(f"{image}: {error}")
     if faults:

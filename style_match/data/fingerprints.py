@@ -23,7 +23,7 @@ from style_match.data.images import (
     open_stream,
     too_many_pixels,
 )
-from style_match.utils.cache import Memo
+from style_match.utils.cache import DiskCache
 from style_match.utils.errors import UserError
 
 # Near copies are pairs of which both hashes are near: bits of each hash, and how many of them may differ. Measured on
@@ -76,7 +76,7 @@ class Fingerprints:
     """
 
     def __init__(self, memo: Path | None) -> None:
-        self._memo = None if memo is None else Memo(Path(memo))
+        self._memo = None if memo is None else DiskCache(Path(memo))
 
     def sha256(self, path: Path) -> str:
         """Hex digest of the file's bytes. Raises UserError when it cannot be read or changes meanwhile."""
@@ -187,6 +187,11 @@ def _is_settled(status: os.stat_result) -> bool:
 def pixel_hash(image: Image.Image) -> str:
     """Hex digest of an image's mode, size and pixels."""
     return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
+
+
+def pixels_name(pixels: str) -> str:
+    """Name a photo in seen.txt by the hash of its pixels."""
+    return f"pixels {pixels}"
 
 
 def perceptual_hashes(image: Image.Image, hash_size: int = HASH_SIZE) -> tuple[str, str]:

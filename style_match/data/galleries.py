@@ -142,7 +142,7 @@ def style_gallery(
     for batch in loss_batches:
         counts = labels[items][batch].bincount()
         if int(counts.max()) < 2 or int(counts.max()) == len(batch):
-            lack = "no class with two profiles" if int(counts.max()) < 2 else "profiles of one class alone"
+            lack = "no class with two profiles" if int(counts.max()) < 2 else "profiles of only one class"
             remedy = f"raise trainer.max_loss_items={max_loss_items}" if num_parts > 1 else "add profiles"
             raise UserError(f"{len(batch)} profiles of a split have {lack}, so the loss compares nothing: {remedy}.")
     return Gallery(

@@ -43,7 +43,10 @@ class ImagePaths:
             return None, f"{name} is the name of several files that look alike, {both}; rename or remove one"
         path = found[0] if found else self.base / image
         if not self._is_inside(path):
-            remedy = f"copy the file or set data.image_root to a folder that holds {os.path.realpath(path)}"
+            remedy = (
+                "copy the file or, if all photos are links, set data.image_root to a folder that holds their targets, "
+                f"such as {os.path.realpath(path)}"
+            )
             return None, f"{name} is a symbolic link out of {self.base}; {remedy}"
         try:
             mode = os.stat(path).st_mode

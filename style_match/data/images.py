@@ -59,7 +59,7 @@ def applied(colour: Colour, image: Image.Image) -> Image.Image:
     return found
 
 
-def said_faults(names: list[str]) -> str:
+def colour_fault_note(names: list[str]) -> str:
     """The note on photos whose colour profile is ignored; "" if there are none."""
     if not names:
         return ""

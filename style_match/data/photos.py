@@ -7,7 +7,7 @@ from pathlib import Path
 
 from style_match.data.dataset import DatasetFolder
 from style_match.data.fingerprints import Fingerprints, PhotoFacts
-from style_match.data.images import said_faults
+from style_match.data.images import colour_fault_note
 from style_match.utils.errors import UserError
 
 ON_BAD_IMAGE = ("error", "exclude")
@@ -69,7 +69,7 @@ def check_photos(
     reasons: dict[str, list[str]] = {}
     for photo in bad:
         reasons.setdefault(photo.profile_id, []).append(f"{photo.image}: {found[photo.path].fault}")
-    colour_note = said_faults([photo.image for photo in folder.photos if found[photo.path].colour_fault])
+    colour_note = colour_fault_note([photo.image for photo in folder.photos if found[photo.path].colour_fault])
     facts_of = {photo.image: found[photo.path] for photo in folder.photos}
     folder = replace(
         folder,

@@ -154,6 +154,9 @@ def _check_labels(labels: dict[str, str], table: Table, label_column: str, fault
             faults.add(what, file=table.path.name, column=label_column)
 
 
+_NO_SPLITS = "Without this column a split is drawn (style_match.prepare leaves it out with columns.split=null)"
+
+
 def read_given_splits(table: Table, faults: Faults, *, all_three: bool) -> dict[int, str] | None:
     """Row number -> split; None when no row names one, or when the column has faults.
 
@@ -175,7 +178,7 @@ def read_given_splits(table: Table, faults: Faults, *, all_three: bool) -> dict[
     if len(faults) == before and all_three:
         for split in SPLITS:
             if split not in cells.values():
-                faults.add(f"no row is in split {shown(split)}; each split needs rows", **at)
+                faults.add(f"no row is in split {shown(split)}; each split needs rows. {_NO_SPLITS}", **at)
     return cells if len(faults) == before else None
 
 
@@ -191,11 +194,19 @@ class Couples:
     notes: tuple[str, ...] = ()
 
 
-def read_couples(root: Path, profiles: Profiles | None, faults: Faults) -> Couples | None:
-    """Read and check couples.csv or .parquet against the profiles (None: they could not be read)."""
+def read_couples(root: Path, profiles: Profiles | None, faults: Faults, *, with_splits: bool = True) -> Couples | None:
+    """Read and check couples.csv or .parquet against the profiles (None: they could not be read).
+
+    Args:
+        with_splits: whether a column of splits is read; otherwise it is not in the returned table either.
+    """
     table = read_table(root, "couples", SIDES, faults)
     if table is None:
         return None
+    if not with_splits and "split" in table.header:
+        at = table.header.index("split")
+        rows = tuple((row, (*cells[:at], *cells[at + 1 :])) for row, cells in table.rows)
+        table = replace(table, header=(*table.header[:at], *table.header[at + 1 :]), rows=rows)
     present = [sides for sides in SIDES if set(sides) <= set(table.header)]
     if len(present) > 1:
         faults.add("has female_id, male_id and left_id, right_id; keep one of the two", file=table.path.name)

@@ -101,8 +101,8 @@ def render_all(
             if prompt["metadata"] and metadata is None:
                 raise UserError("it has no metadata")
             prompts.append(render(metadata=metadata, leave_out=leave_out, **options))
-            if metadata and (told := classes_told(metadata, class_names, leave_out=leave_out)):
-                raise UserError(f"the metadata tells the class ({', '.join(told)})")
+            if metadata and (named := classes_named(metadata, class_names, leave_out=leave_out)):
+                raise UserError(f"the metadata names the class ({', '.join(named)})")
         except UserError as error:
             faults.append(f"{image}: {error}")
     if faults:
@@ -119,7 +119,9 @@ def list_faults(faults: Sequence[str], num_photos: int) -> str:
     return "\n".join([f"{len(faults)} of {num_photos} photos:", *faults[:MAX_SHOWN], *more])
 
 
-def classes_told(metadata: Mapping[str, Any], class_names: Collection[str], *, leave_out: Collection[str]) -> list[str]:
+def classes_named(
+    metadata: Mapping[str, Any], class_names: Collection[str], *, leave_out: Collection[str]
+) -> list[str]:
     """The class names that the rendered metadata contains, sorted.
 
     `Street_Hip` is found as `street hip`, `STREET-HIP` or `StreetHip`, but not inside `streethippie`; a name outside

@@ -100,9 +100,14 @@ def _check_counts(
     counts, what = [have[split] for split in SPLITS], item_noun(folder)
     text = "/".join(map(str, counts))
     if min(counts) == 0 or counts[2] < 2:
+        remedy = f"Add {what}"
+        if folder.given_splits:
+            remedy = "Put more rows into these splits, or remove the split column to have a split drawn"
+        elif len(name_of) >= 4:
+            remedy += f" or change split.fractions={list(fractions)}"
         raise UserError(
-            f"{folder.root}: {len(name_of)} {what} give train/val/test {text}{f' ({reason})' if reason else ''}; train "
-            f"and val need one, test needs two: add {what} or change split.fractions={list(fractions)}"
+            f"{folder.root}: {len(name_of)} {what} give train/val/test {text}{f' ({reason})' if reason else ''}. Train "
+            f"and val need at least one, test at least two. {remedy}."
         )
     exact = split_counts(len(name_of), as_shares(fractions))
     if folder.given_splits or counts == exact:
@@ -138,7 +143,9 @@ def stored_split(
             be written.
     """
     if folder.task == PROFILES:
-        raise UserError(f"data.task={PROFILES}: profiles alone are not divided into splits; set it to couple or style.")
+        raise UserError(
+            f"data.task={PROFILES}: profiles without couples or classes cannot be split; set it to couple or style."
+        )
     keys = item_keys(folder)
 
     def complete(stored: Mapping[str, str]) -> tuple[Split, dict[str, str]]:
@@ -158,7 +165,7 @@ def stored_split(
     stored = read_stored(folder, path, columns)
     split, new = complete(stored)
     if new:
-        with alone(path.parent):
+        with lock_splits(path.parent):
             if (now := read_stored(folder, path, columns)) != stored:  # another process was faster
                 stored = now
                 split, new = complete(stored)
@@ -300,7 +307,7 @@ def _id_columns(folder: DatasetFolder) -> tuple[str, ...]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_splits(folder: Path) -> Iterator[None]:
     """Lock the splits in `folder`, which is created if needed, against other processes.
 
     Raises:

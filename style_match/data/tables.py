@@ -75,7 +75,7 @@ def read_table(folder: Path, stem: str, required: Columns, faults: Faults) -> Ta
             if bad := rounded(ids):
                 has_rounded = True
                 place = table.place(table.rows[bad[0]][0])
-                faults.add(said_rounded(ids, bad), file=path.name, place=place, column=column)
+                faults.add(rounded_ids_fault(ids, bad), file=path.name, place=place, column=column)
     return None if has_rounded else table
 
 
@@ -108,7 +108,7 @@ def rounded(ids: Sequence[str]) -> list[int]:
     return found or (long if len(ends) >= _MIN_ZEROS and not ends.strip("0") else [])
 
 
-def said_rounded(ids: Sequence[str], bad: Sequence[int]) -> str:
+def rounded_ids_fault(ids: Sequence[str], bad: Sequence[int]) -> str:
     """The fault, for the first of the rounded ids."""
     return (
         f"{shown(ids[bad[0]])} is a rounded number, and so are {len(bad)} of {len(ids)} ids: the column was stored as "

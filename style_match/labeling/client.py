@@ -142,7 +142,7 @@ class Address:
     """The URL of a server.
 
     Attributes:
-        name: host and port; for OpenAI the host alone.
+        name: host and port; for OpenAI only the host.
         shown: the URL without user, password and query.
 
     Raises:
@@ -236,7 +236,7 @@ def connect(address: Address, key: str, *, timeout_s: float, max_retries: int) -
 def no_credit(server: str, code: str) -> UserError:
     return UserError(
         f"{server}: the account's quota is exhausted ({code}). Raise its limit or add credit, then run the same "
-        "command again; stored answers are not asked for again."
+        "command again; stored answers are not requested again."
     )
 
 

@@ -97,7 +97,7 @@ def image_tokens(width: int, height: int, rule: Mapping[str, Any], detail: str |
         width, height: in pixels.
         rule: `patches`: squares of `patch_px`, at most `max_patches` (larger images are reduced), times `multiplier`,
             for any detail; or `tiles`: the image is fitted into `fit_px` and its short side into `short_px`, and costs
-            `base` plus `tile` for each square of `tile_px`, or `base` alone with detail "low".
+            `base` plus `tile` for each square of `tile_px`, or only `base` with detail "low".
         detail: `labeler.detail`.
     """
     if rule["kind"] == "patches":
@@ -116,7 +116,7 @@ def _patches(width: int, height: int, side: int, most: int | None) -> int:
         return patches
     shrink = math.sqrt(most * side**2 / (width * height))
     wide, high = width * shrink / side, height * shrink / side
-    fit = min(math.floor(wide) / wide, math.floor(high) / high)  # one side becomes a whole number of patches
+    fit = min(math.floor(wide) / wide, math.floor(high) / high)  # one side becomes an integer number of patches
     return math.ceil(round(wide * fit, 6)) * math.ceil(round(high * fit, 6))
 
 

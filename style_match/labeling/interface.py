@@ -228,7 +228,7 @@ def _judge(text: str, refusal: Any, incomplete: Any) -> tuple[Status, str]:
 
 
 def _values(text: str, schema: Schema) -> dict[str, Any]:
-    """Parse the JSON object of an answer: alone, in a code fence, or within prose, after any reasoning.
+    """Parse the JSON object of an answer: by itself, in a code fence, or within prose, after any reasoning.
 
     Raises:
         ValueError: There is no object (empty message), or it does not fit the schema.

@@ -1,7 +1,7 @@
 """The labeling step: asks a labeler about each photo, stores every answer, and writes metadata.jsonl.
 
 Answers are stored in `labels.sqlite` of `out` under a key of everything that decides them (photo, prompt, schema,
-model, options), and are never asked for again. metadata.jsonl merges the last answer of each schema for each photo;
+model, options), and are never requested again. metadata.jsonl merges the last answer of each schema for each photo;
 where two schemas have the same attribute, the latest command wins.
 """
 
@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from style_match.data.fingerprints import Fingerprints
-from style_match.data.images import said_faults
+from style_match.data.images import colour_fault_note
 from style_match.data.schema import Schema, shortened
 from style_match.labeling import audit, outputs
 from style_match.labeling.answers import Labeler, Request, Status, Task
@@ -27,7 +27,7 @@ from style_match.labeling.photos import (
     check_photos,
     consent_note,
     find_photos,
-    said_system,
+    system_folders_note,
     without_consent,
 )
 from style_match.labeling.recorder import LedgerRecorder
@@ -113,8 +113,8 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> tuple[CheckedPhotos, list
         raise UserError("\n  ".join([f"{title}on_bad_image=exclude:", *rows]))
     left_out = [Failure(image, "no consent", reason, 0) for image, reason in refused.items()]
     left_out += [Failure(image, "unreadable", fault, 0) for image, fault in bad.items()]
-    notes = [said_faults(checked.without_profile), consent_note(found.table)]
-    notes += [said_system(found.num_system) if found.num_system else None]
+    notes = [colour_fault_note(checked.without_profile), consent_note(found.table)]
+    notes += [system_folders_note(found.num_system) if found.num_system else None]
     others = f"; {found.num_other} other files are ignored" if found.num_other else ""
     notes += [f"photos: {len(found.photos)}, {len(set(checked.sha256.values()))} different{others}"]
     for note in filter(None, [*notes, *(f"left out, {line}" for line in outputs.by_status(left_out))]):

@@ -1,4 +1,4 @@
-"""SQLite ledger of all answers: committed one by one, and never asked for again."""
+"""SQLite ledger of all answers: committed one by one and never requested again."""
 
 import contextlib
 import json
@@ -132,7 +132,7 @@ class Ledger:
         return found
 
     def renew(self, keys: Iterable[str]) -> None:
-        """Move stored answers to the current turn, as if they had just been given."""
+        """Move stored answers to the current turn, as if they were new."""
         with self._errors(), self._database:
             self._database.executemany("UPDATE answer SET turn = ? WHERE key = ?", [(self.turn, key) for key in keys])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from style_match.data.metadata import FILE_NAME
-from style_match.data.prompt import classes_told
+from style_match.data.prompt import classes_named
 from style_match.data.schema import Schema, shortened
 from style_match.labeling.answers import Estimate
 from style_match.labeling.ledger import FILE_NAME as LEDGER
@@ -183,5 +183,5 @@ def leaking(schema: Schema, lines: Mapping[str, Mapping[str, Any]]) -> list[str]
     return [
         image
         for image, line in lines.items()
-        if set(line) - {schema.label} and classes_told(line, classes, leave_out=[schema.label])
+        if set(line) - {schema.label} and classes_named(line, classes, leave_out=[schema.label])
     ]

@@ -47,7 +47,7 @@ class Encoding:
 
 
 def encode(source: Path | bytes, encoding: Encoding) -> bytes:
-    """Return a JPEG of the photo's pixels alone, in sRGB: no EXIF, location, comment, thumbnail or name.
+    """Return a JPEG with only the photo's pixels, in sRGB: no EXIF, location, comment, thumbnail or name.
 
     The same photo gives the same bytes. Raises UserError (BadImage) as `decode` does.
     """
@@ -215,7 +215,7 @@ def is_photo(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(SUFFIXES)
 
 
-def said_system(num_system: int) -> str:
+def system_folders_note(num_system: int) -> str:
     """Return the note about `FoundPhotos.num_system`."""
     photos = "1 photo in a system folder is" if num_system == 1 else f"{num_system} photos in system folders are"
     return f"{photos} ignored (such as @eaDir or #recycle)"

@@ -55,7 +55,7 @@ class Sender:
         self.num_done = self.num_failed_in_row = 0
 
     async def run(self, requests: Sequence[Request], *, concurrency: int) -> None:
-        """Send the first request alone, so that an error of all requests costs one; then several at a time.
+        """Send the first request by itself, so that an error of all requests costs one; then several at a time.
 
         Raises:
             UserError: The error that ended the run, after the requests in flight were answered.

@@ -58,7 +58,7 @@ class MatchModule(lightning.LightningModule):
     see the whole batch. Every rank computes the same loss and the same gradient, which DDP's average leaves as it is.
 
     Logged: train/loss and the loss's own logs as means over the epoch; val/loss, val/mrr, val/recall@k and the other
-    retrieval metrics over the whole validation gallery, by the cosine even if the run is tested by CSLS;
+    retrieval metrics over the validation gallery, by the cosine even if the run is tested by CSLS;
     val/effective_rank, which falls to 1 when all embeddings become one; test/MODEL/METRIC.
 
     Args:
@@ -143,8 +143,8 @@ class MatchModule(lightning.LightningModule):
         logs: dict[str, Any] = {"loss": torch.stack([output.loss.detach() for output in outputs]).mean()}
         for name in outputs[0].logs:
             logs[name] = sum(output.logs[name] for output in outputs) / len(outputs)
-        # A sum: each member of an ensemble gets the gradient that it would get alone, unless it is clipped: the norm of
-        # trainer.gradient_clip_val is over all members together.
+        # A sum: each member of an ensemble gets the gradient that it would get by itself, unless it is clipped: the
+        # norm of trainer.gradient_clip_val is over all members together.
         loss = torch.stack([output.loss for output in outputs]).sum()
         if self.text is not None and texts is not None:
             numbers, people = self.gathered(batch["text_numbers"]), self.gathered(batch["people"])

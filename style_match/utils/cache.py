@@ -15,7 +15,7 @@ _TIMEOUT_S = 30.0  # wait for another process's write, which takes milliseconds
 _CONTAINS = "instr(key, ?) OR instr(value, ?)"
 
 
-class Memo:
+class DiskCache:
     """JSON values by text key. Losing the file costs time only; a damaged one is deleted and started again.
 
     Every method but `put` raises UserError if the file cannot be created, read or written.
@@ -26,7 +26,7 @@ class Memo:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
-        self._is_full = False  # it was said that nothing can be stored
+        self._is_full = False  # the user was warned that nothing can be stored
 
     def __getstate__(self) -> Path:
         return self.path

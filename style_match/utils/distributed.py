@@ -66,7 +66,7 @@ def refuse_several(step: str) -> None:
 class Share:
     """Share `number` (from 1) of `num`; `place` is the process it was derived from, empty if an option sets it.
 
-    A row belongs to a share by its address alone, so that all processes agree, whenever they start.
+    A row belongs to a share by its address, so that all processes agree, whenever they start.
     """
 
     number: int

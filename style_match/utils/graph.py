@@ -34,7 +34,7 @@ def connected(pairs: Iterable[tuple[Hashable, Hashable]]) -> dict[Hashable, int]
     """Number the connected components of a graph.
 
     Args:
-        pairs: edges; a pair of equal nodes adds the node alone.
+        pairs: edges; a pair of equal nodes adds a node without an edge.
 
     Returns:
         node -> number of its component, counted from 0 in order of first appearance.

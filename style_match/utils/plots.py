@@ -10,7 +10,7 @@ from typing import Any
 from style_match.utils.files import write_whole
 from style_match.utils.progress import say
 
-# Okabe & Ito 2008, told apart with every common colour blindness; the yellow is darkened to show on white.
+# Okabe & Ito 2008, distinguishable with every common colour blindness; the yellow is darkened to show on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B5A800", "#555555")
 
 

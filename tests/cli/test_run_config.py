@@ -1,5 +1,7 @@
 """The config of a run may come from others: its size, its aliases, its types, and the code that it names."""
 
+import itertools
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -135,6 +137,21 @@ def test_merging_leaves_its_arguments_alone():
     assert merge_run_config(run, composed, ["head=mlp"]).head == {"dim": 512}
     assert run == {"head": {"dim": 64, "bias": True}, "seed": 7}
     assert composed == {"head": {"dim": 512}, "seed": 0, "run": "x", "new": 1, "out": "${seed}"}
+
+
+def test_a_run_of_another_machine_creates_no_folders(tmp_path):
+    """Its folders for features and splits are used where they exist, otherwise those of the command, with a notice."""
+    (tmp_path / "here").mkdir()
+    composed = OmegaConf.create({"features": {"root": None}, "split": {"store": None, "seed": 0}, "run": "x"})
+    paths = [str(tmp_path / "here"), str(tmp_path / "gone"), {"a": 1}]
+    for root, store in itertools.product(paths, paths):
+        run, lines = OmegaConf.create({"features": {"root": root}, "split": {"store": store, "seed": 4}}), []
+        merged = merge_run_config(run, composed, [], notice=lines.append)
+        kept = [value if value == paths[0] else None for value in (root, store)]
+        assert [merged.features.root, merged.split.store] == kept and merged.split.seed == 4
+        assert len(lines) == kept.count(None) and all("of the run does not exist here" in line for line in lines)
+    merged = merge_run_config(run, composed, [f"features.root={paths[1]}"])
+    assert merged.features.root == paths[1], "the command line decides"
 
 
 @pytest.mark.parametrize("word", ["experiment=paper", "recipe=pair_lda", "row=dim256_tau0.1"])

@@ -190,5 +190,5 @@ class TestProfilesAlone:
 
     def test_nothing_is_divided(self, make_folder: MakeFolder) -> None:
         folder = read_folder(make_folder(profiles=[(f"p{i}", f"{i}.png") for i in range(9)]), task="profile")
-        with pytest.raises(UserError, match=r"data\.task=profile: profiles alone are not divided"):
+        with pytest.raises(UserError, match=r"data\.task=profile: profiles without couples or classes cannot be split"):
             make_split(folder, seed=0, fractions=FRACTIONS)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from style_match.data.prompt import classes_told, metadata_text, render, render_all
+from style_match.data.prompt import classes_named, metadata_text, render, render_all
 from style_match.utils.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -141,23 +141,23 @@ def test_placeholders_must_fit(template, metadata, message):
     ["a street hip boy", "STREET-HIP", "StreetHip look", "street_hip", "Street  Hip스타일", "street\u2013hip."],
 )
 def test_class_names_in_captions_are_found_however_written(caption):
-    assert classes_told({"caption": caption}, CLASSES, leave_out=()) == ["Street_Hip"]
+    assert classes_named({"caption": caption}, CLASSES, leave_out=()) == ["Street_Hip"]
 
 
 @pytest.mark.parametrize("caption", ["street with a hip boy", "streethippie", "astreet hip", "street, hip", "casual"])
 def test_other_words_are_not_class_names(caption):
-    assert classes_told({"caption": caption}, CLASSES, leave_out=()) == []
+    assert classes_named({"caption": caption}, CLASSES, leave_out=()) == []
 
 
 def test_korean_class_names_are_found_before_particles_and_in_decomposed_letters():
     caption = unicodedata.normalize("NFD", "댄디룩을 좋아하는 사람")
-    assert classes_told({"caption": caption}, ["댄디_룩", "스트릿"], leave_out=()) == ["댄디_룩"]
+    assert classes_named({"caption": caption}, ["댄디_룩", "스트릿"], leave_out=()) == ["댄디_룩"]
 
 
 def test_class_names_are_sought_in_every_rendered_value_but_not_in_what_is_left_out():
     metadata = {"fashion_style": "Chic_Modern", "vibe": {"first": ["chic modern"]}, "caption": "x"}
-    assert classes_told(metadata, CLASSES, leave_out=("fashion_style",)) == ["Chic_Modern"]
-    assert classes_told(metadata, CLASSES, leave_out=("fashion_style", "vibe")) == []
+    assert classes_named(metadata, CLASSES, leave_out=("fashion_style",)) == ["Chic_Modern"]
+    assert classes_named(metadata, CLASSES, leave_out=("fashion_style", "vibe")) == []
 
 
 def test_render_all_renders_each_photo_in_order():

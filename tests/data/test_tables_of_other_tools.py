@@ -161,8 +161,8 @@ def test_links_into_a_store(root: Path, tmp_path_factory: pytest.TempPathFactory
         (root / image).symlink_to(store / str(number))
     found = faults(root)
     assert (
-        f"is a symbolic link out of {root}; copy the file or set data.image_root to a folder that holds {store}/0"
-        in found[0]
+        f"is a symbolic link out of {root}; copy the file or, if all photos are links, set data.image_root to a folder "
+        f"that holds their targets, such as {store}/0" in found[0]
     )
     folder = read_folder(root, task="couple", image_root=store)
     assert folder.photos[0].path.read_bytes() == (store / "0").read_bytes()

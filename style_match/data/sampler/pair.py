@@ -1,7 +1,7 @@
 """Batches of couples in which the only true partner of a profile is its own.
 
 A batch is an induced matching of the graph of known couples (K. Cameron, "Induced matchings", Discrete Applied
-Mathematics 24, 1989): nobody stands in it twice, on whichever side, and no known couple joins two of its couples. All
+Mathematics 24, 1989): nobody is in it twice, on whichever side, and no known couple joins two of its couples. All
 others of the batch are then true negatives, as eq. 4 of the paper takes them to be.
 """
 
@@ -101,7 +101,7 @@ class PairSampler(Sampler[list[int]]):
     """Draws the couples of each batch; no couple twice in an epoch, a new partition every epoch.
 
     An epoch has N // batch_size batches and, with `drop_last=False`, one more of the couples left over (if these are at
-    least two, since a couple alone has no negatives). Which couples an epoch has no place for is drawn uniformly, so
+    least two, since a single couple has no negatives). Which couples an epoch has no place for is drawn uniformly, so
     that every couple is trained on equally often. A drawn couple is left out only if it fits into no batch because of
     the people it shares with other couples; another one then takes its place, and the log says how many couples this
     affects and how often. Under several processes every rank computes the same batches and yields its own slice, so
@@ -131,7 +131,7 @@ class PairSampler(Sampler[list[int]]):
         rank: int = 0,
     ):
         if batch_size < 2:
-            raise UserError(f"sampler.batch_size={batch_size} must be at least 2: a couple alone has no negatives.")
+            raise UserError(f"sampler.batch_size={batch_size} must be at least 2: a single couple has no negatives.")
         if batch_size % num_replicas:
             raise UserError(
                 f"sampler.batch_size={batch_size} counts the couples of all processes and cannot be shared evenly by "

@@ -44,9 +44,9 @@ class PKSampler(Sampler[list[int]]):
         rank: int = 0,
     ):
         if num_classes < 2:
-            raise UserError(f"sampler.num_classes={num_classes} must be at least 2: one class alone has no negatives.")
+            raise UserError(f"sampler.num_classes={num_classes} must be at least 2: a single class has no negatives.")
         if num_samples < 2:
-            raise UserError(f"sampler.num_samples={num_samples} must be at least 2: an item alone has no positive.")
+            raise UserError(f"sampler.num_samples={num_samples} must be at least 2: a single item has no positive.")
         if num_batches is not None and num_batches < 1:
             raise UserError(
                 f"sampler.num_batches={num_batches} must be at least 1, or null for one pass over the items."

@@ -9,7 +9,7 @@ from style_match.utils.errors import UserError
 
 
 class PlainSampler(Sampler[list[int]]):
-    """Deals every item once an epoch, in an order drawn anew; items that do not fill a last batch are left out.
+    """Deals every item once an epoch, in a new random order; items that do not fill a last batch are left out.
 
     A batch may lack a positive for an item, which the losses then pass over. Under several processes every rank
     computes the same batches and yields its own slice.

@@ -56,7 +56,7 @@ class ClosedForm(nn.Module):
         dim: E.
     """
 
-    tells_sides = False  # whether `project` needs to know who stands on which side
+    tells_sides = False  # whether `project` needs the side of each profile
     fitted: Tensor
 
     def __init__(self, *, in_dim: int, dim: int):

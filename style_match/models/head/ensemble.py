@@ -1,4 +1,4 @@
-"""Heads that differ in their first weights alone, trained side by side, their embeddings joined."""
+"""Heads that differ only in their initial weights, trained side by side, their embeddings joined."""
 
 from collections.abc import Callable
 

@@ -9,7 +9,7 @@ from style_match.models.head.closed_form import known
 
 
 class TwoHeads(nn.Module):
-    """Left and right profiles go through heads of their own, which meet in the loss alone.
+    """Left and right profiles go through separate heads, which meet only in the loss.
 
     Args:
         in_dim: D.

@@ -1,6 +1,6 @@
 """Which rows of a batch are compared with which.
 
-Couples are compared across the sides only, styles all with all. What is compared follows from labels and sides alone,
+Couples are compared across the sides only, styles all with all. What is compared follows from labels and sides,
 so it is worked out where these live: while they are on the CPU, no training step waits for the GPU.
 """
 
@@ -66,7 +66,7 @@ def _compare(labels: Tensor, anchors: Tensor, candidates: Tensor, *, itself: boo
         lack = "negative: all rows share one label" if positive.any() else "positive: no two rows share a label"
         raise UserError(
             f"A batch of {len(labels)} rows has no {lack}. Raise sampler.batch_size (couples), sampler.num_classes or "
-            "sampler.num_samples (styles), or mend the labels."
+            "sampler.num_samples (styles), or correct the labels."
         )
     return Comparison(anchors[valid], candidates, positive[valid], negative[valid])
 

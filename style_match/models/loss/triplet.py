@@ -40,7 +40,7 @@ class Triplet(nn.Module):
     Args:
         margin: above 0, in Euclidean distance between unit vectors (0 to 2).
         reducer: "avg_non_zero", the mean over triplets that violate the margin, or "mean", over all.
-        symmetric: couples only: the mean of left and of right anchors; False takes left anchors alone.
+        symmetric: couples only: the mean of left and of right anchors; False takes only left anchors.
 
     Raises:
         UserError: margin or reducer out of range.

@@ -1,6 +1,7 @@
 """After the command nothing of the person is left, nobody else's data is changed, and the printed list is right."""
 
 import csv
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.csv
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from style_match.curation.duplicates import MEMO
@@ -17,7 +19,7 @@ from style_match.data.dataset import read_folder
 from style_match.data.fingerprints import Fingerprints
 from style_match.data.splits import make_split
 from style_match.serving.web.running import registered
-from style_match.utils.cache import Memo
+from style_match.utils.cache import DiskCache
 from style_match.utils.errors import UserError
 
 from .conftest import CAPTION, HER, World
@@ -157,6 +159,33 @@ def test_the_same_photo_in_another_profile(world: World, has_user: bool, capsys:
     assert (message in capsys.readouterr().out) is has_user
 
 
+def test_copies_with_other_bytes_go_too(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same pixels with other metadata or another format: in a profile without user_id, in no table, in a run."""
+    with Image.open(world.root / "images/gent-7.png") as image:
+        for name in ("gent-8.png", "exported.webp"):
+            exif = Image.Exif()
+            exif[0x010E] = name
+            image.save(world.root / "images" / name, exif=exif, lossless=True)
+    facts = Fingerprints(None).photo(world.root / "images/gent-8.png")
+    assert facts.sha256 != hashlib.sha256(world.photos["images/gent-7.png"]).hexdigest()
+    (world.runs / "two/seen.txt").write_text(f"pixels {facts.pixels}\n")
+    text = (world.root / "profiles.csv").read_text().replace("user of gent-8", "")
+    (world.root / "profiles.csv").write_text(text)
+    world.forget("gent-7")
+    assert not {"gent-7", "gent-8"} & ids_of(world)
+    left = {path.name for path in (world.root / "images").iterdir()}
+    assert not {"gent-7.png", "gent-8.png", "exported.webp"} & left and "gent-6.png" in left
+    assert f"  {world.runs / 'two'}\n" in capsys.readouterr().out
+
+
+def test_what_a_killed_prepare_left_goes_too(world: World) -> None:
+    (world.root / ".partial/photos").mkdir(parents=True)
+    (world.root / ".partial/photos/woman-0.png").write_bytes(world.photos["images/woman-0.png"])
+    (world.root / ".partial/profiles.csv").write_text("profile_id,image\nwoman-0,photos/woman-0.png\n")
+    world.forget()
+    assert not [path for path in (world.root / ".partial").rglob("*") if path.is_file()]
+
+
 def test_mistakes_change_nothing(world: World) -> None:
     before = world.state(but=("fingerprints.sqlite",))
     with pytest.raises(UserError, match=r"profile=womann-3: no such profile in the profiles of .* \(did you mean "):
@@ -190,7 +219,7 @@ def test_parquet_tables(world: World) -> None:
 def test_the_hashes_of_others_are_still_remembered(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     fingerprints = Fingerprints(world.cache / "fingerprints.sqlite")
     hers, his = (fingerprints.sha256(world.root / image) for image in ("images/woman-0.png", "images/gent-1.png"))
-    memo = Memo(world.cache / MEMO)
+    memo = DiskCache(world.cache / MEMO)
     for sha256 in (hers, his):
         memo.put(f"{sha256} prepare v1", [sha256, 8, 8, ".png", "", "ff", "ff"])
     memo.close()

@@ -104,7 +104,7 @@ def test_links_out_of_a_source_need_the_folder_of_their_targets(tmp_path: Path) 
     for target in (tmp_path, tmp_path / "blobs"):
         assert ids(read(root, image_root=target)) == ["1", "2"]
     write(root / "profiles.csv", "profile_id,image,fashion_style\n1,A/1.jpg,A\n2,B/2.jpg,B\n")
-    with pytest.raises(UserError, match="copy the file or set image_root to a folder that holds") as caught:
+    with pytest.raises(UserError, match="if all photos are links, set image_root to a folder that holds") as caught:
         read(root)
     assert "data.image_root" not in str(caught.value)
     assert ids(read(root, image_root=tmp_path / "blobs")) == ["1", "2"]
@@ -190,8 +190,52 @@ def test_split_folders_have_every_photo_and_every_split(split_folders: Path) -> 
     with pytest.raises(UserError, match=r"metadata is here and in test, train, validation; .*metadata=FILE"):
         labels(split_folders)
     shutil.rmtree(split_folders / "validation")
-    with pytest.raises(UserError, match=r"no photo is in a folder val; move a part of another split"):
+    with pytest.raises(UserError, match=r"no photo is in a folder val; .* set columns\.split=null"):
         read(split_folders)
+
+
+@pytest.mark.parametrize("kind", ["folders", "classes", "parquet", "datasets", "table", "couples"])
+def test_columns_split_null_draws_a_split_where_the_source_has_but_train_and_test(kind: str, tmp_path: Path, run):
+    """Most public datasets have no val split: the remedy of the message is applied and works."""
+    source = tmp_path / "rows"
+    words = ["train"] * 8 + ["test"] * 4
+    rows = [f"{n},{n}.jpg,{CLASSES[n % 2]},{words[n]}" for n in range(12)]
+    for n, split in enumerate(words):
+        folder = {"folders": split, "classes": f"{split}/{CLASSES[n % 2]}", "table": ".", "couples": "."}.get(kind)
+        if folder:
+            write(source / folder / f"{n}.jpg", CONTENTS[n])
+    if kind == "folders":
+        for split in ("train", "test"):
+            names = [n for n in range(12) if words[n] == split]
+            lines = [json.dumps({"file_name": f"{n}.jpg", "fashion_style": CLASSES[n % 2]}) for n in names]
+            write(source / split / "metadata.jsonl", "\n".join(lines))
+    elif kind == "parquet":
+        write_parquet(source / "data/train-0.parquet", structs(range(8)))
+        write_parquet(source / "data/test-0.parquet", structs(range(8, 12)))
+    elif kind == "datasets":
+        datasets = pytest.importorskip("datasets")
+        parts = {"train": range(8), "test": range(8, 12)}
+        datasets.DatasetDict(
+            {
+                name: datasets.Dataset.from_dict(
+                    {
+                        "image": [{"bytes": CONTENTS[n], "path": None} for n in its],
+                        "fashion_style": CLASSES * (len(its) // 2),
+                    }
+                )
+                for name, its in parts.items()
+            }
+        ).save_to_disk(source)
+    elif kind == "table":
+        write(source / "profiles.csv", "\n".join(["profile_id,image,fashion_style,split", *rows]))
+    elif kind == "couples":
+        write(source / "profiles.csv", "\n".join(["profile_id,image", *(row.rsplit(",", 2)[0] for row in rows)]))
+        lines = [f"{n},{n + 1},{words[n]}" for n in range(0, 12, 2)]
+        write(source / "couples.csv", "\n".join(["left_id,right_id,split", *lines]))
+    with pytest.raises(UserError, match=r"no (row|photo) is in (split|a folder) '?val'?; (?s:.)*columns\.split=null"):
+        run(source)
+    split = run(source, "columns.split=null", "split.fractions=[0.5,0.25,0.25]").record["counts"]["split"]
+    assert sum(split.values()) == (6 if kind == "couples" else 12) and min(split.values()) > 0
 
 
 # Parquet and `datasets`.

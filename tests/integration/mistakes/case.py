@@ -24,6 +24,7 @@ class Case:
         file_kb: no file may become larger (blocks of 1,024 bytes), as if the disk were full; None: no such bound.
         lacks: a package that Python does not find.
         own_process: whether only a process of its own gives this answer.
+        remedies: what the answer proposes, each of which is enough: a change of the world, or more words.
     """
 
     name: str
@@ -40,3 +41,4 @@ class Case:
     file_kb: int | None = None
     lacks: str | None = None
     own_process: bool = False
+    remedies: tuple[Callable[[Path], object] | str, ...] = ()

@@ -3,7 +3,7 @@
 import shutil
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -14,10 +14,15 @@ NUM_COUPLES = 24
 STYLES = ("plain", "dotted", "striped")
 
 
+COUPLES = "\n".join(["female_id,male_id", *(f"f{couple},m{couple}" for couple in range(NUM_COUPLES))]) + "\n"
+
+METADATA = "".join(f'{{"image": "photos/f{number}.jpg", "caption": "a plain shirt"}}\n' for number in range(2))
+
+
 def draw_good(root: Path) -> None:
     """`NUM_COUPLES` couples of drawn figures: profiles.csv, couples.csv, photos/."""
     (root / "photos").mkdir(parents=True)
-    profiles, couples = ["profile_id,image,gender,fashion_style"], ["female_id,male_id"]
+    profiles = ["profile_id,image,gender,fashion_style"]
     for couple in range(NUM_COUPLES):
         for side, gender in (("f", "female"), ("m", "male")):
             name, style = f"{side}{couple}", couple % len(STYLES)
@@ -28,9 +33,8 @@ def draw_good(root: Path) -> None:
             draw.rectangle((16, 24, 48, 60), fill=colour)
             picture.save(root / "photos" / f"{name}.jpg", quality=90)
             profiles.append(f"{name},photos/{name}.jpg,{gender},{STYLES[style]}")
-        couples.append(f"f{couple},m{couple}")
     (root / "profiles.csv").write_text("\n".join(profiles) + "\n", encoding="utf-8")
-    (root / "couples.csv").write_text("\n".join(couples) + "\n", encoding="utf-8")
+    (root / "couples.csv").write_text(COUPLES, encoding="utf-8")
 
 
 def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -56,6 +60,34 @@ def rewrite(name: str, change: Callable[[str], str | bytes]) -> Callable[[Path],
 
 def add_row(name: str, row: str) -> Callable[[Path], None]:
     return rewrite(name, lambda text: f"{text}{row}\n")
+
+
+def with_column(text: str, column: str, cells: Mapping[str, str]) -> str:
+    """A CSV text with one more column, whose cells are given by the first one."""
+    header, *rows = text.splitlines()
+    return "\n".join([f"{header},{column}", *(f"{row},{cells.get(row.split(',')[0], '')}" for row in rows)]) + "\n"
+
+
+def drop_line(name: str, line: int) -> Callable[[Path], None]:
+    """Remove a line of a text file, counted from 1."""
+    return rewrite(name, lambda text: "".join(text.splitlines(True)[: line - 1] + text.splitlines(True)[line:]))
+
+
+def without(profile: str) -> Callable[[Path], None]:
+    """Remove the rows of a profile and its couple."""
+
+    def change(folder: Path) -> None:
+        for name in ("data/profiles.csv", "data/couples.csv"):
+            lines = (folder / name).read_text(encoding="utf-8").splitlines(True)
+            kept = [line for line in lines if not line.startswith(f"{profile},")]
+            (folder / name).write_text("".join(kept), encoding="utf-8")
+
+    return change
+
+
+def as_utf8(name: str, encoding: str) -> Callable[[Path], None]:
+    """Save a text file again as UTF-8."""
+    return lambda folder: (folder / name).write_text((folder / name).read_text(encoding=encoding), encoding="utf-8")
 
 
 def with_splits(of_couple: Callable[[int], str]) -> Callable[[Path], None]:
@@ -108,6 +140,16 @@ def move(old: str, new: str) -> Callable[[Path], None]:
         (folder / old).rename(folder / new)
 
     return breaks
+
+
+def copy(old: str, new: str) -> Callable[[Path], None]:
+    """Put a copy of a file in the place of another one or of a link."""
+
+    def change(folder: Path) -> None:
+        (folder / new).unlink(missing_ok=True)
+        shutil.copyfile(folder / old, folder / new)
+
+    return change
 
 
 def remove(name: str) -> Callable[[Path], None]:

@@ -154,7 +154,7 @@ def test_a_large_validation_split_is_compared_in_parts(couple_data, style_data):
     [
         ({"max_loss_items": 3}, r"no class with two profiles.*raise trainer\.max_loss_items=3"),
         ({"split": {"train": range(50), "val": [50, 51, 52], "test": []}}, "no class with two profiles.*add profiles"),
-        ({"split": {"train": range(50), "val": [51, 54, 57], "test": []}}, "profiles of one class alone.*add profiles"),
+        ({"split": {"train": range(50), "val": [51, 54, 57], "test": []}}, "profiles of only one class.*add profiles"),
     ],
 )
 def test_a_validation_split_that_a_loss_cannot_compare_is_an_error(style_data, options, remedy):

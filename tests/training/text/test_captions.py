@@ -28,7 +28,7 @@ def test_all_photos_without_a_caption_are_named_with_the_remedy():
 
 def test_a_caption_that_tells_the_class_is_refused():
     about = {"a.jpg": {"caption": "a street hip outfit"}}
-    with pytest.raises(UserError, match=r"tells the class \(Street_Hip\)"):
+    with pytest.raises(UserError, match=r"names the class \(Street_Hip\)"):
         captions(["a.jpg"], about, keys=["caption"], class_names={"Street_Hip"})
 
 
