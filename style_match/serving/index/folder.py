@@ -33,10 +33,7 @@ def open_or_build(
     Args:
         cfg: A group of `conf/index`.
         data_root: The dataset folder.
-        ids: See `Index.build`.
-        vectors: See `Index.build`.
-        cells: See `Index.build`.
-        matcher: See `Index.build`.
+        ids, vectors, cells, matcher: See `Index.build`.
 
     Raises:
         UserError: The index is in use or cannot be written, or its server cannot be reached.
