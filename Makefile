@@ -64,7 +64,7 @@ lint: $(INSTALLED) ## set up, then ruff (rules and format), mypy and the layers 
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 
-bench: ## set up .venv-bench, then measure the speed; PART=... for some of it
+bench: ## set up .venv-bench, then measure the speed; PART=... for some parts
 	$(MAKE) setup VERSIONS=bench
 	$(VENV_bench)/bin/python experiments/benchmarks/run.py $(PART)
 

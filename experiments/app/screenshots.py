@@ -1,4 +1,4 @@
-"""Draws matches.png and map.png: the page of a running `style_match.app` in Chromium.
+"""Screenshots matches.png and map.png of a running `style_match.app` in Chromium.
 
 Usage: python -m experiments.app.screenshots --chromium /usr/bin/chromium [--address http://127.0.0.1:7860]
 """
@@ -20,7 +20,7 @@ def matches(page: Page) -> None:
 
 
 def on_map(page: Page) -> None:
-    """Coloured by an attribute, the pointer over a profile."""
+    """Colour the map by an attribute and move the pointer over a profile."""
     page.get_by_role("tab", name="Map").click()
     page.get_by_label("Colour by").select_option("appearance_type")
     page.locator("#map-trained .legendtext", has_text="dandy").wait_for(timeout=300_000)
@@ -29,7 +29,7 @@ def on_map(page: Page) -> None:
 
 
 def save(page: Page, name: str) -> None:
-    """Waits for the photos; 256 colours, fitted, keep the file small."""
+    """Save the page once its photos are loaded; 256 colours keep the file small."""
     while not page.evaluate(LOADED):
         page.wait_for_timeout(100)
     page.wait_for_timeout(500)
@@ -40,7 +40,7 @@ def save(page: Page, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--address", default="http://127.0.0.1:7860")
-    parser.add_argument("--chromium", help="Playwright's own where this is left out")
+    parser.add_argument("--chromium", help="default: that of Playwright")
     args = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])

@@ -1,14 +1,14 @@
-"""Floating point operations of one photo with its prompt, told from a Qwen3-VL config.
+"""Floating point operations of one photo with its prompt, from the config of a Qwen3-VL.
 
-Matrix products only, a multiplication and an addition counting two; attention whole, not its causal half, as the eager
-one computes it. No vocabulary logits. torch's own counter gives the same number for the eager model.
+Matrix products only; a multiplication and an addition count as two. Attention counts in full, not only its causal half,
+as the eager implementation computes it. Without vocabulary logits. torch's counter gives the same number.
 """
 
 from typing import Any
 
 
 def model_flops(config: Any, num_patches: int, num_tokens: int) -> int:
-    """Of a photo of `num_patches` patches in a prompt of `num_tokens` tokens, its image's tokens included."""
+    """Return the operations for a photo of `num_patches` patches in a prompt of `num_tokens` tokens."""
     return _vision(config.vision_config, num_patches) + _text(config.text_config, num_tokens)
 
 

@@ -1,12 +1,13 @@
-"""Times of ways to do one thing, taken in turn in one run, and what is written of them.
+"""The harness of the benchmarks: several ways to do one thing, timed in turn, and checked to give the same result.
 
-Figures are ratios: of each repetition's two times, their median and range. What is compared is checked to be equal
-first.
+Results are ratios: the times of two ways in one repetition, their median and range over all repetitions.
 """
 
+import ctypes
 import json
 import math
 import os
+import runpy
 import statistics
 import subprocess
 import sys
@@ -15,33 +16,40 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
+from style_match.cli.targets import conf_dir
 from style_match.training.run_folder import environment, versions
 from style_match.utils import progress
 from style_match.utils.files import write_whole
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RANDOM_CHECKPOINT = ROOT / "tests" / "backbone" / "random_checkpoint.py"
-WRITTEN = ("experiments/benchmarks/results", "experiments/benchmarks/table.md", "README.md")  # by the parts themselves
-# of the packages that something is measured against; those of style_match are noted with them
+WRITTEN = ("experiments/benchmarks/results", "experiments/benchmarks/table.md", "README.md")  # by the parts
 RIVALS = ("sentence-transformers", "open-metric-learning", "faiss-cpu", "torchvision")
 
 
 class Unequal(Exception):
-    """Two ways of doing one thing did not give the same."""
+    """Two ways to do one thing gave different results."""
 
 
 def parts() -> dict[str, Any]:
-    """The options of every part, by its name."""
+    """Return the options of every part by its name."""
     return yaml.safe_load((HERE / "options.yaml").read_text(encoding="utf-8"))
 
 
-def options(part: str, *, small: bool) -> dict[str, Any]:
-    """The sizes and repetitions of a part; `small` ones only show that it runs."""
-    given = parts()[part]
-    return given["full"] | (given["small"] if small else {})
+def train_config(*overrides: str) -> DictConfig:
+    """Return the config of style_match.train."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def write_checkpoint(folder: Path, **sizes: Any) -> None:
+    """Write a Qwen3-VL with random weights in the hub's format; the same weights every time."""
+    runpy.run_path(str(ROOT / "tests" / "backbone" / "random_checkpoint.py"))["make"](folder, **sizes)
 
 
 def alternate(
@@ -52,66 +60,83 @@ def alternate(
     before: Callable[[], object] = lambda: None,
     warm_up: bool = True,
 ) -> dict[str, list[float]]:
-    """Wall times in seconds of each way, `repetitions` of them, all ways once before any comes again.
+    """Return the wall times in seconds of each way; every repetition runs each way once.
 
-    The order turns round every time, so that whatever slows the machine down over a run falls on all alike.
+    The order is reversed in every second repetition, so that a slower machine slows all ways down alike. A way that
+    returns a float is timed by that number instead.
 
     Args:
-        before: called before every single one, outside of its time.
-        warm_up: each once more at first, not counted.
+        ways: Name -> function.
+        repetitions: Number of times a way.
+        what: Name for the progress lines.
+        before: Called before every way, outside its time.
+        warm_up: Run each way once more at first, without counting it.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    began = time.monotonic()
-    total = repetitions + warm_up
+    began, total = time.monotonic(), repetitions + warm_up
     for number in range(total):
         for name in sorted(ways, reverse=number % 2 == 1):
             before()
             start = time.perf_counter()
-            ways[name]()
-            spent = time.perf_counter() - start
+            own = ways[name]()
+            spent = own if isinstance(own, float) else time.perf_counter() - start
             if number or not warm_up:
                 seconds[name].append(spent)
-        passed = time.monotonic() - began
-        left = passed / (number + 1) * (total - number - 1)
-        progress.say(f"  {what}: {number + 1} of {total}, {passed:.0f} s passed, about {left:.0f} s left")
+        progress.say(f"  {what}: {number + 1} of {total}, {time.monotonic() - began:.0f} s")
     return seconds
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> dict[str, float]:
-    """Median and range of the ratios of two ways' times, repetition by repetition."""
+    """Return median and range of the ratios of two ways' times, repetition by repetition."""
     ratios = [own / other for own, other in zip(of, to, strict=True)]
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """b of seconds = a * size ** b, by least squares over the logarithms."""
+    """Return b of seconds = a * size ** b, by least squares over the logarithms."""
     return statistics.linear_regression([math.log(size) for size in sizes], [math.log(s) for s in seconds]).slope
 
 
+def peak_memory(run: Callable[[], object], device: torch.device) -> float:
+    """Return the bytes that a run takes at most, above the memory of the process (or the GPU) before. Linux only."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    ctypes.CDLL(None).malloc_trim(0)  # give back what earlier runs have freed
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM counts from here
+    before = memory_of_process("VmRSS")
+    run()
+    return memory_of_process("VmHWM") - before
+
+
+def memory_of_process(name: str) -> int:
+    """Return a line of /proc/self/status in bytes: VmRSS, resident now, or VmHWM, the peak."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
 class Results:
-    """What a part has measured, for `results/PART.json`.
+    """The results of a part, for `results/PART.json`.
 
     Args:
-        part: its name.
-        title: what it measures, in a line.
+        part: Name of the part.
+        title: One line that says what the part measures.
     """
 
     def __init__(self, part: str, title: str):
         self.part = part
         self.began = time.monotonic()
         self.load_before = os.getloadavg()[0]
-        self.environment = environment()
-        if git := self.environment["git"]:
-            words = ["git", "-C", str(ROOT), "status", "--porcelain", "--", ".", *(f":!{path}" for path in WRITTEN)]
-            git["dirty"] = bool(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-        self.content: dict[str, Any] = {"part": part, "title": title, "comparisons": [], "growth": [], "facts": []}
-        self.content["checks"] = []
+        lists: dict[str, Any] = {name: [] for name in ("comparisons", "growth", "facts", "checks")}
+        self.content = {"part": part, "title": title} | lists
 
     def check(self, what: str, difference: float, at_most: float) -> None:
         """Note that two results are equal within a bound.
 
         Raises:
-            Unequal: they are not.
+            Unequal: They are not.
         """
         if not difference <= at_most:
             raise Unequal(f"{what}: differ by {difference:.3g}, more than {at_most:.3g}")
@@ -126,55 +151,45 @@ class Results:
         *,
         size: str,
         goal: float | None = None,
-    ) -> dict[str, float]:
-        """Note the ratio of two ways' times in seconds, the first one's to the second one's.
+    ) -> None:
+        """Note the ratio of the times of one way to those of another, in seconds.
 
         Args:
-            goal: the most that the median may be; None where there is none, as in what is for information.
+            what: The first way.
+            against: The second way.
+            of: Times of the first way.
+            to: Times of the second way.
+            size: Size of the data.
+            goal: The largest median that is wanted, if there is one.
         """
         found = ratio(of, to)
-        self.content["comparisons"].append(
-            {
-                "what": what,
-                "against": against,
-                "size": size,
-                "ratio": found,
-                "goal": goal,
-                "repetitions": len(of),
-                "seconds": {"of": list(of), "to": list(to)},
-            }
-        )
-        progress.say(
-            f"  {what} / {against}, {size}: {found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
-            + (f", goal at most {goal:.2f}" if goal is not None else "")
-        )
-        return found
+        row = {"what": what, "against": against, "size": size, "ratio": found, "goal": goal, "repetitions": len(of)}
+        self.content["comparisons"].append(row | {"seconds": {"of": list(of), "to": list(to)}})
+        wanted = "" if goal is None else f", goal at most {goal:.2f}"
+        spread = f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
+        progress.say(f"  {what} / {against}, {size}: {spread}{wanted}")
 
     def grow(self, what: str, unit: str, sizes: Sequence[float], seconds: Sequence[float]) -> None:
         """Note how a cost grows: the exponent over at least three sizes, with the median seconds of each."""
-        self.content["growth"].append(
-            {
-                "what": what,
-                "unit": unit,
-                "sizes": list(sizes),
-                "seconds": list(seconds),
-                "exponent": exponent(sizes, seconds),
-            }
-        )
+        row = {"what": what, "unit": unit, "sizes": list(sizes), "seconds": list(seconds)}
+        self.content["growth"].append(row | {"exponent": exponent(sizes, seconds)})
 
     def fact(
         self, what: str, value: float, unit: str, *, size: str = "", goal: str = "", met: bool | None = None
     ) -> None:
-        """Note a figure that is no ratio of times, such as memory, tokens/s or the share of time that was waited."""
-        self.content["facts"].append(
-            {"what": what, "value": float(value), "unit": unit, "size": size, "goal": goal, "met": met}
-        )
+        """Note a number that is not a ratio of times, such as memory or tokens/s."""
+        row = {"what": what, "value": float(value), "unit": unit, "size": size, "goal": goal, "met": met}
+        self.content["facts"].append(row)
         progress.say(f"  {what}: {value:.4g} {unit} {size}")
 
     def write(self, folder: Path) -> Path:
-        """Write `PART.json` with command, commit, code, versions and machine."""
+        """Write `PART.json` with command, commit, versions and machine."""
         path = folder / f"{self.part}.json"
-        about = self.environment | {"machine": self.environment["machine"] | machine()}
+        about = environment()
+        if about["git"]:
+            words = ["git", "-C", str(ROOT), "status", "--porcelain", "--", ".", *(f":!{path}" for path in WRITTEN)]
+            about["git"]["dirty"] = bool(subprocess.run(words, capture_output=True, check=True).stdout)
+        about["machine"] |= machine()
         about["versions"] |= versions(RIVALS)
         about["command"] = f"python experiments/benchmarks/run.py {self.part}"
         about["load_before"] = round(self.load_before, 2)
@@ -185,9 +200,7 @@ class Results:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, memory and, where there is one, GPU."""
-    import torch
-
+    """Return processor, memory and, if there is one, GPU."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "cpu": names[0].partition(":")[2].strip() if names else "",
@@ -198,8 +211,9 @@ def machine() -> dict[str, Any]:
 
 
 def main(part: str, title: str, measure: Callable[[Results, dict[str, Any]], None]) -> None:
-    """What `python experiments/benchmarks/PART.py [--small] OUT` does: `measure`, then write into the folder OUT."""
-    small, folder = "--small" in sys.argv, Path(sys.argv[-1])
+    """Run `python experiments/benchmarks/PART.py [--small] OUT`: measure, then write into the folder OUT."""
+    given = parts()[part]
+    options = given["full"] | (given["small"] if "--small" in sys.argv else {})
     results = Results(part, title)
-    measure(results, options(part, small=small))
-    print(results.write(folder))
+    measure(results, options)
+    print(results.write(Path(sys.argv[-1])))

@@ -1,72 +1,128 @@
-"""`make bench`, or `python experiments/benchmarks/run.py [PART ...] [--small] [--again] [--out DIR]`.
+"""`make bench`, or `python experiments/benchmarks/run.py [PART ...] [--small] [--out DIR]`.
 
-Measures each part in a process of its own, writes results/PART.json, and from all of them table.md and the table of the
-README. A part that was measured with the same code on the same machine is not measured again unless `--again` is said.
+Measures each part in a separate process, which writes results/PART.json, and writes table.md and the table of README.md
+from all results.
 """
 
 import argparse
-import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import measure
-from measure import HERE, RANDOM_CHECKPOINT, ROOT
-from table import write_tables
+import yaml
 
-from style_match.training.run_folder import CORE_PACKAGES, code_hash, versions
-from style_match.utils import progress
+from style_match.utils.files import write_whole
+
+HERE = Path(__file__).parent
+README = HERE.parents[1] / "README.md"
+MARKED = re.compile(r"(<!-- table benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
-    parts = list(measure.parts())
+    parts = list(yaml.safe_load((HERE / "options.yaml").read_text(encoding="utf-8")))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}; all if none is named")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one or more of {', '.join(parts)}; default: all")
     parser.add_argument("--small", action="store_true", help="tiny sizes, which only show that everything runs")
-    parser.add_argument("--again", action="store_true", help="measure also what was measured with the same code")
-    parser.add_argument("--out", type=Path, help="folder of the results; the repository's own if not given")
+    parser.add_argument("--out", type=Path, help="folder for the results; default: the repository's")
     given = parser.parse_args()
     if unknown := [part for part in given.parts if part not in parts]:
-        parser.error(f"there is no part {', '.join(unknown)}; take of {', '.join(parts)}")
+        parser.error(f"there is no part {', '.join(unknown)}; the parts are {', '.join(parts)}")
     if given.small and given.out is None:
-        parser.error("--small needs --out DIR: its figures are not results")
+        parser.error("--small needs --out DIR: its numbers are not results")
     out = given.out or HERE / "results"
-    failed = [part for part in given.parts or parts if not measured(part, out, small=given.small, again=given.again)]
+    failed = []
+    for part in given.parts or parts:
+        print(f"{part}:", file=sys.stderr, flush=True)
+        words = [sys.executable, str(HERE / f"{part}.py"), *(["--small"] if given.small else []), str(out)]
+        if subprocess.run(words).returncode:
+            failed.append(part)
     write_tables(out, readme=given.out is None)
-    print(out.parent / "table.md" if given.out is None else out / "table.md")
     if failed:
-        print(f"Not measured: {', '.join(failed)}; what went wrong stands above.", file=sys.stderr)
+        print(f"Not measured: {', '.join(failed)}. See the errors above.", file=sys.stderr)
     return 1 if failed else 0
 
 
-def measured(part: str, out: Path, *, small: bool, again: bool) -> bool:
-    """Measure a part, unless its result is at hand; whether it has one now."""
-    stamp = stamp_of(part) | {"small": small}
-    done = out / f"{part}.json"
-    if not again and done.exists() and json.loads(done.read_text(encoding="utf-8")).get("stamp") == stamp:
-        progress.say(f"{part}: measured already with this code on this machine ({done})")
-        return True
-    progress.say(f"{part}:")
-    words = [sys.executable, str(HERE / f"{part}.py"), *(["--small"] if small else []), str(out)]
-    if subprocess.run(words).returncode:
-        return False
-    content = json.loads(done.read_text(encoding="utf-8"))
-    done.write_text(json.dumps(content | {"stamp": stamp}, indent=1) + "\n", encoding="utf-8")
-    return True
+def write_tables(results: Path, *, readme: bool) -> None:
+    """Write table.md from every PART.json of a folder and, with `readme`, the table in README.md."""
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
+    table = (results.parent if readme else results) / "table.md"
+    write_whole(table, full_table(parts))
+    if readme:
+        text = README.read_text(encoding="utf-8")
+        write_whole(README, MARKED.sub(lambda found: found[1] + readme_table(parts) + found[2], text))
+    print(table)
 
 
-def stamp_of(part: str) -> dict[str, object]:
-    """What a part's figures depend on: package, settings, the benchmarks' files and options, versions, machine."""
-    digest = hashlib.sha256(code_hash().encode())
-    for path in sorted([*HERE.glob("*.py"), RANDOM_CHECKPOINT, *(ROOT / "conf").rglob("*.yaml")]):
-        digest.update(path.read_bytes())
-    digest.update(json.dumps(measure.parts()[part]).encode())
-    return {
-        "code": digest.hexdigest(),
-        "versions": versions(("style_match", *CORE_PACKAGES, *measure.RIVALS)),
-        "machine": measure.machine(),
-    }
+def readme_table(parts: list[dict[str, Any]]) -> str:
+    """Return the comparisons at their largest size, which is the last one of each."""
+    largest = {(row["what"], row["against"]): row for part in parts for row in part["comparisons"]}
+    return "\n".join([*_comparisons(list(largest.values())), "", *_about(parts), ""])
+
+
+def full_table(parts: list[dict[str, Any]]) -> str:
+    """Return all results."""
+    lines = ["# Benchmarks", "", *_about(parts), ""]
+    for part in parts:
+        lines += [f"## {part['part']}: {part['title']}", "", *_comparisons(part["comparisons"]), ""]
+        if part["facts"]:
+            cells = []
+            for fact in part["facts"]:
+                value = f"{_number(fact['value'])} {fact['unit']}"
+                cells.append([fact["what"], fact["size"], value, _goal(fact["goal"], fact["met"])])
+            lines += [*_table(["figure", "size", "value", "goal"], "lldl", cells), ""]
+        if part["growth"]:
+            cells = []
+            for row in part["growth"]:
+                sizes = f"{', '.join(f'{size:,}' for size in row['sizes'])} {row['unit']}"
+                cells.append([row["what"], sizes, ", ".join(map(_number, row["seconds"])), f"{row['exponent']:.2f}"])
+            lines += [*_table(["cost", "sizes", "seconds", "exponent"], "llld", cells), ""]
+        lines += ["Checked to be equal:", ""]
+        lines += [f"- {c['what']}: {c['difference']:.2g} (at most {c['at_most']:.2g})" for c in part["checks"]]
+        lines += ["", f"`{part['about']['command']}`, {part['about']['wall_time_s']:.0f} s.", ""]
+    return "\n".join(lines)
+
+
+def _comparisons(rows: list[dict[str, Any]]) -> list[str]:
+    cells = []
+    for row in rows:
+        found, goal = row["ratio"], row["goal"]
+        spread = "once" if row["repetitions"] == 1 else f"{found['min']:.2f} to {found['max']:.2f}"
+        met = "" if goal is None else _goal(f"at most {goal:.2f}", found["median"] <= goal)
+        cells.append([row["what"], row["against"], row["size"], f"{found['median']:.2f}", spread, met])
+    return _table(["this", "against", "size", "ratio of times", "range", "goal"], "lllddl", cells)
+
+
+def _table(heads: list[str], kinds: str, cells: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table; of the kinds of columns, `d` is set to the right."""
+    ruler = " | ".join({"l": "---", "d": "---:"}[kind] for kind in kinds)
+    return [f"| {' | '.join(row)} |" for row in (heads, [ruler], *cells)]
+
+
+def _about(parts: list[dict[str, Any]]) -> list[str]:
+    """Return machine and versions, once for all parts that share them."""
+    named: dict[str, list[str]] = {}
+    for part in parts:
+        about = part["about"]
+        on, git, versions = about["machine"], about["git"] or {}, about["versions"]
+        where = f"{on['gpu'] or on['cpu']}, {on['cores']} cores, {on['memory_gb']} GB"
+        what = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "lightning"))
+        commit = str(git.get("commit"))[:10] + (" with changes" if git.get("dirty") else "")
+        named.setdefault(f"{where}; {what}; commit {commit}", []).append(part["part"])
+    repetitions = sorted({row["repetitions"] for part in parts for row in part["comparisons"]})
+    times = " or ".join(map(str, repetitions))
+    head = f"Medians and ranges of {times} repetitions, the ways taken in turn; below 1 is faster than the other."
+    return [f"{head}  ", *(f"{', '.join(names)}: {text}.  " for text, names in named.items())]
+
+
+def _goal(goal: str, met: bool | None) -> str:
+    return f"{goal}: {'met' if met else '**missed**'}" if goal else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -4,21 +4,18 @@ import copy
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import measure
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from style_match.cli.targets import conf_dir
 from style_match.data.datamodule import MatchDataModule
 from style_match.evaluation.evaluator import Evaluator
 from style_match.models.module import MatchModule
@@ -30,7 +27,7 @@ TRAINER, SAME, USUAL = "training step", "bare PyTorch loop, same optimizer", "ba
 
 
 class Clock(Callback):
-    """Seconds from the first training step to the end of the last one."""
+    """Seconds from the start of the first training step to the end of the last one."""
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
@@ -40,48 +37,33 @@ class Clock(Callback):
         self.seconds = time.perf_counter() - self.began
 
 
-def train_config() -> DictConfig:
-    """The paper's head and loss, with the defaults of style_match.train."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", overrides=["loss=infonce", "head.dim=512"])
-
-
 def measured(results: measure.Results, options: dict[str, Any]) -> None:
-    cfg = train_config()
+    cfg = measure.train_config("loss=infonce", "head.dim=512")
     medians = []
     for batch_size in options["batch_sizes"]:
         with tempfile.TemporaryDirectory() as folder, pinned(cfg.threads):
-            pair = Pair(cfg, batch_size, options["steps"], Path(folder))
-            ways = {TRAINER: pair.trained, SAME: partial(pair.bare, fused=True), USUAL: partial(pair.bare, fused=None)}
-            for way in ways.values():
-                way()
+            epoch = Epoch(cfg, batch_size, options["steps"], Path(folder))
+            ways = {TRAINER: epoch.trained, SAME: partial(epoch.bare, fused=True)}
+            ways[USUAL] = partial(epoch.bare, fused=None)
             size = f"batch {batch_size}"
-            for way in (SAME, USUAL):
-                furthest = float((pair.embedded["trained"] - pair.embedded[way]).abs().max())
+            times = measure.alternate(ways, repetitions=options["repetitions"], what=size)
+            for way, goal in ((SAME, 1.1), (USUAL, None)):
+                furthest = float((epoch.embedded[TRAINER] - epoch.embedded[way]).abs().max())
                 what = f"embeddings after {options['steps']} steps, {size}, {way}, largest difference"
                 results.check(what, furthest, 1e-4)
-            times = alternate_clocks(ways, options["repetitions"], size)
-            results.compare(TRAINER, SAME, times[TRAINER], times[SAME], size=size, goal=1.1)
-            results.compare(TRAINER, USUAL, times[TRAINER], times[USUAL], size=size)
+                results.compare(TRAINER, way, times[TRAINER], times[way], size=size, goal=goal)
             medians.append(statistics.median(times[TRAINER]) / options["steps"])
     results.grow(TRAINER, "couples a batch", options["batch_sizes"], medians)
 
 
-def alternate_clocks(ways: dict[str, Callable[[], float]], repetitions: int, what: str) -> dict[str, list[float]]:
-    """Seconds of the steps alone, as each way tells them, taken in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    timed = {name: partial(lambda name: seconds[name].append(ways[name]()), name) for name in ways}
-    measure.alternate(timed, repetitions=repetitions, what=what, warm_up=False)
-    return seconds
-
-
-class Pair:
-    """Both ways to take the same steps, from the same weights over the same batches.
+class Epoch:
+    """An epoch of the same steps by both ways, from the same weights over the same batches.
 
     Args:
-        cfg: of style_match.train.
-        steps: of an epoch.
-        folder: of the Trainer.
+        cfg: Config of style_match.train.
+        batch_size: Couples of a batch.
+        steps: Steps of the epoch.
+        folder: Folder of the Trainer.
     """
 
     def __init__(self, cfg: DictConfig, batch_size: int, steps: int, folder: Path):
@@ -96,8 +78,6 @@ class Pair:
             couples=[(i, num + 4 + i) for i in range(num + 4)],
             split={"train": range(num), "val": range(num, num + 2), "test": range(num + 2, num + 4)},
             sampler=instantiate(cfg.sampler, batch_size=batch_size),
-            seed=0,
-            max_loss_items=cfg.trainer.max_loss_items,
             features=features,
         )
         torch.manual_seed(0)
@@ -105,10 +85,10 @@ class Pair:
         self.embedded: dict[str, Tensor] = {}  # of the same rows, after the last step
 
     def trained(self) -> float:
-        """An epoch under the Trainer of a run."""
+        """Return the seconds of the steps under the Trainer of a run."""
         head = copy.deepcopy(self.head)
         loss = OmegaConf.masked_copy(self.cfg.loss, ["_target_", "temperature", "symmetric"])
-        matcher = MatchModule(
+        module = MatchModule(
             head=head,
             loss=instantiate(loss),
             optimizer=instantiate(self.cfg.optimizer),
@@ -117,17 +97,17 @@ class Pair:
         )
         clock = Clock()
         trainer = make_trainer(self.cfg, self.folder, max_epochs=1, callbacks=[clock], logger=False)
-        trainer.fit(matcher, datamodule=self.data)
-        self.embedded["trained"] = self.embed(head)
+        trainer.fit(module, datamodule=self.data)
+        self.embedded[TRAINER] = self.embed(head)
         return clock.seconds
 
     def bare(self, *, fused: bool | None) -> float:
-        """The same epoch as a loop, with the optimizer of a run or, not fused, the one that is usually written."""
+        """Return the seconds of the steps in a loop, with the optimizer of a run or (not fused) the usual one."""
         head = copy.deepcopy(self.head).train()
         options = {"lr": self.cfg.optimizer.lr, "weight_decay": self.cfg.optimizer.weight_decay}
         optimizer = torch.optim.AdamW(head.parameters(), **options, fused=fused)
         left, right = self.data.couples.T
-        batches = [torch.tensor(batch) for batch in self.data.train_batches().sampler.batches(0)]
+        batches = [batch["labels"].chunk(2)[0] for batch in self.data.train_batches()]
         began = time.perf_counter()
         total = 0.0
         for batch in batches:

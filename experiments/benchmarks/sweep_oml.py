@@ -14,7 +14,7 @@ from transformers import AutoImageProcessor, AutoModel
 
 
 class Photos(Dataset):
-    """Patches of a photo and the number of its couple."""
+    """The patches of photos and the numbers of their couples."""
 
     def __init__(self, paths: list[Path], labels: list[int], checkpoint: Path, max_pixels: int):
         self.paths, self.labels = paths, labels
@@ -35,7 +35,7 @@ class Photos(Dataset):
 
 
 class Extractor(IExtractor):
-    """Frozen Qwen3-VL, mean over its hidden states, and the head that is trained."""
+    """Frozen Qwen3-VL, mean over its hidden states, and the trained head."""
 
     def __init__(self, checkpoint: Path, hidden_dim: int, dim: int):
         super().__init__()
@@ -54,7 +54,7 @@ class Extractor(IExtractor):
         return self.dim
 
     def forward(self, patches: Tensor, grids: Tensor) -> Tensor:
-        """(B, P, patch) patches of photos of one size, and their (B, 3) grids, to (B, E) of unit length."""
+        """Turn (B, P, patch) patches of photos of one size and their (B, 3) grids into (B, E) of unit length."""
         config = self.backbone.config
         tokens = int(grids[0].prod()) // config.vision_config.spatial_merge_size**2
         start, image, end = config.vision_start_token_id, config.image_token_id, config.vision_end_token_id
@@ -75,8 +75,10 @@ class Loop:
     """Steps over batches of `batch_size` couples.
 
     Args:
-        couples: the photos (left, right) of each.
-        checkpoint: a folder of Qwen3-VL.
+        couples: Photos (left, right) of each couple.
+        checkpoint: Folder of a Qwen3-VL.
+        batch_size: Couples of a batch.
+        max_pixels: Pixels of every photo.
     """
 
     def __init__(self, couples: list[tuple[Path, Path]], checkpoint: Path, *, batch_size: int, max_pixels: int):
@@ -89,7 +91,7 @@ class Loop:
         self.optimizer = torch.optim.AdamW(self.extractor.head.parameters(), lr=5e-5, weight_decay=1e-3)
 
     def seconds(self, steps: int) -> float:
-        """Of so many steps, reading the photos included."""
+        """Return the seconds of so many steps, reading the photos included."""
         batches = iter(DataLoader(self.photos, batch_sampler=self.sampler))
         began = time.perf_counter()
         for _ in range(steps):

@@ -1,8 +1,8 @@
 """Table 3 as a script without a framework: `python sweep_plain.py GIVEN OUT SEED...`.
 
-What a user would write who has the features already: numpy, torch, scikit-learn, matplotlib, nothing of style_match.
-GIVEN holds features.safetensors and given.json (couples of each split, batches of each seed and epoch); OUT gets a
-folder a cell with metrics, ranks, embeddings, checkpoint, curves, two pictures, and the table over all.
+A user with features could write it: numpy, torch, scikit-learn and matplotlib, nothing of style_match. GIVEN contains
+features.safetensors and given.json (couples of each split, batches of each seed and epoch). OUT gets a folder for each
+cell with metrics, ranks, embeddings, checkpoint, curves and two pictures, and the table of all cells.
 """
 
 import copy
@@ -131,8 +131,8 @@ def main(source, out, seeds):
     lines = ["| row | " + " | ".join(table["dim256_tau0.1"][0]) + " |"]
     for row, cells in table.items():
         mean = {name: torch.stack([cell[name] for cell in cells]).mean(0) for name in cells[0]}
-        said = [f"{v.mean():.4f} {interval(v, drawn)}" for v in mean.values()]
-        lines.append(f"| {row} | " + " | ".join(said) + " |")
+        shown = [f"{v.mean():.4f} {interval(v, drawn)}" for v in mean.values()]
+        lines.append(f"| {row} | " + " | ".join(shown) + " |")
     (out / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

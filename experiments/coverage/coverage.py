@@ -26,7 +26,7 @@ def covered(intervals: list[Interval], truth: float) -> float:
 
 
 def hits(p: float, correlation: float, clusters: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """(queries, REPEATS) zeros and ones with mean p; latent Gaussians of one cluster have this correlation."""
+    """Return (queries, REPEATS) zeros and ones with mean p; latent Gaussians of one cluster have this correlation."""
     shared = generator.standard_normal((clusters.max() + 1, REPEATS))[clusters]
     own = generator.standard_normal(shared.shape)
     latent = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own
@@ -49,7 +49,7 @@ def rates(title: str, clusters: np.ndarray) -> None:
 
 
 def rivals() -> None:
-    """The usual intervals on the same simulation, from cluster means alone: why they were not chosen."""
+    """The usual intervals on the same simulation, from cluster means: why they were not chosen."""
     generator = np.random.default_rng(3)
     counts = generator.multinomial(COUPLES, np.full(COUPLES, 1 / COUPLES), size=2000) / COUPLES
     normal = NormalDist()
@@ -95,7 +95,7 @@ def worlds(num_worlds: int = 10, queries: int = 150) -> None:
 
 
 def retrieval(repeats: int = 2500, ks: tuple[int, ...] = (1, 5, 20, 50)) -> None:
-    """Real ranks: galleries of 75 shared by all queries, and two models that see the same couples with less noise."""
+    """Real ranks: galleries of 75 shared by all queries, and two models with different noise on the same couples."""
     generator = torch.Generator().manual_seed(2)
     clusters = np.tile(np.arange(COUPLES), 2)
     bootstrap = ClusterBootstrap(clusters, **INTERVAL)

@@ -47,14 +47,14 @@ def flips(repeats: int = 1000, kept: float = 0.7) -> None:
 
 
 def centroids(train: np.ndarray, test: np.ndarray) -> float:
-    """Accuracy of the nearer of two class centres; the last column is the class, 0 or 1."""
+    """Return the accuracy of the nearer of two class centres; the last column is the class, 0 or 1."""
     centres = [train[train[:, -1] == label, :-1].mean(0) for label in (0, 1)]
     towards = (test[:, :-1] - (centres[0] + centres[1]) / 2) @ (centres[1] - centres[0])
     return float(((towards > 0) == test[:, -1]).mean())
 
 
 def ridge_map(train: np.ndarray, test: np.ndarray) -> float:
-    """MRR of a ridge map from the first half of the columns to the second, by cosine, among the test couples."""
+    """Return the MRR among the test couples of a ridge map from the first half of the columns to the second."""
     width = train.shape[1] // 2
     left, right = train[:, :width], train[:, width:]
     mapped = test[:, :width] @ np.linalg.solve(left.T @ left + 10 * np.eye(width), left.T @ right)
@@ -104,7 +104,7 @@ def splits(datasets: int = 600) -> None:
                 corrected = corrected_t(differences, test_share=share, confidence=0.95)[1]
                 plain = paired_t(differences, confidence=0.95)[1]
                 for called, p in zip(calls, (corrected, plain), strict=True):
-                    called.append(p is not None and p <= ALPHA)  # none where all differences are equal
+                    called.append(p is not None and p <= ALPHA)  # None if all differences are equal
             print(f"| {name} | {count} | {kind} | {percent(calls[0])} | {percent(calls[1])} |", flush=True)
 
 

@@ -2,9 +2,9 @@
 
     python experiments/coverage/seeds.py
 
-75 couples asked in both directions. A latent Gaussian of variance 1 is the sum of what a query keeps over seeds, what
-each seed sees otherwise (both correlated by 0.5 within a couple) and an effect of the seed; ranks among 75 are a
-function of it, so recall and MRR are known exactly. About a minute on one core.
+75 couples, queries in both directions. A latent Gaussian of variance 1 is the sum of a part that a query keeps over
+seeds, a part that changes with the seed (both correlated by 0.5 within a couple) and an effect of the seed; ranks among
+75 are a function of it, so recall and MRR are known exactly. About a minute on one core.
 """
 
 from statistics import NormalDist
@@ -29,7 +29,7 @@ def couples(generator: np.random.Generator, repeats: int) -> np.ndarray:
 def latents(
     num_seeds: int, kept: float, effect: float, generator: np.random.Generator, repeats: int = REPEATS, models: int = 2
 ) -> np.ndarray:
-    """(models, S, Q, repeats): models see the same couples; seeds of a query correlate by `kept` beside the effect."""
+    """Return (models, S, Q, repeats) for the same couples; seeds of a query correlate by `kept`, without the effect."""
     rest = 1 - effect**2
     lasting = np.sqrt(rest * kept) * couples(generator, repeats)
     made = np.empty((models, num_seeds, 2 * COUPLES, repeats))
@@ -40,7 +40,7 @@ def latents(
 
 
 def spread(scores: np.ndarray) -> float:
-    """Standard deviation over seeds of a model's mean, in points, averaged over the simulations."""
+    """Return the standard deviation over seeds of a model's mean, in points, averaged over the simulations."""
     return 100 * float(np.sqrt(scores.mean(1).var(0, ddof=1).mean())) if len(scores) > 1 else float("nan")
 
 
@@ -88,7 +88,7 @@ def ranks(kept: float = 0.8, effect: float = 0.06) -> None:
 
 
 def one_seed(kept: float = 0.7, p: float = 0.5) -> None:
-    """What a single training's interval says of other trainings of the same recipe."""
+    """The interval of a single training, used for other trainings of the same recipe."""
     print(f"\nOne seed, p {p}, as an interval for the recipe's mean over seeds (what it does not claim)\n")
     print("| seed effect | mean | difference of two recipes |\n|---|---|---|")
     generator = np.random.default_rng(7)
@@ -99,7 +99,7 @@ def one_seed(kept: float = 0.7, p: float = 0.5) -> None:
 
 
 def twins(better: float = 0.95, worse: float = 0.93) -> None:
-    """Two models that agree on most couples, one seed each: few differences are seen, the fewer the more alike."""
+    """Two models that agree on most couples, one seed each: only few couples differ."""
     print(f"\nGain of {better} over {worse}, one seed: percent covered\n")
     print("| models correlate by | directions apart | directions alike |\n|---|---|---|")
     generator = np.random.default_rng(11)

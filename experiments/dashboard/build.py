@@ -1,7 +1,7 @@
 """A W&B workspace for sweeps: `python experiments/dashboard/build.py --entity NAME [--project P] [--spec FILE]`.
 
-Needs the extra style_match[dashboard]. Saves the workspace on the server that `wandb login` names and prints its
-address; with --spec it writes the specification to a file instead, and asks nothing of the network.
+Needs the extra style_match[dashboard]. Saves the workspace on the server of `wandb login` and prints its address; with
+--spec it writes the specification to a file instead, without a network.
 """
 
 import argparse
@@ -16,7 +16,7 @@ MODELS = ("trained", "frozen", "chance")
 
 
 def workspace(entity: str, project: str, by: Sequence[str]) -> Any:
-    """Recall curves, ablation bars, training curves and tables; runs grouped by the options `by`, such as head.dim."""
+    """Make a workspace with recall, ablation bars, training curves and tables; runs are grouped by the options `by`."""
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
@@ -48,7 +48,7 @@ def workspace(entity: str, project: str, by: Sequence[str]) -> Any:
 
 
 def specification(made: Any) -> dict[str, Any]:
-    """What would be sent to the server."""
+    """Return the content that `save` sends to the server."""
     return json.loads(made._to_model().model_dump_json(by_alias=True, exclude_none=True))
 
 
@@ -56,15 +56,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="A W&B workspace with recall curves, ablation bars and tables.")
     parser.add_argument("--entity", required=True, help="user or team on the server")
     parser.add_argument("--project", default="style_match")
-    parser.add_argument(
-        "--by", nargs="+", default=["head.dim", "loss.temperature"], help="options that tell runs apart"
-    )
-    parser.add_argument("--spec", type=Path, help="write the specification to this file, and send nothing")
+    parser.add_argument("--by", nargs="+", default=["head.dim", "loss.temperature"], help="options that group the runs")
+    parser.add_argument("--spec", type=Path, help="write the specification to this file and send nothing")
     args = parser.parse_args(words)
     try:
         made = workspace(args.entity, args.project, args.by)
     except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is missing; it comes with an extra: pip install 'style_match[dashboard]'")
+        sys.exit(f"{error.name} is missing. Run pip install 'style_match[dashboard]'")
     if args.spec:
         args.spec.write_text(json.dumps(specification(made), indent=2) + "\n", encoding="utf-8")
         print(args.spec)

@@ -1,12 +1,11 @@
 """Is the demo worth running? `python experiments/demo_worlds/compare.py --scratch FOLDER`
 
-Trains the embedded defaults on ten synthetic worlds that nothing was tuned on, and prints the frozen backbone, the
-trained head and an oracle that ranks by the true taste behind every photo, as means over worlds with t intervals. A run
-that was interrupted goes on with the worlds that lack.
+Trains the defaults on ten synthetic worlds that nothing was tuned on, and prints the frozen backbone, the trained head
+and an oracle that ranks by the true taste behind every photo, as means over worlds with t intervals. The same command
+continues after an interruption.
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 from hydra.utils import instantiate
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 
 def train(world_seed: int, scratch: Path, overrides: list[str]) -> Path:
-    """The run folder of a world; a finished one is not run again."""
+    """Return the run folder of a world; a finished run is not repeated."""
     folder = scratch / "runs" / f"world{world_seed}"
     if not (folder / "metrics.json").exists():
         if folder.exists():
@@ -39,25 +39,18 @@ def train(world_seed: int, scratch: Path, overrides: list[str]) -> Path:
 
 
 def oracle(folder: Path) -> dict:
-    """Metrics of the run's test split when profiles are ranked by the cosine of their true tastes."""
-    import pyarrow.parquet as pq
-
+    """Return metrics of the run's test split when profiles are ranked by the cosine of their true tastes."""
     dataset = Path(json.loads((folder / "provenance.json").read_text())["data"]["folder"])
-    with open(dataset / "taste.csv", newline="") as file:
-        taste = {row.pop("profile_id"): [float(value) for value in row.values()] for row in csv.DictReader(file)}
-    ranks = pq.read_table(folder / "ranks.parquet").to_pylist()
-    couples = [
-        (row["query"], row["partner"])
-        for row in ranks
-        if row["model"] == "frozen" and row["direction"] == "left_to_right"
-    ]
+    taste = pd.read_csv(dataset / "taste.csv", index_col="profile_id", dtype={"profile_id": str})
+    ranks = pd.read_parquet(folder / "ranks.parquet").query("model == 'frozen' and direction == 'left_to_right'")
+    couples = list(zip(ranks["query"], ranks["partner"], strict=True))
     ids = sorted({profile_id for couple in couples for profile_id in couple})
-    tastes = torch.nn.functional.normalize(torch.tensor([taste[profile_id] for profile_id in ids]), dim=1)
+    tastes = torch.nn.functional.normalize(torch.tensor(taste.loc[ids].to_numpy(), dtype=torch.float32), dim=1)
     return instantiate(read_config(folder).evaluation).couples(tastes, ids, couples).metrics
 
 
 def mean_with_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Mean of one value a world, and the half width of its Student t interval."""
+    """Return the mean over worlds and the half width of its Student t interval."""
     half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, len(values) - 1)
     return float(values.mean()), float(half)
 

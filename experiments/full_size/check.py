@@ -1,10 +1,10 @@
-"""Does the full-size backbone work? Qwen3-VL-2B's architecture with random weights, 8 photos, on a CPU.
+"""Check the full-size backbone: Qwen3-VL-2B's architecture with random weights, 8 photos, on a CPU.
 
     python experiments/full_size/check.py --scratch FOLDER
 
 Writes a random checkpoint in bf16 (4.3 GB) into FOLDER, loads it with the code and the options of
-`backbone=qwen3_vl_2b`, embeds the photos, prints what it took, and removes the checkpoint. Random weights say nothing
-about quality; parameters, memory, token counts and time are those of the real ones.
+`backbone=qwen3_vl_2b`, embeds the photos, prints time and memory, and removes the checkpoint. Parameters, memory, token
+counts and time are those of the real weights; random weights say nothing about quality.
 """
 
 import argparse
@@ -42,7 +42,7 @@ FULL_PARAMETERS = 2_127_532_032
 
 
 def write_checkpoint(folder: Path, scale: str) -> None:
-    """Write the random checkpoint; `small` is the one that the tests use."""
+    """Write the random checkpoint; `small` is that of the tests."""
     import torch
 
     make = runpy.run_path(str(ROOT / "tests" / "backbone" / "random_checkpoint.py"))["make"]
@@ -51,7 +51,7 @@ def write_checkpoint(folder: Path, scale: str) -> None:
 
 
 def check(folder: Path, scale: str, batch_size: int) -> None:
-    """Load the checkpoint, embed the photos and print what it took."""
+    """Load the checkpoint, embed the photos and print time and memory."""
     import numpy as np
     import torch
     from omegaconf import OmegaConf
@@ -95,7 +95,7 @@ def check(folder: Path, scale: str, batch_size: int) -> None:
         difference = ((rows[:1] - alone[name]).norm() / alone[name].norm()).item()
         report(f"{name}, batch against single", f"{difference:.1e} (bf16)")
         if rows.shape != (NUM_PHOTOS, backbone.dim) or not rows.isfinite().all() or difference > 0.05:
-            raise SystemExit(f"{name}: shape {tuple(rows.shape)}, or not finite, or another vector in a batch")
+            raise SystemExit(f"{name}: shape {tuple(rows.shape)}, not finite, or another vector in a batch")
     if scale == "full" and num_parameters != FULL_PARAMETERS:
         raise SystemExit(f"expected {FULL_PARAMETERS:,} parameters")
     print("passed")
@@ -106,21 +106,21 @@ def report(what: str, value: object) -> None:
 
 
 def peak_memory() -> str:
-    """Greatest resident size of this process so far; the kernel counts in kilobytes."""
+    """Return the largest resident size of this process so far; the kernel counts in kilobytes."""
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f} GB"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True, help="folder with 5 GB to spare")
-    parser.add_argument("--scale", choices=["full", "small"], default="full", help="small: does this script work?")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder with 5 GB of free space")
+    parser.add_argument("--scale", choices=["full", "small"], default="full", help="small: try this script")
     parser.add_argument("--batch-size", type=int, default=2, help="photos in a forward pass")
     arguments = parser.parse_args()
     arguments.scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="full_size-", dir=arguments.scratch))
     try:
         began = time.perf_counter()
-        # In a process of its own, so that drawing the weights does not count as memory of the backbone.
+        # in another process, so that drawing the weights does not count as memory of the backbone
         writer = multiprocessing.get_context("spawn").Process(target=write_checkpoint, args=(folder, arguments.scale))
         writer.start()
         writer.join()

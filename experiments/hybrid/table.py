@@ -1,14 +1,13 @@
-"""Runs of the hybrid experiment as results.csv and the table in README.md.
+"""Runs of the hybrid experiment as results.csv and table.md.
 
 python -m experiments.hybrid.table RUN RUN ...
 """
 
-import csv
 import json
 import sys
 from pathlib import Path
-from statistics import mean
 
+import pandas as pd
 import yaml
 
 HERE = Path(__file__).parent
@@ -31,23 +30,19 @@ def row_of(run: Path) -> dict:
     return {"world": config["data"]["world_seed"], "seed": config["seed"], "features": features, **values}
 
 
-def main() -> None:
-    rows = sorted((row_of(Path(run)) for run in sys.argv[1:]), key=lambda row: (row["world"], row["features"]))
-    with (HERE / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    worlds = sorted({row["world"] for row in rows})
-    out = [f"Synthetic data; test couples of worlds {', '.join(map(str, worlds))}; percent, mean over worlds."]
+def table(rows: pd.DataFrame) -> str:
+    worlds = ", ".join(map(str, sorted(rows.world.unique())))
+    out = [f"Synthetic data; test couples of worlds {worlds}; percent, mean over worlds."]
     out += ["", f"| features | {' | '.join(METRICS.values())} | MRR of each world |", "|---|" + "---:|" * 4 + "---|"]
     for features, name in NAMES.items():
-        own = [row for row in rows if row["features"] == features]
-        cells = [f"{100 * mean(row[metric] for row in own):.1f}" for metric in METRICS]
-        each = ", ".join(f"{100 * row['mrr']:.1f}" for row in own)
-        out.append(f"| {name} | {' | '.join(cells)} | {each} |")
-    (HERE / "table.md").write_text("\n".join(out) + "\n")
-    print((HERE / "table.md").read_text(), end="")
+        percent = 100 * rows[rows.features == features][list(METRICS)]
+        cells = [f"{value:.1f}" for value in percent.mean()]
+        out.append(f"| {' | '.join([name, *cells])} | {', '.join(f'{value:.1f}' for value in percent.mrr)} |")
+    return "\n".join(out) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    found = pd.DataFrame(map(row_of, map(Path, sys.argv[1:]))).sort_values(["world", "features"])
+    found.to_csv(HERE / "results.csv", index=False)
+    (HERE / "table.md").write_text(table(found))
+    print(table(found), end="")

@@ -1,7 +1,7 @@
-"""What a dataset folder costs to read, by its size: `python experiments/scale/folder.py --scratch FOLDER [N ...]`.
+"""Cost of reading a dataset folder by its size: `python experiments/scale/folder.py --scratch FOLDER [N ...]`.
 
-Draws N tiny photos and half as many couples, then reads the folder as every command does: in a process of its own,
-first with every photo new, then with all of them known. Writes folder.csv beside this file.
+Draws N tiny photos and half as many couples, then reads the folder as every command does: in a new process, first with
+every photo new, then with all of them known. Writes folder.csv beside this file.
 """
 
 import argparse
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def draw(root: Path, num: int) -> None:
-    """A folder of `num` profiles whose photos differ in one pixel, coupled two by two."""
+    """Draw a folder of `num` profiles whose photos differ in one pixel, coupled two by two."""
     from PIL import Image
 
     (root / "images").mkdir(parents=True)
@@ -34,7 +34,7 @@ def draw(root: Path, num: int) -> None:
 
 
 def read(root: Path, cache: Path) -> None:
-    """Print seconds of each part and the peak memory, as JSON."""
+    """Print the seconds of each part and the peak memory, as JSON."""
     from style_match.data.dataset import read_folder
     from style_match.data.fingerprints import Fingerprints
     from style_match.data.photos import check_photos
@@ -56,6 +56,7 @@ def read(root: Path, cache: Path) -> None:
 
 
 def main() -> None:
+    # imports nothing heavy: the peak memory of a new process is at least that of the process that started it
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "folder.csv")

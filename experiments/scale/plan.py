@@ -1,19 +1,18 @@
-"""What ten million profiles need: `python experiments/scale/plan.py` writes plan.md, from plan.yaml and from results.
+"""Needs of ten million profiles: `python experiments/scale/plan.py` writes plan.md from plan.yaml and measured results.
 
 Measured: experiments/benchmarks/results (store, evaluation, extraction), experiments/index/results.csv, folder.csv.
-Assumed: everything in plan.yaml, with where it is from.
+Assumed: everything in plan.yaml, with its source.
 """
 
-import csv
 import json
 import math
 import runpy
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import jinja2
+import pandas as pd
 import yaml
 
 HERE = Path(__file__).resolve().parent
@@ -23,27 +22,24 @@ PREPARED = "photo read, decoded, resized and cut into patches, CPU time"
 
 
 def plan() -> str:
-    """The text of plan.md."""
+    """Return the text of plan.md."""
     given = yaml.safe_load((HERE / "plan.yaml").read_text(encoding="utf-8"))
     figures = {"given": given, "photos": given["profiles"] * given["photos_per_profile"]}
-    figures |= embedding(given, figures["photos"])
-    figures |= storage(given, figures)
-    figures |= limits(given, figures["photos"])
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
+    for part in (embedding, storage, limits):
+        figures |= part(given, figures)
+    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, **options)
     return environment.from_string((HERE / "plan.md.jinja").read_text(encoding="utf-8")).render(figures)
 
 
-def embedding(given: dict[str, Any], photos: float) -> dict[str, Any]:
+def embedding(given: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
     """Rates, hours and costs of the backbone."""
-    flops = flops_a_photo(given)
-    extraction = measured("extraction")
+    flops, extraction = flops_a_photo(given), measured("extraction")
     decode_s = [fact(extraction, f"{PREPARED}, {which}") / 1e3 for which in ("median", "greatest")]
     gpus = []
     for name, gpu in given["gpus"].items():
         rate = gpu["peak_tflops"] * 1e12 * gpu["utilisation"] / flops
-        hours = photos / rate / 3600
+        hours = figures["photos"] / rate / 3600
         a_day = hours * given["daily_share"]
         gpus.append(
             {
@@ -59,13 +55,13 @@ def embedding(given: dict[str, Any], photos: float) -> dict[str, Any]:
                 "usd_a_month": DAYS * a_day * gpu["usd_per_hour"],
             }
         )
-    ratios = [row for row in extraction["comparisons"] if "forward" in row["against"]]
-    given_ratio = {"ratio": ratios[-1]["ratio"]["median"], "size": ratios[-1]["size"]}
-    return {"tflop": flops / 1e12, "gpus": gpus, "extract": given_ratio, "decode_ms": [1e3 * s for s in decode_s]}
+    row = [row for row in extraction["comparisons"] if "forward" in row["against"]][-1]
+    extract = {"ratio": row["ratio"]["median"], "size": row["size"]}
+    return {"tflop": flops / 1e12, "gpus": gpus, "extract": extract, "decode_ms": [1e3 * s for s in decode_s]}
 
 
 def flops_a_photo(given: dict[str, Any]) -> float:
-    """Of Qwen3-VL-2B, by the formula of the extraction benchmark."""
+    """Operations of Qwen3-VL-2B, by the formula of the extraction benchmark."""
     model_flops = runpy.run_path(str(EXPERIMENTS / "benchmarks" / "extraction_flops.py"))["model_flops"]
     full = runpy.run_path(str(EXPERIMENTS / "full_size" / "check.py"))
     text = SimpleNamespace(**full["FULL_TEXT"])
@@ -77,10 +73,9 @@ def flops_a_photo(given: dict[str, Any]) -> float:
 
 
 def storage(given: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
-    """Sizes of store and index, and what a month costs."""
+    """Sizes of store and index, and the cost of a month."""
     qdrant, price, photos = given["qdrant"], given["storage_usd_per_gb_month"], figures["photos"]
-    # float32 vectors; address and owner of 32 bytes; a checksum of 8 for each pooling
-    row_bytes = 4 * given["feature_dim"] * given["poolings"] + 32 + 32 + 8 * given["poolings"]
+    row_bytes = 4 * given["feature_dim"] * given["poolings"] + 32 + 32  # float32 vectors, address, owner
     features_gb, photo_gb = photos * row_bytes / 1e9, photos * given["photo_mb"] / 1e3
     vectors_gb = given["profiles"] * given["embedding_dim"] * 4 / 1e9
     memory_gb, node_gb = vectors_gb * qdrant["overhead"], qdrant["node_memory_gb"] * qdrant["usable_share"]
@@ -113,24 +108,22 @@ def storage(given: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def limits(given: dict[str, Any], photos: float) -> dict[str, Any]:
-    """What reading, opening and ranking took at the largest size that was measured."""
-    with open(HERE / "folder.csv", newline="", encoding="utf-8") as file:
-        known = [row for row in csv.DictReader(file) if row["state"] == "every photo known"]
-    first, last = known[0], known[-1]
-    num = int(last["profiles"])
-    kilobytes = 1e3 * (float(last["peak_mb"]) - float(first["peak_mb"])) / (num - int(first["profiles"]))
+def limits(given: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    """Times and memory of reading, opening and ranking at the largest measured size."""
+    folder = pd.read_csv(HERE / "folder.csv").query("state == 'every photo known'")
+    first, last = folder.iloc[0], folder.iloc[-1]
+    num = int(last.profiles)
     store = measured("store")
     ranks = next(row for row in measured("evaluation")["growth"] if row["what"].startswith("exact ranks"))
     size, seconds = ranks["sizes"][-1], ranks["seconds"][-1]
+    highest = fact(store, "memory of its process at the highest")
     return {
         "read_num": num,
-        "read_s": sum(float(last[part]) for part in ("tables_s", "photos_s", "split_s")) / num,
-        "read_kb": kilobytes,
+        "read_s": (last.tables_s + last.photos_s + last.split_s) / num,
+        "read_kb": 1e3 * (last.peak_mb - first.peak_mb) / (num - first.profiles),
         "open_s": fact(store, "store opened"),
-        "open_mb": fact(store, "memory of its process at the highest")
-        - fact(store, "of it before the store is opened"),
-        "scale": photos / 1_000_000,
+        "open_mb": highest - fact(store, "of it before the store is opened"),
+        "scale": figures["photos"] / 1_000_000,
         "ranks_s": seconds,
         "ranks_size": size,
         # all profiles are queries, each against the half of the other side
@@ -139,22 +132,20 @@ def limits(given: dict[str, Any], photos: float) -> dict[str, Any]:
 
 
 def measured(part: str) -> dict[str, Any]:
-    path = EXPERIMENTS / "benchmarks" / "results" / f"{part}.json"
-    if not path.exists():
-        sys.exit(f"{path} is missing: python experiments/benchmarks/run.py {part}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the results of a benchmark."""
+    return json.loads((EXPERIMENTS / "benchmarks" / "results" / f"{part}.json").read_text(encoding="utf-8"))
 
 
 def fact(part: dict[str, Any], what: str) -> float:
-    """A fact of the largest size that was measured."""
+    """Return a fact of the largest measured size."""
     return next(row["value"] for row in reversed(part["facts"]) if row["what"].startswith(what))
 
 
-def index_figures(index: str) -> dict[str, float]:
-    """measure -> median, of an index of 1,000,000 vectors."""
-    with open(EXPERIMENTS / "index" / "results.csv", newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if (row["index"], row["size"]) == (index, "1000000")]
-    return {row["measure"]: float(row["median"]) for row in rows}
+def index_figures(index: str) -> pd.Series:
+    """Return measure -> median of an index of 1,000,000 vectors."""
+    rows = pd.read_csv(EXPERIMENTS / "index" / "results.csv")
+    rows = rows[(rows["index"] == index) & (rows["size"] == 1_000_000)]
+    return rows.set_index("measure")["median"].astype(float)
 
 
 if __name__ == "__main__":

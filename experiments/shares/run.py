@@ -1,8 +1,8 @@
-"""Photos divided among processes that share nothing but the photos and the feature store, one of which is killed.
+"""Photos divided among processes that share only the photos and the feature store; one process is killed.
 
     python experiments/shares/run.py --scratch FOLDER
 
-Each process stands for a machine: it has a cache of its own. Synthetic data; Linux only.
+Each process stands for a machine and has another cache. Synthetic data; Linux only.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -29,56 +28,61 @@ POLL_S = 0.02
 
 @dataclass(frozen=True)
 class Machine:
-    """A cache of its own; photos and store lie in `shared`."""
+    """A process with its cache; photos and store are in `shared`."""
 
     name: str
     shared: Path
-    num_threads: int = 1
 
     @property
     def log(self) -> Path:
         return self.shared / f"{self.name}.log"
 
     def start(self, *words: str, store: str) -> subprocess.Popen:
-        """`style_match.embed` with these words, writing into the store of that name."""
+        """Start `style_match.embed` with these words, writing into the store of that name."""
         places = (f"data.root={self.shared / 'photos'}", f"features.root={self.shared / store}")
         runs = f"hydra.run.dir={self.shared / self.name}"
         command = [sys.executable, "-m", "style_match.embed", *PLAN["overrides"], *places, runs, *words]
-        own = {"STYLE_MATCH_CACHE": str(self.shared / "caches" / self.name), "OMP_NUM_THREADS": str(self.num_threads)}
+        environment = {**os.environ, "STYLE_MATCH_CACHE": str(self.shared / "caches" / self.name)}
         with open(self.log, "w") as log:
-            return subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                command, env=environment | {"OMP_NUM_THREADS": "1"}, stdout=log, stderr=log, start_new_session=True
+            )
 
-    def said(self) -> list[str]:
-        """The lines it printed, without those about progress."""
+    def output(self) -> list[str]:
+        """Return the printed lines, without those about progress."""
         lines = self.log.read_text().splitlines()
         return [line.partition(" (/")[0] for line in lines if not line.startswith(("embedding: ", "drawing "))]
 
 
 @dataclass(frozen=True)
 class Story:
-    """What a killed process left, and what became of it.
+    """The store after a kill, and after the rerun.
 
-    `before` and `after` are the rows (hex addresses) in the store when the others had ended, and after the rerun.
+    Attributes:
+        before: Rows (hex addresses) in the store when the other processes had ended.
+        after: Rows in the store after the rerun.
+        codes: Exit codes; the last one is that of the rerun.
+        output: Lines that the processes printed.
     """
 
     before: set[str]
     after: set[str]
     codes: list[int]
-    said: list[str]
+    output: list[str]
 
 
 def addresses(store: Path) -> list[str]:
-    """Every row in the shards of a store, as often as it stands there."""
+    """Return every row in the shards of a store, repeated if the store has it twice."""
     return [row.tobytes().hex() for shard in _shards(store) for row in shard["rows"]]
 
 
 def vectors(store: Path) -> dict[tuple[str, str], np.ndarray]:
-    """(address, pooling) -> (D,) of a store that holds no row twice."""
+    """Return (address, pooling) -> (D,) of a store that has no row twice."""
     return {
         (row.tobytes().hex(), pooling): shard[pooling][i]
         for shard in _shards(store)
         for i, row in enumerate(shard["rows"])
-        for pooling in shard.keys() - {"rows", "checksums", "owners"}
+        for pooling in shard.keys() - {"rows", "owners"}
     }
 
 
@@ -88,31 +92,21 @@ def _shards(store: Path) -> Iterator[dict[str, np.ndarray]]:
 
 
 def largest_difference(one: Path, other: Path) -> float:
-    """Between the vectors of two stores, as a share of the largest value; they must hold the same rows."""
+    """Return the largest difference between the vectors of two stores, as a share of the largest value."""
     a, b = vectors(one), vectors(other)
     assert a.keys() == b.keys()
-    return max(float(np.abs(a[key] - b[key]).max()) for key in a) / max(
-        float(np.abs(each).max()) for each in a.values()
-    )
+    return max(float(np.abs(a[key] - b[key]).max()) for key in a) / max(float(np.abs(row).max()) for row in a.values())
 
 
-def timed(machines: list[Machine], shares: list[str], store: str) -> tuple[float, float]:
-    """Seconds until all processes have ended, and CPU seconds that they took together."""
-    began, before = time.monotonic(), os.times()
-    running = [
-        machine.start(*([f"share={share}"] if share else []), store=store)
-        for machine, share in zip(machines, shares, strict=True)
-    ]
-    for machine, process in zip(machines, running, strict=True):
-        if process.wait():
-            raise SystemExit(machine.log.read_text())
-    after = os.times()
-    cpu_s = sum(getattr(after, kind) - getattr(before, kind) for kind in ("children_user", "children_system"))
-    return time.monotonic() - began, cpu_s
+def embed_alone(shared: Path) -> None:
+    """Embed all photos in one process, into the store `whole`."""
+    machine = Machine("whole", shared)
+    if machine.start(store="whole").wait():
+        raise SystemExit(machine.log.read_text())
 
 
 def kill_one(shared: Path, *, num: int, killed: int, after_rows: int) -> Story:
-    """Start `num` processes side by side, kill one when it has so many rows in the store, then run without a share."""
+    """Start `num` processes, kill one when it has so many rows in the store, then run without a share."""
     share, store = Share(killed, num), shared / "killed"
     machines = [Machine(f"share {number} of {num}", shared) for number in range(1, num + 1)]
     running = [machine.start(f"share={i}/{num}", store=store.name) for i, machine in enumerate(machines, 1)]
@@ -122,12 +116,12 @@ def kill_one(shared: Path, *, num: int, killed: int, after_rows: int) -> Story:
     os.killpg(victim.pid, signal.SIGKILL)
     codes = [process.wait() for process in running]
     before = addresses(store)
-    said = [line for machine, code in zip(machines, codes, strict=True) if code == 0 for line in machine.said()]
+    output = [line for machine, code in zip(machines, codes, strict=True) if code == 0 for line in machine.output()]
     rerun = Machine("rerun", shared)
     codes.append(rerun.start(store=store.name).wait())
     after = addresses(store)
     assert len(before) == len({*before}) and len(after) == len({*after}), "a row was computed twice"
-    return Story({*before}, {*after}, codes, [*said, *rerun.said()])
+    return Story({*before}, {*after}, codes, [*output, *rerun.output()])
 
 
 def main() -> None:
@@ -136,34 +130,19 @@ def main() -> None:
     shared = parser.parse_args().scratch.absolute()
     shutil.rmtree(shared, ignore_errors=True)
     shared.mkdir(parents=True)
-    timed([Machine("drawing", shared)], [PLAN["nothing"]], "drawn")
-    print(f"Synthetic data, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} before\n", flush=True)
-    for name, processes in PLAN["side_by_side"].items():
-        num, num_threads = processes["num"], processes["num_threads"]
-        machines = [Machine(f"{name} {number}", shared, num_threads) for number in range(1, num + 1)]
-        shares = [f"{number}/{num}" for number in range(1, num + 1)] if num > 1 else [""]
-        seconds, cpu_s = timed(machines, shares, name)
-        print(f"{name + ':':36} {seconds:5.1f} s, {cpu_s:.1f} s of CPU, load {os.getloadavg()[0]:.1f}", flush=True)
-        for machine in machines:
-            print(f"    {next(line for line in machine.said() if 'computed' in line)}")
-    names = list(PLAN["side_by_side"])
-    differences = [largest_difference(shared / one, shared / other) for one, other in combinations(names, 2)]
-    print(f"largest difference between their vectors: {max(differences):.1e} of the largest value\n", flush=True)
-
+    embed_alone(shared)
     plan = PLAN["kill"]
     num, share = plan["num"], Share(plan["killed"], plan["num"])
     story = kill_one(shared, **plan)
     lacked = story.after - story.before
-    of_share = {
-        each: sum(map(each.holds, story.after)) for each in (Share(number, num) for number in range(1, num + 1))
-    }
-    print(f"{num} processes, {share} killed; exit codes {story.codes[:-1]}, of the rerun {story.codes[-1]}")
-    print("\n".join(f"    {line}" for line in story.said))
-    print(f"rows by share: {', '.join(f'{each} {count}' for each, count in of_share.items())}")
+    counts = {each: sum(map(each.holds, story.after)) for each in (Share(i, num) for i in range(1, num + 1))}
+    print(f"Synthetic data. {num} processes, {share} killed; exit codes {story.codes[:-1]}, rerun {story.codes[-1]}")
+    print("\n".join(f"    {line}" for line in story.output))
+    print(f"rows by share: {', '.join(f'{each} {count}' for each, count in counts.items())}")
     print(f"of {share} in the store when it was killed: {sum(map(share.holds, story.before))}")
     print(f"lost of the other shares: {sum(not share.holds(row) for row in lacked)}")
     print(f"computed by the rerun: {len(lacked)}; rows twice in the store: 0")
-    difference = largest_difference(shared / names[0], shared / "killed")
+    difference = largest_difference(shared / "whole", shared / "killed")
     print(f"largest difference to the vectors of one process: {difference:.1e} of the largest value")
     if difference > PLAN["tolerance"] or sum(map(bool, story.codes)) != 1:
         sys.exit(1)

@@ -1,10 +1,9 @@
 """The measured tables of this repository: `python experiments/tables/tables.py record TABLE SWEEP [report words]`.
 
-`record` writes the report's table into TABLE/, appends a line a run to TABLE/results.csv (runs that stand there are not
-repeated), and puts the tables into the README files; `write` only does the last. A test holds them to what is recorded.
+`record` writes the report's table into TABLE/, adds the new runs to TABLE/results.csv, and puts the tables into the
+README files; `write` only does the last. A test compares the README files with the recorded tables.
 """
 
-import csv
 import hashlib
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import OmegaConf
 
 from style_match.cli.targets import conf_dir
@@ -20,43 +20,25 @@ from style_match.reporting.runs import Run, match, read_runs
 HERE = Path(__file__).resolve().parent
 README = HERE.parent.parent / "README.md"
 NAMES = ("table1", "table2", "table3", "style", "recipes", "prompts")
-ABOUT = ("row", "model", "seed", "data", "world_seed", "split_seed", "fold", "commit", "dirty", "code", "config")
-ABOUT += ("features", "device", "seconds", "synthetic", "folder")
+KEY = ["row", "seed", "data", "split_seed", "fold", "code"]
 
 
 def record(name: str, sweep: Path, words: Sequence[str]) -> None:
     """Report `sweep` into the folder of a table and note its runs."""
-    folder = HERE / name
+    folder, results = HERE / name, HERE / name / "results.csv"
     folder.mkdir(exist_ok=True)
     report = [sys.executable, "-m", "style_match.report", f"table={name}", f"sweep={sweep}", f"out={sweep}/report"]
     subprocess.run([*report, *words], check=True)
     (folder / "table.md").write_text((sweep / "report" / f"{name}.md").read_text(encoding="utf-8"), encoding="utf-8")
-    _append(folder / "results.csv", spec_of(name), read_runs(sweep)[0])
+    runs = pd.DataFrame(_lines(spec_of(name), read_runs(sweep)[0]), dtype=object).fillna("").astype(str)
+    known = pd.read_csv(results, dtype=str, keep_default_na=False) if results.exists() else runs[:0]
+    pd.concat([known, runs]).drop_duplicates(KEY).to_csv(results, index=False)
     write()
 
 
 def spec_of(name: str) -> dict[str, Any]:
-    """The table as conf/table defines it."""
+    """Return the table as conf/table defines it."""
     return OmegaConf.to_container(OmegaConf.load(conf_dir() / "table" / f"{name}.yaml")[name])
-
-
-def _append(path: Path, spec: Mapping[str, Any], runs: Sequence[Run]) -> None:
-    metrics = spec["metrics"]
-    there = set()
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            there = {
-                (line["row"], line["seed"], line["data"], line["split_seed"], line["fold"], line["code"])
-                for line in csv.DictReader(file)
-            }
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*ABOUT, *metrics], lineterminator="\n")
-        if not there:
-            writer.writeheader()
-        for line in _lines(spec, runs):
-            key = tuple(str(line[column]) for column in ("row", "seed", "data", "split_seed", "fold", "code"))
-            if key not in there:
-                writer.writerow(line)
 
 
 def _lines(spec: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
@@ -74,8 +56,8 @@ def _lines(spec: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[dict[str, A
                 "world_seed": provenance["seeds"]["data.world_seed"],
                 "split_seed": test_set.split_seed,
                 "fold": "" if test_set.fold is None else test_set.fold,
-                "commit": git.get("commit"),
-                "dirty": git.get("dirty"),
+                "commit": git.get("commit", ""),
+                "dirty": git.get("dirty", ""),
                 "code": provenance["code"][:16],
                 "config": hashlib.sha256(config.encode()).hexdigest()[:16],
                 "features": provenance["features"]["key"][:16],
@@ -98,7 +80,7 @@ def readmes() -> list[Path]:
 
 
 def with_tables(text: str) -> str:
-    """The text with what stands between `<!-- table NAME -->` and `<!-- end -->` replaced by the recorded table."""
+    """Return the text with the recorded tables between `<!-- table NAME -->` and `<!-- end -->`."""
     for name in NAMES:
         begin, end, path = f"<!-- table {name} -->", "<!-- end -->", HERE / name / "table.md"
         if begin in text and path.exists():

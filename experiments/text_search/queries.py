@@ -1,4 +1,4 @@
-"""Short requests for the drawn figures, and for which of them the same words are true."""
+"""Short requests for drawn figures, and the figures that each request is true of."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ ASKERS = ("_look", "_clothes", "_clothes_and_accessory", "_scene", "_accessory",
 
 
 class Choices:
-    """Stands in for a random generator, and takes every way that it could go, one after the other."""
+    """A random generator that follows a given path of choices and records it."""
 
     def __init__(self, path: Sequence[int]):
         self.path, self.taken = path, list[tuple[int, int]]()
@@ -24,7 +24,7 @@ class Choices:
 
 
 def all_requests(look: Look, language: str) -> set[str]:
-    """Every request, without its opening, that `style_match.synthetic.captions` can make about a look."""
+    """Return every request, without its opening, that `style_match.synthetic.captions` can make about a look."""
     found, say = set(), Description(look, language)
     for asker in (getattr(captions, name) for name in ASKERS):
         path: list[int] | None = []
@@ -39,7 +39,7 @@ def all_requests(look: Look, language: str) -> set[str]:
 
 
 def requests(looks: Sequence[Look], language: str, seed: int) -> tuple[list[str], list[list[bool]]]:
-    """A request about each look, and for each request whether it is true of each look."""
+    """Return a request about each look, and for each request whether it is true of each look."""
     rng = np.random.default_rng((seed, language == "ko"))
     possible = [all_requests(look, language) for look in looks]
     asked = [captions.query(look, rng, language) for look in looks]
@@ -47,7 +47,7 @@ def requests(looks: Sequence[Look], language: str, seed: int) -> tuple[list[str]
 
 
 def _bare(text: str, language: str) -> str:
-    """A request without "find me" or "찾아줘"."""
+    """Return a request without "find me" or "찾아줘"."""
     for polite in captions.ENGLISH_OPENINGS if language == "en" else captions.KOREAN_ENDINGS:
         if polite and (text.startswith(polite) if language == "en" else text.endswith(polite)):
             return text.removeprefix(polite) if language == "en" else text.removesuffix(polite)

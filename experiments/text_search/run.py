@@ -4,12 +4,12 @@ python -m experiments.text_search.run --scratch FOLDER --worlds 3001 3002 3003
 """
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -30,10 +30,29 @@ from style_match.training.text import TextSpace, fitted
 HERE = Path(__file__).parent
 KS = (1, 5, 10, 50)
 RUNS = {"photos alone": [], "own": ["loss.text_weight=1"], "shared": ["loss.text_weight=1", "text.head=shared"]}
+METRICS = {"recall@1": "R@1", "recall@5": "R@5", "recall@10": "R@10", "recall@50": "R@50", "mrr": "MRR"}
+WAYS = {
+    ("photos alone", "chance"): "chance",
+    ("photos alone", "untrained"): "text through the untrained path",
+    ("photos alone", "captions"): "the captions' own features, untrained",
+    ("photos alone", "fitted, image"): "`text_weight=0`, text head fitted at export: photos",
+    ("photos alone", "fitted, caption"): "the same: captions",
+    ("photos alone", "fitted, both"): "the same: both",
+    ("own", "trained, image"): "`text_weight=1`, own text head: photos",
+    ("own", "trained, caption"): "the same: captions",
+    ("own", "trained, both"): "the same: both",
+    ("own", "fitted, image"): "`text_weight=1`, text head fitted at export: photos",
+}
+KINDS = {
+    "caption en": "Held-out English captions",
+    "caption ko": "Held-out Korean captions",
+    "short en": "Short English requests",
+    "short ko": "Short Korean requests",
+}
 
 
 def looks_of(cfg: DictConfig, photos: list[int], inputs: Inputs) -> list[Look]:
-    """The drawn looks behind photos."""
+    """Return the drawn looks of photos."""
     data = cfg.data
     couples = couple_profiles(
         world_seed=data.world_seed, num_couples=data.num_couples, params=WorldParams(**data.world)
@@ -43,7 +62,7 @@ def looks_of(cfg: DictConfig, photos: list[int], inputs: Inputs) -> list[Look]:
 
 
 def trained_spaces(run: Path) -> tuple[DictConfig, Inputs, dict[str, TextSpace]]:
-    """The text heads of a run: its own where it was trained on texts, and the one fitted to it."""
+    """Return the text heads of a run: the trained one, if there is one, and the one fitted to it."""
     cfg = read_config(run)
     OmegaConf.update(cfg, "progress", False)
     inputs = Inputs(cfg)
@@ -63,41 +82,39 @@ def trained_spaces(run: Path) -> tuple[DictConfig, Inputs, dict[str, TextSpace]]
 
 
 def measure(run: Path, split: str) -> list[dict]:
-    """Rows (queries, way, metrics) of one run."""
+    """Return rows (queries, way, metrics) of one run."""
     cfg, inputs, spaces = trained_spaces(run)
     photos = spaces["fitted"].photos(split)
     looks = looks_of(cfg, photos, inputs)
     texts = {f"caption {language}": [caption(look, language) for look in looks] for language in ("en", "ko")}
-    right = {kind: [[said == one for one in each] for said in each] for kind, each in texts.items()}
+    right = {kind: [[text == other for other in each] for text in each] for kind, each in texts.items()}
     for language in ("en", "ko"):
         texts[f"short {language}"], right[f"short {language}"] = requests(looks, language, cfg.data.world_seed)
     everything = list(dict.fromkeys(text for each in texts.values() for text in each))
     frozen = TextInputs(inputs, cfg.text).of(everything, [owner_of("queries")] * len(everything), "queries")
     row = {text: number for number, text in enumerate(everything)}
+    captions = frozen[[row[text] for text in texts["caption en"]]]
     rows = []
     for kind, asked in texts.items():
-        relevant = torch.tensor(right[kind])
+        relevant, queries = torch.tensor(right[kind]), frozen[[row[text] for text in asked]]
         by_chance = chance(_ranks(relevant), KS)
-        rows.append({"queries": kind, "way": "chance", **{name: by_chance[name] for name in (*_recalls(), "mrr")}})
-        said, own = (frozen[[row[text] for text in each]] for each in (asked, texts["caption en"]))
-        ways = {"untrained": _cos(said, inputs.features[photos]), "captions": _cos(said, own)}
+        found = {name: by_chance[name] for name in (*(f"recall@{k}" for k in KS), "mrr")}
+        rows.append({"queries": kind, "way": "chance", **found})
+        ways = {"untrained": cosine(queries, inputs.features[photos]), "captions": cosine(queries, captions)}
         for name, space in spaces.items():
-            e_said, e_own = space.texts(said), space.texts(own)
-            ways[f"{name}, image"], ways[f"{name}, caption"] = e_said @ space.embedded(split).T, e_said @ e_own.T
-            ways[f"{name}, both"] = (ways[f"{name}, image"] + ways[f"{name}, caption"]) / 2
+            e_queries, e_captions = space.texts(queries), space.texts(captions)
+            image, among_captions = e_queries @ space.embedded(split).T, e_queries @ e_captions.T
+            ways |= {f"{name}, image": image, f"{name}, caption": among_captions}
+            ways[f"{name}, both"] = (image + among_captions) / 2
         for way, similarity in ways.items():
-            rank = first_ranks(similarity.double(), relevant)
+            rank = first_ranks(similarity.double(), relevant).double()
             found = {f"recall@{k}": float((rank <= k).double().mean()) for k in KS}
-            rows.append({"queries": kind, "way": way, **found, "mrr": float((1 / rank.double()).mean())})
+            rows.append({"queries": kind, "way": way, **found, "mrr": float((1 / rank).mean())})
     return rows
 
 
-def _cos(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+def cosine(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(one, dim=1) @ torch.nn.functional.normalize(other, dim=1).T
-
-
-def _recalls() -> list[str]:
-    return [f"recall@{k}" for k in KS]
 
 
 def train(scratch: Path, world: int, name: str) -> Path:
@@ -108,27 +125,47 @@ def train(scratch: Path, world: int, name: str) -> Path:
     return run
 
 
+def table(rows: pd.DataFrame) -> str:
+    """Return the Markdown tables: percent, means over worlds."""
+    worlds = ", ".join(map(str, sorted(rows.world.unique())))
+    about = "test split, 150 photos and texts each; percent, mean over worlds."
+    out = [f"Synthetic data; worlds {worlds}, {about}"]
+    means = 100 * rows.groupby(["run", "queries", "way"])[list(METRICS)].mean()
+    for kind, title in KINDS.items():
+        out += ["", f"**{title}**", "", f"| | {' | '.join(METRICS.values())} |", "|---|" + "---:|" * len(METRICS)]
+        for (run, way), name in WAYS.items():
+            finds_itself = kind == "caption en" and ("caption" in way or "both" in way)
+            if (run, kind, way) in means.index and not finds_itself:
+                out.append(f"| {name} | {' | '.join(f'{v:.1f}' for v in means.loc[run, kind, way])} |")
+    out += ["", "**Couples, MRR of the test split**", "", "| run | MRR | worlds |", "|---|---:|---|"]
+    for run in rows.run.unique():
+        values = 100 * rows[rows.run == run].groupby("world").couples_mrr.first()
+        spread = f" +- {values.std():.1f} sd" if len(values) > 1 else ""
+        weight = {"photos alone": "0", "own": "1"}.get(run, "1, shared head")
+        each = ", ".join(f"{value:.1f}" for value in values)
+        out.append(f"| `loss.text_weight={weight}` | {values.mean():.1f}{spread} | {each} |")
+    return "\n".join(out) + "\n"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scratch", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scratch", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--worlds", type=int, nargs="+", required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--runs", nargs="+", default=list(RUNS))
-    parser.add_argument("--out", type=Path, default=HERE / "results.csv")
-    options = parser.parse_args()
-    lines = []
-    for world in options.worlds:
-        for name in options.runs:
-            run = train(options.scratch, world, name)
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of results.csv and table.md")
+    given = parser.parse_args()
+    rows = []
+    for world in given.worlds:
+        for name in given.runs:
+            run = train(given.scratch, world, name)
             metrics = json.loads((run / "metrics.json").read_text())
-            couples = metrics["val" if options.split == "val" else "trained"]["mrr"]["value"]
-            for row in measure(run, options.split):
-                lines.append({"world": world, "run": name, "couples_mrr": couples, **row})
-            with options.out.open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(lines[0]))
-                writer.writeheader()
-                writer.writerows(lines)
+            couples = metrics["val" if given.split == "val" else "trained"]["mrr"]["value"]
+            rows += [{"world": world, "run": name, "couples_mrr": couples, **row} for row in measure(run, given.split)]
             print(world, name, f"couples MRR {100 * couples:.1f}", flush=True)
+    found = pd.DataFrame(rows)
+    found.to_csv(given.out / "results.csv", index=False)
+    (given.out / "table.md").write_text(table(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

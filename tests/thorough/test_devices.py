@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.kills.kills import alive
 from style_match.training.outputs import logged_rows
+from tests.thorough.processes import alive
 
 QUICK = ("evaluation.num_resamples=100", "picture.report.num_queries=0")
 DATA = ("data.num_couples=80", "sampler.batch_size=16", *QUICK)

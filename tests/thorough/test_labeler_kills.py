@@ -3,20 +3,27 @@
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from style_match.labeling.ledger import Ledger
+from style_match.labeling.ledger import Ledger, read_values
+from style_match.synthetic.dataset import write_styles
+from style_match.synthetic.world import WorldParams
+from tests.labeling.api.figures import Figures
+from tests.labeling.api.server import Faults, Server
 from tests.labeling.makers import picture
 from tests.labeling.test_custom_labeler import write_labeler
 
 ROOT = Path(__file__).parents[2]
 NUM_PHOTOS = 40
+ANSWER_S = 0.3
 
 
 WORKER = """
@@ -89,9 +96,55 @@ def test_no_stored_answer_is_asked_for_again(command, tmp_path, stop):
     assert [json.loads(line)["image"] for line in lines] == [f"{seed:02d}.jpg" for seed in range(NUM_PHOTOS)]
 
 
-def test_killed_while_it_asks_a_server_and_started_again(tmp_path):
-    command = [sys.executable, "experiments/labeling/kills.py", "--kills", "2", "--photos", "24", "--scratch", tmp_path]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 kills: stored answers asked again: 0, lost: 0" in done.stdout
-    assert "24 answers stored, 24 lines in metadata.jsonl" in done.stdout
+@pytest.fixture
+def server(tmp_path):
+    """A server that answers in `ANSWER_S` seconds and knows the figures of `tmp_path / "drawn"`."""
+    world = {"rho": 0.0, "scene_follow": 0.2, "temperature": 0.0, "noise": 0.1, "background_follow": 0.0}
+    write_styles(
+        tmp_path / "drawn",
+        world_seed=3,
+        num_photos=NUM_PHOTOS,
+        size_px=96,
+        params=WorldParams(**world, accessory_gain=1.5),
+        num_workers=1,
+        progress=lambda *_: None,
+    )
+    server = Server(Figures([tmp_path / "drawn"]), Faults(always="slow"), hang_s=ANSWER_S)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_killed_at_random_moments_no_stored_answer_is_requested_again_or_lost(server, tmp_path):
+    photos, out = tmp_path / "drawn" / "images", tmp_path / "out"
+    name_of = {hashlib.sha256(path.read_bytes()).hexdigest(): f"images/{path.name}" for path in photos.glob("*.jpg")}
+    command = [sys.executable, "-m", "style_match.label", f"images={photos}", f"out={out}", "labeler=openai"]
+    command += [f"labeler.base_url={server.url}", "labeler.concurrency=2", "progress=false"]
+    environment = {**os.environ, "OPENAI_API_KEY": "sk-synthetic"}
+
+    def stored() -> dict[str, dict]:
+        ledger = out / "labels.sqlite"
+        return {name_of[photo]: values for photo, values in read_values(ledger).items()} if ledger.exists() else {}
+
+    def run_and_check(*, killed: bool) -> None:
+        """Run the command, kill it at a random moment after its first request, and compare what is stored."""
+        kept, asked = stored(), dict(server.asked)
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        if killed:
+            while dict(server.asked) == asked and process.poll() is None:
+                time.sleep(0.002)
+            time.sleep(random.random() * 3 * ANSWER_S)
+            process.kill()
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == (-9 if killed else 0), err
+        time.sleep(2 * ANSWER_S)  # requests that the server still works on
+        assert all(server.asked[image] == asked[image] for image in kept), "a stored answer was requested again"
+        assert kept.items() <= stored().items(), "a stored answer was lost"
+
+    for _ in range(4):
+        run_and_check(killed=True)
+    assert 0 < len(stored()) < NUM_PHOTOS
+    run_and_check(killed=False)
+    lines = (out / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(stored()) == len(lines) == NUM_PHOTOS

@@ -13,8 +13,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 def test_one_of_three_is_killed(tmp_path, monkeypatch):
     """The others finish and count what lacks; a rerun computes these rows alone; vectors are those of one process."""
     monkeypatch.setitem(shares.PLAN, "overrides", ["data=demo_couples", *WORDS, "data.num_couples=60"])
-    whole = shares.Machine("whole", tmp_path)
-    shares.timed([whole], [""], "whole")
+    shares.embed_alone(tmp_path)
     story = shares.kill_one(tmp_path, num=3, killed=2, after_rows=8)
     assert story.codes == [0, -9, 0, 0]
     assert story.after == {*shares.addresses(tmp_path / "whole")}
@@ -23,7 +22,7 @@ def test_one_of_three_is_killed(tmp_path, monkeypatch):
     assert lacked and all(map(killed.holds, lacked))
     assert any(map(killed.holds, story.before))
     of_share = sum(map(killed.holds, story.after))
-    said = "\n".join(story.said)
+    said = "\n".join(story.output)
     for each in (Share(1, 3), Share(3, 3)):
         own, others = sum(map(each.holds, story.after)), sum(not each.holds(row) for row in story.after)
         assert f"share {each}: {own} of {len(story.after)} photos" in said

@@ -5,18 +5,19 @@ import json
 import runpy
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[3]
 BENCHMARKS = ROOT / "experiments" / "benchmarks"
 
 
 def test_the_recorded_tables_are_those_of_the_results(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
-    measure, table = map(importlib.import_module, ("measure", "table"))
-    results = BENCHMARKS / "results"
-    parts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
-    assert {found["part"] for found in parts} == set(measure.parts())
-    assert (BENCHMARKS / "table.md").read_text(encoding="utf-8") == table.whole_table(parts)
-    assert table.readme_table(parts) in (ROOT / "README.md").read_text(encoding="utf-8")
+    run = importlib.import_module("run")
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((BENCHMARKS / "results").glob("*.json"))]
+    assert {found["part"] for found in parts} == {*yaml.safe_load((BENCHMARKS / "options.yaml").read_text())}
+    assert (BENCHMARKS / "table.md").read_text(encoding="utf-8") == run.full_table(parts)
+    assert run.readme_table(parts) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_plan_is_that_of_the_results():

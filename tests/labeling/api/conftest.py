@@ -15,11 +15,9 @@ from PIL import Image
 
 from style_match.synthetic.dataset import write_styles
 from style_match.synthetic.world import WorldParams
+from tests.labeling.api.figures import Figures
+from tests.labeling.api.server import Faults, Server
 from tests.labeling.conftest import run_label, type_label
-
-faults = pytest.importorskip("experiments.labeling.faults", reason="experiments are not on the path")
-figures = pytest.importorskip("experiments.labeling.figures", reason="experiments are not on the path")
-server_module = pytest.importorskip("experiments.labeling.server", reason="experiments are not on the path")
 
 KEY = "sk-this-is-the-secret-of-the-tests"
 NUM_PHOTOS = 5
@@ -63,8 +61,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def known(drawn: Path) -> Any:
-    return figures.Figures([drawn])
+def known(drawn: Path) -> Figures:
+    return Figures([drawn])
 
 
 @pytest.fixture
@@ -73,15 +71,15 @@ def photos(drawn: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serve(known: Any) -> Iterator[Callable[..., Any]]:
+def serve(known: Figures) -> Iterator[Callable[..., Any]]:
     """`serve(**how it misbehaves)` starts a server."""
     servers = []
 
     def start(*, key: str | None = KEY, **options: Any) -> Any:
-        names = {"script", "of_image", "shares", "always", "batches"}
+        names = {"script", "of_image", "always", "batches"}
         how = {name: options.pop(name) for name in names & set(options)}
         options = {"hang_s": 0.5, "retry_after_s": 0.05, "batch_s": 0.0, **options}
-        server = server_module.Server(known, faults.Faults(**how), key=key, **options)
+        server = Server(known, Faults(**how), key=key, **options)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return server

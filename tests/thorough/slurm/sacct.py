@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What `sacct` says of jobs, told by the controller: one_node.py runs no accounting database, and submitit asks sacct.
+"""`sacct` without an accounting database: the controller answers.
 
-    sacct -o JobID,State,NodeList --parsable2 -j ID [-j ID ...]
+sacct -o JobID,State,NodeList --parsable2 -j ID [-j ID ...]
 """
 
 import subprocess
 import sys
+from itertools import pairwise
 
 
 def row(record: str) -> str:
@@ -13,13 +14,13 @@ def row(record: str) -> str:
     name = facts["JobId"]
     if "ArrayJobId" in facts:
         task = facts["ArrayTaskId"]
-        name = f"{facts['ArrayJobId']}_{task if task.isdigit() else f'[{task}]'}"  # those that wait share a record
+        name = f"{facts['ArrayJobId']}_{task if task.isdigit() else f'[{task}]'}"  # waiting tasks share a record
     return f"{name}|{facts['JobState']}|{facts.get('NodeList', '')}"
 
 
 words = sys.argv[1:]
 print("JobID|State|NodeList")
-for job in [value for word, value in zip(words, words[1:], strict=False) if word == "-j"]:
+for job in [value for word, value in pairwise(words) if word == "-j"]:
     shown = subprocess.run(["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True)
     for record in shown.stdout.splitlines():
         if record.startswith("JobId="):

@@ -1,4 +1,4 @@
-"""A training that takes its time whatever the machine, with the numbers of one that does not."""
+"""A loss that makes a small training long enough to be interrupted, without changing its numbers."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from style_match.models.loss.pairs import LossOutput
 
 
 class PausedInfoNCE(InfoNCE):
-    """InfoNCE, and `pause_s` seconds of sleep with every batch, until Slurm has started its job again."""
+    """InfoNCE that sleeps `pause_s` seconds in every batch, until Slurm has restarted its job."""
 
     def __init__(self, *, pause_s: float, temperature: float, symmetric: bool):
         super().__init__(temperature=temperature, symmetric=symmetric)

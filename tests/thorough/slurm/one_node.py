@@ -1,10 +1,8 @@
-"""A Slurm of one node, this machine, for as long as a command runs. Linux; the packages of Debian or Ubuntu.
+"""A Slurm of one node on this machine. Linux; the packages of Debian or Ubuntu.
 
-    python experiments/slurm/one_node.py COMMAND...
-
-Nothing is set up outside a folder that is removed afterwards, and no daemon outlives the command: configuration, key,
-state, logs and sockets are in the folder, the ports are free ones, and all daemons run as the user who calls.
-Partitions: `debug`; `grace`, whose jobs have time to end when they are preempted; `urgent`, which preempts both.
+Configuration, key, state, logs and sockets are in one folder, the ports are free ones, and all daemons run as the
+calling user and end with the test. Partitions: `debug`; `grace`, where preempted jobs have time to end; `urgent`, which
+preempts both.
 """
 
 import getpass
@@ -13,20 +11,16 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue", "sinfo")
-INSTALL = "apt-get install -y --no-install-recommends slurm-wlm munge"
 GRACE_S = 5
 START_S = 30  # within which the node must be idle
 STOP_S = 20
-# Debian keeps daemons where only root's PATH looks
-PATH = os.pathsep.join([str(Path(__file__).resolve().parent / "bin"), os.environ["PATH"], "/usr/sbin", "/sbin"])
+PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])  # Debian has daemons in root's PATH only
 
 CONF = """\
 ClusterName=one
@@ -44,7 +38,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
-# a container has neither cgroups of its own nor systemd
+# a container has neither cgroups nor systemd
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -67,45 +61,39 @@ PartitionName=urgent Nodes=ALL PriorityTier=2 PreemptMode=OFF
 
 
 def missing() -> str | None:
-    """Why no node can be set up here, with the remedy; None where one can."""
+    """Why no node can be started on this machine, or None."""
     absent = [name for name in PROGRAMS if not shutil.which(name, path=PATH)]
-    if not absent:
-        return None
-    root = "" if os.geteuid() == 0 else "sudo "
-    return f"Slurm is not installed ({', '.join(absent)} not found): {root}{INSTALL}"
+    return f"Slurm is not installed ({', '.join(absent)} not found): run .ci/programs" if absent else None
 
 
 @contextmanager
 def one_node(folder: Path) -> Iterator[dict[str, str]]:
-    """Start the node; yields the environment in which Slurm's commands speak to it.
+    """Start the node and yield the environment in which Slurm's commands find it.
 
     Args:
-        folder: for all its files; made, and left behind with the logs. At most 80 characters, for a socket is in it.
-    Raises:
-        SystemExit: packages lack, or a daemon does not start.
+        folder: Holds all files of the node. At most 80 characters, because a socket is in it.
     """
-    if why := missing():
-        raise SystemExit(why)
-    folder = folder.absolute()
-    for part in ("state", "spool"):
+    for part in ("state", "spool", "bin"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     _write_conf(folder)
-    environment = {**os.environ, "PATH": PATH, "SLURM_CONF": str(folder / "slurm.conf")}
+    # without an accounting database Debian's `sacct` fails, and submitit would wait for a killed job forever
+    shutil.copy(Path(__file__).with_name("sacct.py"), folder / "bin" / "sacct")
+    path = f"{folder / 'bin'}{os.pathsep}{PATH}"
+    environment = {**os.environ, "PATH": path, "SLURM_CONF": str(folder / "slurm.conf")}
     with ExitStack() as stack:
-        # backwards: first the jobs end, then the daemons, then what they have left
+        # in reverse order: the jobs end, then the daemons, then all that is left
         stack.callback(_kill_rest, environment)
         munge = ["munged", "--foreground", "--force", f"--key-file={folder / 'munge.key'}"]
-        munge += [f"--{name}={folder / f'munge.{name}'}" for name in ("socket", "pid-file")]
-        munge += [f"--seed-file={folder / 'munge.seed'}", f"--log-file={folder / 'munge.log'}"]
+        munge += [f"--{name}={folder / f'munge.{name}'}" for name in ("socket", "pid-file", "seed-file", "log-file")]
         for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D"]):
             stack.enter_context(_daemon(command, folder, environment))
-        _wait_for("the node", START_S, lambda: _says("sinfo", "--noheader", "-o", "%T", env=environment) == {"idle"})
+        _wait_for("the node", START_S, lambda: _output("sinfo", "--noheader", "-o", "%T", env=environment) == {"idle"})
         stack.callback(_end_jobs, environment)
         yield environment
 
 
 def _write_conf(folder: Path) -> None:
-    # that of v2, which newer versions load although nothing here needs it, cannot be used in a container
+    # newer versions load the plugin of v2, which cannot be used in a container
     (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
     shown = subprocess.run(["slurmd", "-C"], capture_output=True, text=True, env={"PATH": PATH}, check=True)
     with socket.socket() as one, socket.socket() as other:
@@ -122,14 +110,14 @@ def _write_conf(folder: Path) -> None:
 
 @contextmanager
 def _daemon(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A daemon in a session of its own, so that Ctrl-C reaches it last."""
+    """Run a daemon in another session, so that Ctrl-C does not reach it."""
     log = folder / f"{command[0]}.out"
     with open(log, "w") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
     try:
         time.sleep(0.5)
         if process.poll() is not None:
-            raise SystemExit(f"{command[0]} does not start:\n{log.read_text()}")
+            raise RuntimeError(f"{command[0]} does not start:\n{log.read_text()}")
         yield
     finally:
         process.terminate()
@@ -139,43 +127,28 @@ def _daemon(command: list[str], folder: Path, environment: dict[str, str]) -> It
             process.kill()
 
 
-def _says(*command: str, env: dict[str, str]) -> set[str]:
+def _output(*command: str, env: dict[str, str]) -> set[str]:
     return set(subprocess.run(command, env=env, capture_output=True, text=True).stdout.split())
 
 
-def _wait_for(what: str, seconds: float, is_so) -> None:
+def _wait_for(what: str, seconds: float, is_ready: Callable[[], bool]) -> None:
     until = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > until:
-            raise SystemExit(f"{what} is not ready after {seconds} s.")
+    while not is_ready():
+        assert time.monotonic() < until, f"{what} is not ready after {seconds} s"
         time.sleep(0.2)
 
 
 def _end_jobs(environment: dict[str, str]) -> None:
     subprocess.run(["scancel", f"--user={getpass.getuser()}"], env=environment, check=False)
-    _wait_for("the end of the jobs", STOP_S, lambda: not _says("squeue", "--noheader", env=environment))
+    _wait_for("the end of the jobs", STOP_S, lambda: not _output("squeue", "--noheader", env=environment))
 
 
 def _kill_rest(environment: dict[str, str]) -> None:
-    """Whatever still runs with this configuration, but for this process and those that it was started by."""
+    """Kill every process that was started with this configuration."""
     mark = f"SLURM_CONF={environment['SLURM_CONF']}".encode()
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             if mark in path.read_bytes().split(b"\0"):
                 os.kill(int(path.parent.name), signal.SIGKILL)
         except OSError:
-            continue  # ended meanwhile, or somebody else's
-
-
-def main() -> int:
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        print(__doc__)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    own = tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True)
-    with own as folder, one_node(Path(folder)) as environment:
-        return subprocess.run(sys.argv[1:], env=environment).returncode
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            continue  # ended meanwhile, or of another user

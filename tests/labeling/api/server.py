@@ -1,9 +1,11 @@
-"""A server on this machine that speaks the OpenAI API over drawn figures, and misbehaves on command. Synthetic.
+"""A server on this machine that speaks the OpenAI API over drawn figures. All answers are synthetic.
 
-    python experiments/labeling/server.py --port 8765 &
-    OPENAI_API_KEY=any python -m style_match.label images=FOLDER labeler=openai labeler.base_url=http://127.0.0.1:8765/v1
+    python -m tests.labeling.api.server --drawn FOLDER --port 8765 &
+    OPENAI_API_KEY=any python -m style_match.label images=FOLDER/images labeler=openai \\
+        labeler.base_url=http://127.0.0.1:8765/v1
 
-Answers with what was drawn; every answer is synthetic. `--log` notes each request with the image that it showed.
+FOLDER is a dataset folder that `style_match.embed data=demo_styles data.root=FOLDER` has drawn. The answers are the
+attributes of the drawn figure. Tests make the server misbehave, one word a request.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import json
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,28 +22,58 @@ from threading import Lock
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.labeling.api.figures import Figures, values_for
+from tests.labeling.api.jobs import Jobs
+from tests.labeling.api.replies import ERRORS, BadRequest, body_of, error_body, read
 
-from experiments.labeling.faults import BATCHES, ERRORS, WORDS, Faults, check, error_body
-from experiments.labeling.figures import Figures, values_for
-from experiments.labeling.jobs import Jobs
-from experiments.labeling.replies import BadRequest, body_of, read
+ANSWERS = ("ok", "slow", "refusal", "truncated", "filtered", "malformed", "violation", "not_json", "hang", "cut")
+BATCHES = ("completed", "expired", "failed", "cancelled", "token_limit")
+
+
+@dataclass
+class Faults:
+    """How the server misbehaves.
+
+    Attributes:
+        script: Words for the first requests.
+        of_image: Image -> words for its first requests.
+        always: Word for all other requests.
+        batches: Outcomes of the first batches; later ones are completed.
+    """
+
+    script: list[str] = field(default_factory=list)
+    of_image: dict[str, list[str]] = field(default_factory=dict)
+    always: str = "ok"
+    batches: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._lock = Lock()
+        assert {*self.script, self.always} <= {*ANSWERS, *ERRORS} and {*self.batches} <= {*BATCHES}
+
+    def next(self, image: str) -> str:
+        with self._lock:
+            for words in (self.of_image.get(image), self.script):
+                if words:
+                    return words.pop(0)
+            return self.always
+
+    def next_batch(self) -> str:
+        with self._lock:
+            return self.batches.pop(0) if self.batches else "completed"
 
 
 class Server(ThreadingHTTPServer):
-    """Args:
-    figures: what it knows; None: it answers every picture with the first class of everything.
-    faults: how it misbehaves.
-    key: the one that is accepted; None: any.
-    models: those that exist; empty: any.
-    hang_s: how long a request hangs, and how slow a slow one is.
-    retry_after_s: what a 429 with a wait asks for.
-    batch_s: how long a batch takes.
-    log: where each request is noted, one JSON object a line.
+    """The API over figures.
+
+    Args:
+        key: The only accepted key; None accepts any.
+        hang_s: Time of a request that hangs or is slow.
+        retry_after_s: Requested wait of a 429.
+        batch_s: Time of a batch.
 
     Attributes:
-        asked: image -> how many requests showed it.
-        requests: (path, headers, body) of each request, for looking at.
+        asked: Image -> number of requests that showed it.
+        requests: (path, headers, body) of each request.
     """
 
     daemon_threads = True
@@ -48,22 +81,18 @@ class Server(ThreadingHTTPServer):
 
     def __init__(
         self,
-        figures: Figures | None,
+        figures: Figures,
         faults: Faults,
         *,
         port: int = 0,
         key: str | None = None,
-        models: tuple[str, ...] = (),
         hang_s: float = 600,
         retry_after_s: float = 1,
         batch_s: float = 2,
-        log: Path | None = None,
-        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(("127.0.0.1", port), Handler)
-        self.figures, self.faults, self.key, self.models = figures, faults, key, models
-        self.hang_s, self.retry_after_s, self.log = hang_s, retry_after_s, log
-        self.headers = headers or {}
+        self.figures, self.faults, self.key = figures, faults, key
+        self.hang_s, self.retry_after_s = hang_s, retry_after_s
         self.lock = Lock()
         self.asked: Counter[str] = Counter()
         self.requests: list[tuple[str, dict[str, str], Any]] = []
@@ -74,54 +103,42 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of the server's."""
+        """Ignore clients that have disconnected."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
     def answer_line(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """One request of a batch."""
+        """Answer one request of a batch."""
         status, answer, _ = self.answer(path, body)
         return status, answer
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any], str]:
-        """(HTTP status, body, the word for how the server behaves)."""
+        """Return HTTP status, body, and the word for the behaviour of the server."""
         try:
             asked = read(path, body)
         except BadRequest as error:
             return 400, error.body, "ok"
-        number = self.figures.find(asked.jpeg) if self.figures else None
-        image = self.figures.names[number] if self.figures and number is not None else "?"
+        number = self.figures.find(asked.jpeg)
+        image = "?" if number is None else self.figures.names[number]
         word = self.faults.next(image)
-        self._note(path, image, word)
-        if self.models and asked.model not in self.models:
-            word = "404"
-        if word in ERRORS:
-            return ERRORS[word][0], error_body(word), word
-        if self.figures and number is None:
-            return 400, error_body("bad_image"), word  # knows drawn figures only
-        if self.figures and number is not None:
-            korean = any("가" <= sign <= "힣" for sign in asked.text.partition("\n")[0])
-            values = values_for(self.figures.looks[number], asked.json_schema, korean=korean)
-        else:
-            properties = asked.json_schema["properties"]
-            values = {name: each["enum"][0] if "enum" in each else "seen" for name, each in properties.items()}
-        return 200, body_of(path, asked, values, word), word
-
-    def _note(self, path: str, image: str, word: str) -> None:
         with self.lock:
             self.asked[image] += 1
-            if self.log:
-                with open(self.log, "a", encoding="utf-8") as file:
-                    file.write(json.dumps({"image": image, "word": word, "path": path}) + "\n")
+        if word in ERRORS:
+            return ERRORS[word][0], error_body(word), word
+        if number is None:
+            return 400, error_body("bad_image"), word
+        korean = any("가" <= sign <= "힣" for sign in asked.text.partition("\n")[0])
+        values = values_for(self.figures.looks[number], asked.json_schema, korean=korean)
+        return 200, body_of(path, asked, values, word), word
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # headers and body are sent apart, and the body would wait 40 ms
+    disable_nagle_algorithm = True  # headers and body are sent separately; the body would wait 40 ms
     server: Server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are noted in the log, without headers."""
+        """Print nothing."""
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -185,7 +202,7 @@ class Handler(BaseHTTPRequestHandler):
             "429_date": {"Retry-After": formatdate(time.time() + wait + 1, usegmt=True)},  # whole seconds
             "redirect": {"Location": "http://127.0.0.1:9/v1/responses"},
         }
-        return self.server.headers | asked.get(word, {})
+        return asked.get(word, {})
 
     def _send(self, status: int, body: Any, headers: dict[str, str] | None = None, *, cut: bool = False) -> None:
         self._send_bytes(status, json.dumps(body, ensure_ascii=False).encode(), headers or {}, cut=cut)
@@ -200,56 +217,14 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-def drawn_folders() -> list[Path]:
-    """The demo folders of the cache; those of the configs are drawn where there are none."""
-    from hydra import compose, initialize_config_dir
-
-    from style_match.cli.main import VERSION_BASE
-    from style_match.cli.targets import conf_dir
-    from style_match.synthetic.dataset import draw_demo
-
-    with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
-        names = ("demo_styles", "demo_couples")
-        return [draw_demo(compose("embed", [f"data={name}"]).data, show=True) for name in names]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8765)
-    parser.add_argument(
-        "--drawn", type=Path, nargs="*", help="demo folders; default: those of the configs, in the cache"
-    )
-    parser.add_argument("--key", help="the only key that is accepted; default: any")
-    parser.add_argument("--models", nargs="*", default=(), help="the only models that exist; default: any")
-    parser.add_argument("--script", nargs="*", default=[], help=f"words for the first requests: {', '.join(WORDS)}")
-    parser.add_argument(
-        "--share", nargs="*", default=[], metavar="WORD=SHARE", help="of the other requests, such as 500=0.1"
-    )
-    parser.add_argument("--always", default="ok", help="the word for what is left")
-    parser.add_argument("--batches", nargs="*", default=[], help=f"outcomes of the first batches: {', '.join(BATCHES)}")
-    parser.add_argument("--seed", type=int, default=0, help="of the shares")
-    parser.add_argument("--hang", type=float, default=600, help="seconds that hang and slow take")
-    parser.add_argument("--retry-after", type=float, default=1, help="seconds that 429_after, 429_ms, 429_date ask for")
-    parser.add_argument("--batch-seconds", type=float, default=2, help="that a batch takes")
-    parser.add_argument("--log", type=Path, help="file that notes each request")
+    parser.add_argument("--drawn", type=Path, nargs="+", required=True, help="drawn dataset folders")
     args = parser.parse_args()
-    shares = {word: float(share) for word, _, share in (each.partition("=") for each in args.share)}
-    check([*args.script, *shares, args.always], WORDS, parser.error)
-    check(args.batches, BATCHES, parser.error)
-    folders = args.drawn or drawn_folders()
-    server = Server(
-        Figures(folders),
-        Faults(script=args.script, shares=shares, always=args.always, batches=args.batches, seed=args.seed),
-        port=args.port,
-        key=args.key,
-        models=tuple(args.models),
-        hang_s=args.hang,
-        retry_after_s=args.retry_after,
-        batch_s=args.batch_seconds,
-        log=args.log,
-    )
-    known = len(server.figures.names) if server.figures else 0
-    print(f"synthetic: knows {known} drawn figures, listens at {server.url}", file=sys.stderr, flush=True)
+    server = Server(Figures(args.drawn), Faults(), port=args.port)
+    names = f"{len(server.figures.names)} drawn figures"
+    print(f"synthetic: knows {names}, listens at {server.url}", file=sys.stderr, flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
 

@@ -1,4 +1,4 @@
-"""Requests as the two interfaces write them, and the bodies that answer them."""
+"""Requests of the two interfaces, responses and chat completions, and the bodies that answer them."""
 
 import base64
 import io
@@ -11,9 +11,32 @@ from typing import Any
 
 from PIL import Image
 
+# word -> status, error code, message; known answers of the API
+ERRORS: dict[str, tuple[int, str, str]] = {
+    **dict.fromkeys(
+        ("429", "429_after", "429_ms", "429_date"), (429, "rate_limit_exceeded", "Rate limit reached for requests")
+    ),
+    "quota": (429, "insufficient_quota", "You exceeded your current quota, please check your plan."),
+    "500": (500, "server_error", "The server had an error while processing your request."),
+    "503": (503, "server_error", "The server is overloaded."),
+    "401": (401, "invalid_api_key", "Incorrect API key provided."),
+    "403": (403, "unsupported_country_region_territory", "Country, region, or territory not supported"),
+    "404": (404, "model_not_found", "The model does not exist or you do not have access to it."),
+    "bad_schema": (400, "invalid_json_schema", "Invalid schema for response_format."),
+    "bad_image": (400, "invalid_image", "The image data you provided does not represent a valid image."),
+    "flagged": (400, "invalid_prompt", "Invalid prompt: your prompt was flagged as violating our usage policy."),
+    "redirect": (307, "redirect", "Moved"),
+}
+
+
+def error_body(word: str) -> dict[str, Any]:
+    status, code, message = ERRORS[word]
+    kind = "insufficient_quota" if word == "quota" else "server_error" if status >= 500 else "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
 
 class BadRequest(Exception):
-    """The request itself is wrong: `code` and `message` as the API gives them."""
+    """The request is wrong; `code` and `message` as the API gives them."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -22,7 +45,7 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request asks, whichever interface it came through."""
+    """The content of a request of either interface."""
 
     model: str
     jpeg: bytes
@@ -31,7 +54,7 @@ class Asked:
 
 
 def read(path: str, body: dict[str, Any]) -> Asked:
-    """Raises BadRequest where the API would refuse it."""
+    """Read a request; raises BadRequest if the API would refuse it."""
     try:
         if path.endswith("/responses"):
             parts = [part for item in body["input"] for part in item["content"] if isinstance(part, dict)]
@@ -47,12 +70,12 @@ def read(path: str, body: dict[str, Any]) -> Asked:
             answer = body["response_format"]["json_schema"]
         schema, model = answer["schema"], body["model"]
     except (KeyError, StopIteration, TypeError) as error:
-        raise BadRequest("invalid_request", f"Something is missing: {error!r}") from error
+        raise BadRequest("invalid_request", f"A field is missing: {error!r}") from error
     if not answer.get("strict") or not is_strict(schema):
         raise BadRequest("invalid_json_schema", "Every property must be required and additionalProperties false.")
     head, _, data = url.partition(",")
     if head != "data:image/jpeg;base64":
-        raise BadRequest("invalid_image", "This server takes JPEG data URLs alone.")
+        raise BadRequest("invalid_image", "This server takes JPEG data URLs only.")
     return Asked(model, base64.b64decode(data), "\n".join(said), schema)
 
 
@@ -61,7 +84,7 @@ def is_strict(schema: dict[str, Any]) -> bool:
 
 
 def body_of(path: str, asked: Asked, values: dict[str, Any], word: str) -> dict[str, Any]:
-    """The answer in the form of the interface that was asked.
+    """Return the answer in the form of the request's interface.
 
     Args:
         word: ok, refusal, truncated, filtered, malformed or violation.

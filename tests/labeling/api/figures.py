@@ -1,4 +1,4 @@
-"""Which drawn figure a picture shows, and what a labeler would say about it."""
+"""Recognises drawn figures in pictures, and answers as a labeler would."""
 
 import io
 import json
@@ -14,16 +14,15 @@ from style_match.synthetic.dataset import couple_profiles, style_profiles
 from style_match.synthetic.world import Look, WorldParams
 
 SIDE = 32
-# Mean absolute difference of two thumbnails (0..255). JPEG again and a new size: about 1; another figure: 20.
+# Mean absolute difference of two thumbnails (0..255): about 1 after another size and JPEG, 20 for another figure.
 SAME_BELOW = 6.0
 
 
 class Figures:
-    """The figures of drawn dataset folders, found again by how they look.
+    """The figures of drawn dataset folders, found by their look.
 
     Args:
-        folders: as `style_match.synthetic` drew them, with their `demo.json`; `images` may have been
-            removed from tables.
+        folders: Dataset folders of `style_match.synthetic`, with their `demo.json`.
     """
 
     def __init__(self, folders: list[Path]) -> None:
@@ -38,14 +37,14 @@ class Figures:
         self.thumbnails = np.stack(thumbnails)
 
     def find(self, jpeg: bytes) -> int | None:
-        """The number of the figure that the picture shows; None for a picture of something else."""
+        """Return the number of the figure that the picture shows, or None."""
         differences = np.abs(self.thumbnails - thumbnail(jpeg)).mean(axis=(1, 2, 3))
         nearest = int(differences.argmin())
         return nearest if differences[nearest] < SAME_BELOW else None
 
 
 def looks_of(folder: Path) -> dict[str, Look]:
-    """Image name -> what was drawn; drawn anew from the numbers in `demo.json`, so that no table is needed."""
+    """Image name -> look, computed from the numbers in `demo.json`."""
     spec = json.loads((folder / "demo.json").read_text(encoding="utf-8"))
     params = WorldParams(**spec["params"])
     if spec["kind"] == "couples":
@@ -57,13 +56,13 @@ def looks_of(folder: Path) -> dict[str, Look]:
 
 
 def thumbnail(jpeg: bytes) -> np.ndarray:
-    """(SIDE, SIDE, 3) float32; the same for every size and quality of one picture, nearly."""
+    """Return (SIDE, SIDE, 3) float32, nearly the same for every size and quality of one picture."""
     with Image.open(io.BytesIO(jpeg)) as image:
         return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
 
 
 def values_for(look: Look, json_schema: dict[str, Any], *, korean: bool) -> dict[str, Any]:
-    """What is said about a figure under a schema: what was drawn, where the schema asks for it."""
+    """Return the values of a schema for a figure."""
     known = describe(look, "ko" if korean else "en")
     return {name: _value(name, known.get(name), asked) for name, asked in json_schema["properties"].items()}
 

@@ -1,4 +1,4 @@
-"""Files and batches of the server: uploaded, worked through, downloaded, removed."""
+"""Files and batches of the server."""
 
 import email
 import email.policy
@@ -15,10 +15,12 @@ Answerer = Callable[[str, dict[str, Any]], tuple[int, dict[str, Any]]]  # (path,
 
 @dataclass
 class Jobs:
-    """Args:
-    answer: what one request of a batch is answered.
-    seconds: that a batch takes.
-    outcome: of the next batch: completed, expired, failed, cancelled, token_limit.
+    """Files and batches.
+
+    Attributes:
+        answer: Answers one request of a batch.
+        seconds: Time of a batch.
+        outcome: Returns the outcome of the next batch: completed, expired, failed, cancelled or token_limit.
     """
 
     answer: Answerer
@@ -33,7 +35,7 @@ class Jobs:
         self.ends: dict[str, tuple[float, str]] = {}
 
     def upload(self, content_type: str, body: bytes) -> dict[str, Any]:
-        """A multipart form with `purpose` and `file`."""
+        """Take a multipart form with `purpose` and `file`."""
         form = email.message_from_bytes(
             f"Content-Type: {content_type}\r\n\r\n".encode() + body, policy=email.policy.HTTP
         )
@@ -117,7 +119,7 @@ class Jobs:
         batch["status"] = outcome
 
     def listed(self, rows: dict[str, dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
-        """Newest first, by pages."""
+        """Return one page, newest first."""
         with self.lock:
             found = [row for row in reversed(rows.values()) if query.get("purpose") in (None, row.get("purpose"))]
         ids = [row["id"] for row in found]
