@@ -16,15 +16,15 @@ def run(cfg: DictConfig) -> None:
     """Serve until Ctrl-C.
 
     Raises:
-        UserError: a host other than this machine without a password, a port in use, a missing extra, or a fault of
-            the matcher folder, dataset folder or index.
+        UserError: The host is not this machine and there is no password, the port is in use, an extra is missing, or
+            a fault of the matcher folder, dataset folder or index.
     """
     app = cfg.app
     password = os.environ.get(PASSWORD)
     if app.host not in LOOPBACK and not password:
         raise UserError(
-            f"app.host={app.host} can be reached by other machines, which requires a password: set it in the "
-            f"environment variable {PASSWORD}, or leave app.host out."
+            f"app.host={app.host} can be reached by other machines and needs a password. Set the environment variable "
+            f"{PASSWORD}, or drop app.host."
         )
     from hydra.core.hydra_config import HydraConfig
 
@@ -36,20 +36,20 @@ def run(cfg: DictConfig) -> None:
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'style_match[app]'.") from error
     _refuse_taken_port(app.host, app.port)
-    own = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
-    read_matcher(cfg.model, own)  # its faults, before torch is imported
+    config_dirs = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
+    read_matcher(cfg.model, config_dirs)  # report faults of the folder before torch is imported
 
     from style_match.serving.web.catalogue import open_live
     from style_match.serving.web.running import registered
     from style_match.serving.web.server import make_server, serve
 
-    live = open_live(cfg, own)
+    live = open_live(cfg, config_dirs)
     hosts = None if password else LOOPBACK
     server = make_server(live, hosts=hosts, password=password, max_upload_mb=app.max_upload_mb)
     address = f"http://{f'[{app.host}]' if ':' in app.host else app.host}:{app.port}"
     with registered(address, live.root):
         live.current()
-        line = f"{address}{' (password needed)' if password else ''}; Ctrl-C ends it"
+        line = f"{address}{' (password needed)' if password else ''} - press Ctrl-C to stop"
         options = {"log_level": "warning", "access_log": False, "server_header": False}
         serve(server, line, host=app.host, port=app.port, **options)
 

@@ -9,7 +9,7 @@ def run(cfg: DictConfig) -> None:
     """Print the profiles that fit the query best and write recommendations.html into `out`.
 
     Raises:
-        UserError: any fault of matcher folder, dataset folder, query or filter, or a matcher without a text path.
+        UserError: A fault of the matcher folder, dataset folder, query or filter, or a matcher without text search.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -17,16 +17,16 @@ def run(cfg: DictConfig) -> None:
     from style_match.serving.where import parse
     from style_match.utils.errors import UserError
 
-    own = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
-    read_matcher(cfg.model, own)  # mistakes in the folder and the filter, before torch is imported
+    config_dirs = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
+    read_matcher(cfg.model, config_dirs)  # report faults of the folder and the filter before torch is imported
     if cfg.where is not None:
         parse(cfg.where)
     if not str(cfg.query).strip():
-        raise UserError('query is empty: write some words, such as query="a neat dandy look".')
+        raise UserError('query is empty. Set some words, such as query="a neat dandy look".')
 
-    from style_match.serving.text import search
+    from style_match.serving.steps import search
 
-    search(cfg, own)
+    search(cfg, config_dirs)
 
 
 if __name__ == "__main__":

@@ -92,12 +92,12 @@ def serve(pipe: Connection, words: str, kind: str, num: int, num_batched: int, f
     where = parse("group == 3")
     queries, vectors = drawn(kind, NUM_BATCHED, SEED + 2), drawn(kind, num, SEED + 1)
     ids = [f"{i:07}" for i in range(num)]
+    folder.mkdir(parents=True)
     began, began_cpu = time.perf_counter(), time.process_time()
-    index.build(ids, vectors, [cells[group] for group in groups], "none", folder=folder if name == "qdrant" else None)
+    index.build(ids, vectors, [cells[group] for group in groups], "none", folder=folder if index.is_stored else None)
     built = {"build_s": time.perf_counter() - began, "build_cpu_s": time.process_time() - began_cpu}
     del vectors
     gc.collect()
-    index.save(folder)
     index.search(queries[:1], K, where=where)  # loads lazy parts
     pipe.send(built)
     while request := pipe.recv():

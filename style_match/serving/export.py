@@ -1,156 +1,105 @@
-"""From a finished run to the content of a matcher folder."""
+"""The step `style_match.export`: from a finished run to a matcher folder."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import save
+from torch import nn
 
 from style_match import __version__
 from style_match.backbone.checkpoint import HUB_ID, PACKAGE, Checkpoint, resolve_checkpoint, resolve_dtype
-from style_match.backbone.inputs import Inputs
-from style_match.data.dataset import DatasetFolder
+from style_match.backbone.inputs import TextInputs
+from style_match.cli.targets import conf_dir
+from style_match.data.datamodule import MatchDataModule
 from style_match.data.fingerprints import Fingerprints
-from style_match.serving.matcher_folder import FORMAT, HEAD, SEEN, TEXT_FILE, digest, hashes_of
-from style_match.synthetic.dataset import draw_demo
+from style_match.evaluation.text_search import chosen_path
+from style_match.models.head.identity import Identity
+from style_match.models.text_term import width
+from style_match.serving.finished_run import FinishedRun
+from style_match.serving.matcher import make_head, tells_sides
+from style_match.serving.matcher_folder import (
+    ABOUT,
+    CARD,
+    FORMAT,
+    HEAD,
+    SEEN,
+    TEXT_FILE,
+    digest,
+    hashes_of,
+    write_matcher,
+)
+from style_match.serving.model_card import card, figures_by_group
+from style_match.training.checkpoints import load_head
+from style_match.training.text import TextSpace, fitted, is_on, text_term
+from style_match.training.trained_photos import is_changed_split
 from style_match.utils import progress
 from style_match.utils.errors import UserError
 from style_match.utils.files import cache_root
 
 WHERE_FROM = ("name", "path", "revision")  # of conf/backbone: not options of the model
 DATA_OPTIONS = ("max_source_pixels", "num_workers", "on_bad_image")
+TEXT_OPTIONS = ("attributes", "system", "template", "pooling")  # of conf/text: they decide a vector
 PROVENANCE = ("code", "git", "versions", "seeds", "device", "selected")
+BEST = Path("checkpoints") / "best.ckpt"
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run folder that has all its files; `inputs` read the very data that it was trained or scored on."""
+def export(run: FinishedRun, out: Path, card_options: Mapping[str, Any]) -> None:
+    """Write the matcher folder of a run and print its path.
 
-    folder: Path
-    config: DictConfig
-    provenance: dict[str, Any]
-    metrics: dict[str, Any]
-    inputs: Inputs
-
-    @property
-    def dataset(self) -> DatasetFolder:
-        return self.inputs.folder
-
-    @property
-    def model(self) -> str:
-        """trained or frozen: whose metrics and ranks are the matcher's."""
-        return "trained" if "trained" in self.metrics else "frozen"
-
-    @property
-    def id(self) -> str:
-        """What tells this run from others, wherever its folder lies: sha256 (hex) of its config and metrics."""
-        both = (self.folder / name for name in ("config.yaml", "metrics.json"))
-        return hashlib.sha256(b"\0".join(path.read_bytes() for path in both)).hexdigest()
-
-
-def finished_run(config: DictConfig) -> FinishedRun:
-    """The run that `config.run` names, checked without torch.
+    Args:
+        run: The finished run.
+        out: The matcher folder.
+        card_options: The node `card` of conf/export.yaml.
 
     Raises:
-        UserError: it is not finished, damaged, of another one's head, or its dataset folder is gone or was changed.
+        UserError: The checkpoint is damaged, the backbone or the split changed, or `card` does not fit the data.
     """
-    folder = Path(config.run).expanduser()
-    if not (folder / "metrics.json").is_file() or not (folder / "provenance.json").is_file():
-        raise UserError(
-            f"run={folder} is not finished: it has no metrics.json. Go on with it by "
-            f"`python -m style_match.train run={folder} ckpt_path=last`."
-        )
-    metrics = _read_json(folder / "metrics.json", ("frozen",))
-    provenance = _read_json(folder / "provenance.json", ("data", "features", "backbone", "synthetic", "device"))
-    if "trained" in metrics and not (folder / "checkpoints" / "best.ckpt").is_file():
-        other = provenance.get("run")
-        where = f"it scored run={other}: export that one" if other else "checkpoints/best.ckpt is missing"
-        raise UserError(f"run={folder} holds no trained head; {where}.")
-    return FinishedRun(folder, config, provenance, metrics, _inputs(config, provenance))
-
-
-def _read_json(file: Path, needed: Iterable[str]) -> dict[str, Any]:
-    """A file of a finished run, which has at least the sections `needed`."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged ({error}): restore it, or train again.") from error
-    lacking = [name for name in needed if name not in found] if isinstance(found, dict) else list(needed)
-    if lacking:
-        raise UserError(f"{file} is damaged (it has no {', '.join(lacking)}): restore it, or train again.")
-    return found
-
-
-def _inputs(config: DictConfig, provenance: Mapping[str, Any]) -> Inputs:
-    """What reads the dataset folder of the run, or `data.root` where it was moved; a synthetic one is drawn again.
-
-    Raises:
-        UserError: it is gone, or holds other data than the run was made with.
-    """
-    data, was = config.data, provenance["data"]
-    places = [Path(was["folder"]), *([Path(data.root).expanduser()] if data.root else [])]
-    found = [place for place in dict.fromkeys(places) if place.is_dir()]
-    if not found and data.get("synthetic"):
-        found = [draw_demo(data, show=config.progress)]
-    if not found:
-        raise UserError(
-            f"The dataset folder of run={config.run} is gone: {places[0]}. Sides, classes and groups are read from it: "
-            "name its new place by data.root=FOLDER."
-        )
-    is_drawn = {"synthetic": False} if data.get("synthetic") else {}  # it is read where it lies
-    for root in found:
-        inputs = Inputs(OmegaConf.merge(config, {"data": {"root": str(root), **is_drawn}}))  # type: ignore[arg-type]
-        if inputs.folder.fingerprint(inputs.fingerprints) == was["fingerprint"]:
-            return inputs
-    remedy = "delete it (it is drawn again)" if is_drawn else "name an unchanged copy by data.root=FOLDER"
-    raise UserError(
-        f"{' and '.join(map(str, found))} was changed since run={config.run} was made: counts, groups and a text head "
-        f"would be of other data than its numbers. Restore it, {remedy}, or train again."
-    )
+    figures = figures_by_group(run, card_options)  # first: it reports mistakes in card.by and card.bands
+    about, files = content(run)
+    files[CARD] = card(run, about, card_options, figures).encode()
+    files[ABOUT] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
+    write_matcher(out, files)
+    print(out)
+    print(out / CARD)
 
 
 def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """matcher.json as a dict, with its digest, and the bytes of the files that it names.
+    """Return matcher.json as a dict, with its digest, and the contents of the files that it names.
 
     Raises:
-        UserError: the checkpoint is damaged, the backbone is gone, or it or the split is no longer what it was.
+        UserError: The checkpoint is damaged, or the backbone or the split changed.
     """
-    from safetensors.torch import save
-
-    from style_match.data.datamodule import MatchDataModule
-    from style_match.models.head.identity import Identity
-    from style_match.serving.matcher import make_head, tells_sides
-    from style_match.serving.text import text_path, why_no_texts
-    from style_match.training.checkpoints import load_head
-    from style_match.training.trained_photos import is_changed_split
-
-    config, width = run.config, run.provenance["features"]["width"]
+    config, in_dim = run.config, run.provenance["features"]["width"]
     data = MatchDataModule.from_folder(run.inputs.folder, run.inputs.split)
     if is_changed_split(run.folder, run.inputs, data):
         raise UserError(
-            f"{run.inputs.split.path} no longer divides {run.dataset.root} as it did when run={run.folder} was "
-            "trained, so that a text head would learn from test photos. Restore it, or train again."
+            f"{run.inputs.split.path} no longer divides {run.dataset.root} as when run={run.folder} was trained, so a "
+            "text head would be fitted to test photos. Restore it, or train again."
         )
     options: Any = OmegaConf.to_container(config.head, resolve=True)
     if run.model == "frozen":
         options = {"_target_": f"{Identity.__module__}.{Identity.__qualname__}", "_partial_": True}
-    head = make_head(options, width)
+    head = make_head(options, in_dim)
     if run.model == "trained":
-        load_head(head, run.folder / "checkpoints" / "best.ckpt")
+        load_head(head, run.folder / BEST)
     head.eval()
-    files = {HEAD: save({name: value.contiguous() for name, value in head.state_dict().items()})}
+    files = {HEAD: _weights(head)}
     if (run.folder / SEEN).is_file():
         files[SEEN] = (run.folder / SEEN).read_bytes()
-    no_text = why_no_texts(run)
+    text, no_text = None, why_no_texts(run)
     if no_text:
         progress.say(f"no text search: {no_text}")
-    text, text_weights = (None, None) if no_text else text_path(run, head, data)
-    if text_weights is not None:
-        files[TEXT_FILE] = text_weights
+    else:
+        text, text_head = text_path(run, head, data)
+        if text_head is not head:
+            files[TEXT_FILE] = _weights(text_head)
     is_couple = config.data.task == "couple"
+    demo: Any = OmegaConf.to_container(config.data, resolve=True) if config.data.get("synthetic") else None
     about = {
         "format": FORMAT,
         "style_match": __version__,
@@ -162,9 +111,9 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
         "classes": None if is_couple else list(run.dataset.classes),
         "head": {
             "options": options,
-            "in_dim": width,
-            "dim": _width(head, width),
-            "tells_sides": is_couple and tells_sides(head, width),
+            "in_dim": in_dim,
+            "dim": _dim(head, in_dim),
+            "tells_sides": is_couple and tells_sides(head, in_dim),
         },
         "backbone": _backbone(run),
         "prompt": OmegaConf.to_container(config.prompt, resolve=True),
@@ -173,9 +122,7 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
         "no_text": no_text,
         "data": {
             "options": {"image_root": None, "label_column": None, **{name: config.data[name] for name in DATA_OPTIONS}},
-            "demo": {**OmegaConf.to_container(config.data, resolve=True), "root": None}  # type: ignore[dict-item]
-            if config.data.get("synthetic")
-            else None,
+            "demo": demo and {**demo, "root": None},
         },
         "features": {"shard_rows": config.features.shard_rows},
         "run": {
@@ -191,19 +138,85 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     return {**about, "digest": digest(about)}, files
 
 
-def _width(head: Any, in_dim: int) -> int:
-    """E, of an embedding."""
-    import torch
+def _weights(head: nn.Module) -> bytes:
+    return save({name: value.contiguous() for name, value in head.state_dict().items()})
 
-    with torch.no_grad():
-        return head(torch.ones(2, in_dim), torch.tensor([0, 1])).shape[1]
+
+@torch.no_grad()
+def _dim(head: nn.Module, in_dim: int) -> int:
+    """Width E of an embedding."""
+    return head(torch.ones(2, in_dim), torch.tensor([0, 1])).shape[1]
+
+
+# Texts
+
+
+def why_no_texts(run: FinishedRun) -> str | None:
+    """Return why the matcher of a run cannot have text search, with a remedy; None if it can."""
+    if "text" not in run.config:
+        return "its run is of an older version, without the options of conf/text. Train again, and export that run."
+    try:
+        _ = run.inputs.captions
+    except UserError as error:
+        fault = str(error).partition("\n")[0].rstrip(":")
+        return f"{fault}. Label the photos with style_match.label, train again, and export that run."
+    return None
+
+
+def text_path(run: FinishedRun, head: nn.Module, data: MatchDataModule) -> tuple[dict[str, Any], nn.Module]:
+    """Choose how texts are embedded and searched.
+
+    A text head is fitted to the captions of the training photos. A run that was trained on texts also has a text head,
+    or shares that of the photos. The head with the higher MRR on the validation split is exported. Search is in photos
+    and captions (`both`), unless `image` or `caption` is better there by more than `text.path_margin`.
+
+    Returns:
+        The section `text` of matcher.json, and the text head.
+    """
+    inputs, cfg = run.inputs, run.inputs.cfg
+    heads: dict[str, tuple[Any, nn.Module]] = {}  # kind -> its node of the config, the head
+    if is_on(cfg) and run.model == "trained":
+        if cfg.text.head == "own":
+            term = text_term(cfg, inputs, head, None)
+            assert term is not None and term.head is not None
+            load_head(term.head, run.folder / BEST, "text.head")
+            heads["own"] = cfg.text.own, term.head.eval()
+        else:
+            heads["shared"] = None, head
+    space = TextSpace(cfg, inputs, data, head, None)
+    heads["fitted"] = cfg.text.fitted, fitted(space)
+    mrr: dict[str, dict[str, float]] = {}  # kind -> path -> MRR
+    for kind, (_, text_head) in heads.items():
+        space.text_head = text_head
+        mrr[kind] = space.measured_paths("val")
+    margin = OmegaConf.select(cfg, "text.path_margin")
+    if margin is None:  # a run of an older version
+        margin = OmegaConf.load(conf_dir() / "text" / "default.yaml").path_margin
+    paths = {kind: chosen_path(found, margin) for kind, found in mrr.items()}
+    kind = max(mrr, key=lambda each: mrr[each][paths[each]])
+    options, text_head = heads[kind]
+    about = {
+        "head": {
+            "kind": kind,
+            "options": options and OmegaConf.to_container(options, resolve=True),
+            "in_dim": TextInputs(inputs, cfg.text).dim,
+            "dim": width(head),
+        },
+        "options": {name: OmegaConf.to_container(cfg.text)[name] for name in TEXT_OPTIONS},  # type: ignore[call-overload, index]
+        "path": paths[kind],
+        "measured": {"split": "val", "queries": "part", "mrr": mrr, "path_margin": margin},
+    }
+    return about, text_head
+
+
+# The backbone
 
 
 def _backbone(run: FinishedRun) -> dict[str, Any]:
-    """Where the backbone is, its options, and what tells it from others.
+    """The section `backbone` of matcher.json: place, options and hashes of its files.
 
     Raises:
-        UserError: it is gone, or its files are not those that the run's features were computed with.
+        UserError: The backbone is missing, or its files changed after the run's features were computed.
     """
     backbone, was = run.config.backbone, run.provenance["backbone"]
     found = resolve_checkpoint(was["source"], was["revision"], download=True)
@@ -222,7 +235,7 @@ def _backbone(run: FinishedRun) -> dict[str, Any]:
 
 
 def _refuse_other_files(run: FinishedRun, found: Checkpoint, files: Mapping[str, str]) -> None:
-    """Compare with the manifest of the feature store that the run used, where that is still there."""
+    """Compare the files with the manifest of the run's feature store, if it still exists."""
     root = run.config.features.root
     store = Path(root).expanduser() if root else cache_root() / "features"
     manifest = store / run.provenance["features"]["key"][:16] / "manifest.json"
@@ -231,6 +244,6 @@ def _refuse_other_files(run: FinishedRun, found: Checkpoint, files: Mapping[str,
     was = json.loads(manifest.read_text(encoding="utf-8"))["identity"]["files"]
     if others := sorted(name for name in was.keys() | files.keys() if was.get(name) != files.get(name)):
         raise UserError(
-            f"{found.folder} is no longer the backbone that run={run.folder} was trained on: {', '.join(others[:3])} "
-            "changed since. Restore it, or train again."
+            f"{found.folder} is no longer the backbone of run={run.folder}: {', '.join(others[:3])} changed. Restore "
+            "it, or train again."
         )

@@ -1,39 +1,36 @@
-"""The model card of a matcher folder, in the form of the hub: a YAML header and Markdown."""
-
-from __future__ import annotations
+"""The model card of a matcher folder in the format of the hub: a YAML header and Markdown."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from huggingface_hub import EvalResult, ModelCardData
 
 from style_match import __version__
 from style_match.backbone.checkpoint import HUB_ID
 from style_match.evaluation.tables import heading
+from style_match.reporting.groups import Group, group_rows
+from style_match.reporting.runs import Run
+from style_match.serving.finished_run import FinishedRun
+from style_match.training.run_folder import code_hash
 from style_match.utils.errors import UserError
 from style_match.utils.html import fill
 
-if TYPE_CHECKING:
-    from style_match.reporting.groups import Group
-    from style_match.serving.export import FinishedRun
+Figures: TypeAlias = tuple[str | None, list[Group]]  # column, its groups
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 
-def card(
-    run: FinishedRun,
-    about: Mapping[str, Any],
-    options: Mapping[str, Any],
-    figures: tuple[str | None, list[Group]],
-) -> str:
-    """README.md of a matcher folder.
+def card(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, Any], figures: Figures) -> str:
+    """Return README.md of a matcher folder.
 
     Args:
-        about: its matcher.json.
-        options: the node `card` of conf/export.yaml.
-        figures: of `by_group`.
+        run: The exported run.
+        about: Its matcher.json.
+        options: The node `card` of conf/export.yaml.
+        figures: From `figures_by_group`.
     """
-    from style_match.training.run_folder import code_hash
-
     column, groups = figures
     return fill(
         TEMPLATE,
@@ -59,15 +56,12 @@ def card(
     )
 
 
-def by_group(run: FinishedRun, options: Mapping[str, Any]) -> tuple[str | None, list[Group]]:
-    """The column and its groups of asking profiles with their metrics: `by`, else gender where that is known.
+def figures_by_group(run: FinishedRun, options: Mapping[str, Any]) -> Figures:
+    """Return metrics by group of the query's profile, for the column `card.by`, or gender if it is known.
 
     Raises:
-        UserError: `card.by` is no column of the run's profiles, or `card.bands` do not fit it.
+        UserError: `card.by` is not a column of the run's profiles, or `card.bands` do not fit it.
     """
-    from style_match.reporting.groups import group_rows
-    from style_match.reporting.runs import Run
-
     columns = run.dataset.columns
     known = sorted({name for cells in columns.values() for name in cells})
     column = options["by"] or ("gender" if "gender" in known else None)
@@ -75,8 +69,6 @@ def by_group(run: FinishedRun, options: Mapping[str, Any]) -> tuple[str | None, 
         return None, []
     if column not in known:
         raise UserError(f"card.by={column}: {run.dataset.profiles_file} has no such column; it has {', '.join(known)}.")
-    import numpy as np
-
     queries = Run(run.folder, run.config, run.provenance, run.metrics).queries(run.model)
     names = _names(run)
     return column, group_rows(
@@ -92,8 +84,6 @@ def by_group(run: FinishedRun, options: Mapping[str, Any]) -> tuple[str | None, 
 
 
 def _header(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    from huggingface_hub import EvalResult, ModelCardData
-
     backbone, data = about["backbone"], run.config.data
     what = "couples" if about["task"] == "couple" else "fashion styles"
     metrics = run.metrics[run.model]
@@ -124,7 +114,7 @@ def _header(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, An
 
 
 def _names(run: FinishedRun) -> list[str]:
-    """Metrics that are a mean over queries, in the order of metrics.json."""
+    """The metrics that are means over queries, in the order of metrics.json."""
     means = ("recall", "precision", "map", "mrr")
     return [name for name in run.metrics[run.model] if name.partition("@")[0] in means]
 
@@ -145,19 +135,19 @@ def _intervals(cell: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def _bounds(cell: Mapping[str, Any]) -> str:
-    """The interval of a cell of metrics.json in percent; nothing where it is exact."""
+    """The interval of a cell of metrics.json in percent; empty if it is exact."""
     ends = next(iter(_intervals(cell).values()), None)
     return "" if ends is None or ends[0] == ends[1] else f" ({100 * ends[0]:.1f}-{100 * ends[1]:.1f})"
 
 
 def _confidence(run: FinishedRun) -> str:
-    """Of the intervals in metrics.json, in percent: 95 of `ci95`."""
+    """The confidence of the intervals in metrics.json, in percent: 95 for `ci95`."""
     cell = run.metrics[run.model][_names(run)[0]]
     return next(name for name in cell if name.startswith("ci")).removeprefix("ci")
 
 
 def _plain(text: str) -> str:
-    """A user's text inside a Markdown table: no markup of its own."""
+    """Escape a user's text for a cell of a Markdown table."""
     signs = {
         "&": "&amp;",
         "<": "&lt;",

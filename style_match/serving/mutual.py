@@ -1,35 +1,37 @@
-"""Recommendations to all users at once: ranks of every pair, mutual ranks, and a bound on exposure."""
+"""Recommendations for all profiles at once, mutual ranks, and a bound on how often one profile is recommended.
+
+Shapes: N profiles, each of which is also a user; entry (a, b) is about profile b recommended to user a.
+"""
 
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TypeAlias
 
 import numpy as np
 
-from style_match.serving.matcher import Vectors
-from style_match.serving.query import Allowed, Asked, profile
+from style_match.serving.index.base import Index
+from style_match.serving.profiles import ProfileEmbeddings
+from style_match.serving.recommend import Candidates, Query, nearest
 from style_match.utils.errors import UserError
 
-# All users at once: cosines, ranks and mutual ranks of every pair that may be recommended.
-#
-# Shapes: N profiles, each of whom is a user too; entry (a, b) is b recommended to a.
-
-
-NOT_ALLOWED = np.iinfo(np.int32).max
-BYTES = 22  # of a pair: its cosine, its ranks both ways, its place, who is allowed
-DECIMALS = 12  # cosines that agree so far are equal: sums in another order differ behind it
+Lists: TypeAlias = list[list[int]]  # rows recommended to each user, best first
+NOT_ALLOWED = np.iinfo(np.int32).max  # place of a profile that may not be recommended
+PAIR_BYTES = 22  # memory of a pair: its cosine, ranks both ways, place, and whether it is allowed
+DECIMALS = 12  # cosines that agree in so many decimals are equal; sums in another order differ after them
+SIMILAR = "similar"
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Every pair of profiles.
+    """Cosines and ranks of every pair of profiles.
 
     Attributes:
         allowed: (N, N) bool, whether b may be recommended to a.
-        paired: (N, N) bool, whether they could be paired at all, `where` aside; symmetric.
+        paired: (N, N) bool, whether a and b could be paired, whatever the filter; symmetric.
         cosine: (N, N) float64.
-        order: (N,) place of each profile among all ids in their order; it parts what is equal.
+        order: (N,) place of each profile in the order of ids, which breaks ties.
     """
 
     allowed: np.ndarray
@@ -37,63 +39,68 @@ class Pairs:
     cosine: np.ndarray
     order: np.ndarray
 
+    @classmethod
+    def of(cls, candidates: Candidates, *, max_pairs: int) -> "Pairs":
+        """Compute every pair of the profiles.
+
+        Raises:
+            UserError: There are more than `max_pairs`; all of them are held in memory.
+        """
+        profiles, num = candidates.profiles, len(candidates.profiles)
+        if num * num > max_pairs:
+            raise UserError(
+                f"query=all with mode=mutual or exposure_cap holds all pairs in memory: {num} x {num} are more than "
+                f"max_pairs={max_pairs} (about {num * num * PAIR_BYTES / 1e9:.1f} GB). Raise it, or drop both options."
+            )
+        vectors = profiles.embeddings.astype(np.float64)
+        paired = np.stack([candidates.partners(Query.of_profile(profiles, row)) for row in range(num)])
+        cosine = np.round(vectors @ vectors.T, DECIMALS)
+        return cls(paired & candidates.filtered, paired, cosine, _order_of_ids(profiles))
+
     @cached_property
     def rank(self) -> np.ndarray:
-        """(N, N) int32 from 1: the place of b among all who may be recommended to a."""
+        """(N, N) int32 from 1: the rank of b among the profiles that may be recommended to a."""
         return _ranks(self.cosine, self.allowed, self.order)
 
     @cached_property
     def back(self) -> np.ndarray:
-        """(N, N) int32 from 1: the place of a among all who could be paired with b."""
+        """(N, N) int32 from 1: the rank of a among the profiles that could be paired with b."""
         return _ranks(self.cosine, self.paired, self.order).T
 
+    @cached_property
+    def mutual(self) -> np.ndarray:
+        """(N, N) int32 from 1: the place of b for a with mode=mutual, see `mutual_places`."""
+        users = zip(self.rank, self.back, self.cosine, self.allowed, strict=True)
+        return np.stack([mutual_places(rank, back, cosine, self.order, may) for rank, back, cosine, may in users])
+
     def key(self, mode: str, user: int, row: int) -> tuple[float, ...]:
-        """What pairs of all users are ordered by, smaller first."""
+        """Return a key that orders the pairs of all users, best first."""
         cosine = -float(self.cosine[user, row])
-        if mode == "similar":
+        if mode == SIMILAR:
             return (cosine,)
         one, other = int(self.rank[user, row]), int(self.back[user, row])
         return (max(one, other), one + other, cosine)
 
-    @cached_property
-    def mutual(self) -> np.ndarray:
-        """(N, N) int32 from 1: the place of b for a in mode=mutual.
 
-        Pairs are ordered by the worse of two ranks, that of b for a among all who may be recommended to a and that of a
-        for b among all who could be paired with b; then by the sum of both ranks, by the cosine, and by the id.
-        """
-        return np.stack(
-            [
-                mutual_order(self.rank[user], self.back[user], self.cosine[user], self.order, self.allowed[user])
-                for user in range(len(self.order))
-            ]
-        )
-
-
-def all_pairs(profiles: Vectors, allowed: Allowed, *, max_pairs: int) -> Pairs:
-    """Every pair of the profiles.
-
-    Raises:
-        UserError: more than `max_pairs`, as all of them are held in memory.
-    """
-    num = len(profiles)
-    if num * num > max_pairs:
-        raise UserError(
-            f"query=all with mode=mutual or exposure_cap holds every pair in memory, {num} x {num} of them, more than "
-            f"max_pairs={max_pairs} (about {num * num * BYTES / 1e9:.1f} GB): raise it, or leave both out."
-        )
-    vectors = profiles.embeddings.astype(np.float64)
-    askers = [profile(profiles, row) for row in range(num)]
-    paired = np.stack([allowed.side(asked) for asked in askers])
-    order = np.empty(num, dtype=np.int32)
-    order[sorted(range(num), key=lambda row: profiles.profile_ids[row])] = np.arange(num, dtype=np.int32)
-    return Pairs(paired & allowed.filtered, paired, np.round(vectors @ vectors.T, DECIMALS), order)
-
-
-def mutual_order(
+def mutual_places(
     rank: np.ndarray, back: np.ndarray, cosine: np.ndarray, order: np.ndarray, allowed: np.ndarray
 ) -> np.ndarray:
-    """(N,) int32 places of one user's candidates in mode=mutual, see `Pairs.mutual`; NOT_ALLOWED where they are not."""
+    """Order the candidates of one user with mode=mutual.
+
+    Candidates are ordered by the worse of two ranks: of the candidate among all that may be recommended to the user,
+    and of the user among all that could be paired with the candidate. Ties are broken by the sum of both ranks, by the
+    cosine, and by the id.
+
+    Args:
+        rank: (N,) rank of each candidate.
+        back: (N,) rank of the user for each candidate.
+        cosine: (N,) cosines.
+        order: (N,) places in the order of ids.
+        allowed: (N,) bool, who may be recommended.
+
+    Returns:
+        (N,) int32 places from 1; NOT_ALLOWED where `allowed` is False.
+    """
     places = np.full(len(rank), NOT_ALLOWED, dtype=np.int32)
     rows = np.flatnonzero(allowed)
     one, other = rank[rows].astype(np.int64), back[rows].astype(np.int64)
@@ -102,8 +109,42 @@ def mutual_order(
     return places
 
 
+def mutual_best(query: Query, candidates: Candidates, *, k: int) -> list[tuple[str, float, int, int]]:
+    """Return the k best candidates of one query with mode=mutual.
+
+    A query that is no profile of the folder is ranked as one profile more, behind profiles with an equal cosine.
+
+    Returns:
+        (profile id, cosine, rank of the candidate, rank of the query for the candidate), best first.
+    """
+    profiles = candidates.profiles
+    vectors, order = profiles.embeddings.astype(np.float64), _order_of_ids(profiles)
+    cosine = np.round(vectors @ query.embedding.astype(np.float64), DECIMALS)
+    allowed = candidates.allowed(query)
+    rank = _ranks(cosine[None], allowed[None], order)[0]
+    back = np.zeros(len(profiles), dtype=np.int64)
+    own = order[query.row] if query.row is not None else len(profiles)
+    for row in np.flatnonzero(allowed).tolist():
+        rivals = candidates.partners(Query.of_profile(profiles, row))
+        if query.row is not None:
+            rivals[query.row] = False
+        values = np.round(vectors[rivals] @ vectors[row], DECIMALS)
+        ahead = (values > cosine[row]) | ((values == cosine[row]) & (order[rivals] < own))
+        back[row] = 1 + int(ahead.sum())
+    places = mutual_places(rank, back, cosine, order, allowed)
+    best = np.argsort(places, kind="stable")[:k].tolist()
+    return [(profiles.profile_ids[row], float(cosine[row]), int(rank[row]), int(back[row])) for row in best]
+
+
+def _order_of_ids(profiles: ProfileEmbeddings) -> np.ndarray:
+    """(N,) int32 place of each profile in the order of ids."""
+    order = np.empty(len(profiles), dtype=np.int32)
+    order[sorted(range(len(profiles)), key=profiles.profile_ids.__getitem__)] = np.arange(len(profiles))
+    return order
+
+
 def _ranks(cosine: np.ndarray, allowed: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """(N, N) int32 places from 1 within each row, best cosine first, equal ones by id; NOT_ALLOWED elsewhere."""
+    """(U, N) int32 ranks from 1 in each row, best cosine first, equal ones by id; NOT_ALLOWED elsewhere."""
     ranks = np.full(cosine.shape, NOT_ALLOWED, dtype=np.int32)
     for user, (values, may) in enumerate(zip(cosine, allowed, strict=True)):
         rows = np.flatnonzero(may)
@@ -111,14 +152,64 @@ def _ranks(cosine: np.ndarray, allowed: np.ndarray, order: np.ndarray) -> np.nda
     return ranks
 
 
-# How often one profile is recommended when all users are served at once, and a bound on it.
+# Recommendations for all profiles
 
 
-Lists = list[list[int]]  # of each user, the recommended rows, best first
+def recommend_to_all(
+    candidates: Candidates, *, k: int, mode: str, exposure_cap: int | None, max_pairs: int, index: Index | None = None
+) -> tuple[Lists, dict[str, "Spread"]]:
+    """Recommend k profiles to every profile.
+
+    With mode=similar and without a cap they are found by the index, without holding all pairs in memory.
+
+    Args:
+        candidates: The profiles that may be recommended.
+        k: Length of the lists; shorter where fewer profiles are allowed.
+        mode: similar or mutual.
+        exposure_cap: In how many lists one profile may be; None: no bound.
+        max_pairs: Bound on the pairs that are held in memory.
+        index: See `nearest`.
+
+    Returns:
+        The lists of all users, and the spread of these and of the lists before mode=mutual and the cap, by name.
+
+    Raises:
+        UserError: k is above the most profiles that may be recommended to one user, or there are more pairs than
+            `max_pairs`.
+    """
+    profiles = candidates.profiles
+    num_allowed, can_be_recommended = candidates.reach()
+    if k > (most := int(num_allowed.max(initial=0))):
+        raise UserError(f"query=all, k={k}: {_remedy(most, candidates)}")
+    if mode == SIMILAR and exposure_cap is None:
+        queries = [Query.of_profile(profiles, row) for row in range(len(profiles))]
+        answers = nearest(queries, candidates, k=k, index=index)
+        lists = {SIMILAR: [[profiles.row_of[one] for one, _ in answer] for answer in answers]}
+    else:
+        pairs = Pairs.of(candidates, max_pairs=max_pairs)
+        lists, places = {SIMILAR: top(pairs.rank, k)}, pairs.rank
+        if mode == "mutual":
+            places = pairs.mutual
+            lists[mode] = top(places, k)
+        if exposure_cap is not None:
+            lists[f"{mode}, cap {exposure_cap}"] = capped(
+                places, partial(pairs.key, mode), pairs.order, k=k, cap=exposure_cap
+            )
+    spreads = {name: spread(each, num_allowed > 0, can_be_recommended, k) for name, each in lists.items()}
+    return list(lists.values())[-1], spreads
+
+
+def _remedy(most: int, candidates: Candidates) -> str:
+    if most:
+        wider = ", or widen where" if candidates.condition is not None else ""
+        return f"at most {most} profiles can be recommended to one profile. Set k={most} or less{wider}."
+    if candidates.condition is not None:
+        return "where leaves no profile that can be recommended to another. Widen where."
+    return f"no two of the {len(candidates.profiles)} profiles in the folder can be recommended to each other."
 
 
 def top(places: np.ndarray, k: int) -> Lists:
-    """Each user's first k of (N, N) places."""
+    """Return the first k of each user's places (N, N)."""
     found = []
     for row in places:
         best = np.argsort(row, kind="stable")[:k]
@@ -129,54 +220,59 @@ def top(places: np.ndarray, k: int) -> Lists:
 def capped(
     places: np.ndarray, key: Callable[[int, int], tuple[float, ...]], order: np.ndarray, *, k: int, cap: int
 ) -> Lists:
-    """Lists of k in which no profile stands more than `cap` times: k rounds, in each the best pairs first.
+    """Return lists of k in which no profile is more than `cap` times.
 
-    In a round every user gets at most one profile more. The pairs (user, profile) are gone through from the best to the
-    worst, and one is taken where the user has none of this round yet and the profile stands in fewer than `cap` lists.
-    So nobody gets a second profile before everybody was offered a first one; some users may get fewer than k.
+    There are k rounds; in each, every user gets at most one profile more. Pairs (user, profile) are visited from best
+    to worst, and a pair is taken if the user has none of this round yet and the profile is in fewer than `cap` lists.
+    So every user is offered a first profile before anybody gets a second; some users may get fewer than k.
 
     Args:
-        places: (N, N) of each user's candidates from 1, NOT_ALLOWED elsewhere.
-        key: of a user and a row: what pairs are ordered by, smaller first; it rises along each user's places.
-        order: (N,) of ids; it parts what is equal.
+        places: (N, N) places of each user's candidates from 1, NOT_ALLOWED elsewhere.
+        key: Of a user and a row: orders pairs, smaller first; it rises along each user's places.
+        order: (N,) places in the order of ids, which break ties.
+        k: Length of the lists.
+        cap: In how many lists one profile may be.
     """
     candidates = [np.argsort(row, kind="stable")[: int((row != NOT_ALLOWED).sum())].tolist() for row in places]
     lists: Lists = [[] for _ in candidates]
     left = np.full(len(order), cap)
-    seen = [0] * len(candidates)  # how far each user's candidates were gone through: who was full stays full
+    visited = [0] * len(candidates)  # of each user's candidates; a profile at its cap stays there
 
     def entry(user: int) -> tuple[float, ...]:
-        row = candidates[user][seen[user]]
+        row = candidates[user][visited[user]]
         return (*key(user, row), int(order[user]), user)
 
     for _ in range(k):
-        heap = [entry(user) for user, rows in enumerate(candidates) if seen[user] < len(rows)]
+        heap = [entry(user) for user, rows in enumerate(candidates) if visited[user] < len(rows)]
         heapq.heapify(heap)
         while heap:
             user = int(heapq.heappop(heap)[-1])
-            row = candidates[user][seen[user]]
-            seen[user] += 1
+            row = candidates[user][visited[user]]
+            visited[user] += 1
             if left[row]:
                 left[row] -= 1
                 lists[user].append(row)
-            elif seen[user] < len(candidates[user]):
+            elif visited[user] < len(candidates[user]):
                 heapq.heappush(heap, entry(user))
     return lists
 
 
+# Properties of the lists of all users
+
+
 @dataclass(frozen=True)
 class Spread:
-    """What lists of recommendations are like together.
+    """How recommendations are spread over profiles.
 
     Attributes:
-        users: how many were served at least one profile.
-        candidates: how many could be recommended to somebody.
-        recommendations: length of all lists together.
-        mutual: pairs of whom each stands in the other's list.
-        gini: of how often each candidate stands in a list: 0 where all do equally often, towards 1 where few do.
-        coverage: share of the candidates who stand in at least one list.
-        most: how often the most frequent one stands in a list.
-        short: users who got fewer than k, though somebody could be recommended to them.
+        users: Number of users with at least one recommendation.
+        candidates: Number of profiles that can be recommended.
+        recommendations: Length of all lists together.
+        mutual: Pairs of profiles that are in each other's list.
+        gini: Gini coefficient of how often each candidate is recommended: 0 if all equally often, near 1 if few.
+        coverage: Share of the candidates that are in at least one list.
+        most: How often the most frequent profile is recommended.
+        short: Users who got fewer than k, although somebody can be recommended to them.
     """
 
     users: int
@@ -189,12 +285,14 @@ class Spread:
     short: tuple[int, ...]
 
 
-def spread(lists: Sequence[Sequence[int]], could: np.ndarray, candidates: np.ndarray, k: int) -> Spread:
-    """The spread of lists.
+def spread(lists: Sequence[Sequence[int]], can_get: np.ndarray, candidates: np.ndarray, k: int) -> Spread:
+    """Return the spread of lists.
 
     Args:
-        could: (N,) bool, users to whom somebody could be recommended.
-        candidates: (N,) bool, those who could be recommended to somebody.
+        lists: Rows recommended to each user.
+        can_get: (N,) bool, users to whom somebody can be recommended.
+        candidates: (N,) bool, profiles that can be recommended.
+        k: Intended length of the lists.
     """
     counts = np.bincount([row for rows in lists for row in rows], minlength=len(candidates))
     taken = {(user, row) for user, rows in enumerate(lists) for row in rows}
@@ -206,41 +304,14 @@ def spread(lists: Sequence[Sequence[int]], could: np.ndarray, candidates: np.nda
         gini=gini(counts[candidates]),
         coverage=float((counts[candidates] > 0).mean()) if candidates.any() else 0.0,
         most=int(counts.max(initial=0)),
-        short=tuple(user for user, rows in enumerate(lists) if could[user] and len(rows) < k),
+        short=tuple(user for user, rows in enumerate(lists) if can_get[user] and len(rows) < k),
     )
 
 
 def gini(counts: np.ndarray) -> float:
-    """Gini coefficient of numbers of at least 0: half their mean absolute difference over their mean."""
+    """Return the Gini coefficient of numbers >= 0: half their mean absolute difference over their mean."""
     total = counts.sum()
     if not total:
         return 0.0
     rising, num = np.sort(counts), len(counts)
     return float((2 * np.arange(1, num + 1) - num - 1) @ rising / (num * total))
-
-
-def mutual_best(asked: Asked, profiles: Vectors, allowed: Allowed, *, k: int) -> list[tuple[str, float, int, int]]:
-    """The k best by both sides' ranks, best first: id, cosine, its rank for the one who asks, and the rank back.
-
-    The order is that of `Pairs.mutual`. One who is no profile is ranked as if they were one more.
-    """
-    vectors, ids = profiles.embeddings.astype(np.float64), profiles.profile_ids
-    cosine = np.round(vectors @ asked.embedding.astype(np.float64), DECIMALS)
-    order = np.empty(len(ids), dtype=np.int64)
-    order[sorted(range(len(ids)), key=lambda row: ids[row])] = np.arange(len(ids))
-    may = allowed.rows(asked)
-    rows = np.flatnonzero(may)
-    rank = np.zeros(len(ids), dtype=np.int64)
-    rank[rows[np.lexsort((order[rows], -cosine[rows]))]] = np.arange(1, len(rows) + 1)
-    back = np.zeros(len(ids), dtype=np.int64)
-    own = order[asked.row] if asked.row is not None else len(ids)  # a stranger stands behind those who are equal
-    for row in rows.tolist():
-        rivals = allowed.side(profile(profiles, row))
-        if asked.row is not None:
-            rivals[asked.row] = False
-        values = np.round(vectors[rivals] @ vectors[row], DECIMALS)
-        ahead = (values > cosine[row]) | ((values == cosine[row]) & (order[rivals] < own))
-        back[row] = 1 + int(ahead.sum())
-    places = mutual_order(rank, back, cosine, order, may)
-    best = np.argsort(places, kind="stable")[:k].tolist()
-    return [(ids[row], float(cosine[row]), int(rank[row]), int(back[row])) for row in best]

@@ -1,288 +1,294 @@
-"""What `style_match.recommend` does, from its config to what it prints and writes."""
+"""Recommendations for one query: who queries, who may be recommended, and the nearest of these."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
-from style_match.cli.targets import conf_dir
-from style_match.evaluation.outputs import write_table
-from style_match.serving.matcher import StyleMatcher, Vectors, demo_root
-from style_match.serving.mutual import Lists, Pairs, Spread, all_pairs, capped, mutual_best, spread, top
-from style_match.serving.output import PAGE, Line, lines_of, print_list, print_spreads, write_page
-from style_match.serving.query import Allowed, Asked, ask, profile, refuse_unread
-from style_match.synthetic.dataset import is_synthetic
+from style_match.cli.words import nearest as nearest_word
+from style_match.serving.index.base import Answers, Index
+from style_match.serving.matcher_folder import MatcherFolder
+from style_match.serving.profiles import SIDE, UNKNOWN, ProfileEmbeddings
+from style_match.serving.where import And, Compare, Condition, mask, parse
 from style_match.utils.errors import UserError
-from style_match.utils.files import write_whole
+from style_match.utils.files import on_disk
+from style_match.utils.text import cut, plain
 
-if TYPE_CHECKING:
-    from style_match.serving.index.base import Index
-    from style_match.serving.matcher import StyleMatcher
-
-
-# The nearest who are allowed, found by an index.
+NOBODY = -1  # number of a person who is unknown
 
 
-Answers = list[tuple[str, float]]
+@dataclass(frozen=True)
+class Query:
+    """One profile, photo or embedding for which others are recommended.
+
+    Attributes:
+        name: Profile id or file, for messages and pages.
+        embedding: (E,) float32, of unit length.
+        person: Number of the person as in `ProfileEmbeddings.people`, or NOBODY.
+        side: 0 for left, 1 for right, -1 if there are no sides.
+        row: Position of a profile; None for photos and embeddings.
+        photo: Path of a photo, if there is one.
+    """
+
+    name: str
+    embedding: np.ndarray
+    person: int
+    side: int
+    row: int | None = None
+    photo: str | None = None
+
+    @classmethod
+    def of_profile(cls, profiles: ProfileEmbeddings, row: int) -> "Query":
+        """Return the query of a profile of the folder."""
+        return cls(
+            name=profiles.profile_ids[row],
+            embedding=profiles.embeddings[row],
+            person=int(profiles.people[row]),
+            side=int(profiles.sides[row]),
+            row=row,
+            photo=profiles.photos[row][0] if profiles.photos[row] else None,
+        )
 
 
-def exact_index(profiles: Vectors) -> "Index":
-    """An exact index of the profiles, in memory; built once, then kept on the object as a cached property is."""
-    index: Index | None = vars(profiles).get("exact_index")
-    if index is None:
-        index = instantiate(OmegaConf.load(conf_dir() / "index" / "exact.yaml"))
-        index.build(profiles.profile_ids, profiles.embeddings, profiles.rows, profiles.matcher)
-        vars(profiles)["exact_index"] = index
-    return index
+def make_query(
+    query: Any,
+    profiles: ProfileEmbeddings,
+    matcher: MatcherFolder,
+    encode: Callable[..., np.ndarray],
+    *,
+    side: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> Query:
+    """Turn what a user gives into a query. A text is a profile id if there is such a profile, else a file.
 
-
-def refuse_too_many(asked: Asked, allowed: Allowed, k: int, where: str | None) -> None:
-    """Refuse a k that nobody, or not enough, are left for.
+    Args:
+        query: A profile id, a photo (file or PIL image) or an embedding (E,).
+        profiles: The profiles that may be recommended.
+        matcher: Folder of the matcher that embedded them.
+        encode: `StyleMatcher.encode`.
+        side: Side of a photo or embedding, for a matcher of couples.
+        metadata: Attributes of a photo, if the prompt has metadata.
 
     Raises:
-        UserError: says how many are left, and after what.
+        UserError: The profiles are of another matcher, the profile or file does not exist, or side or metadata are
+            missing, wrong or not read.
+    """
+    refuse_unread(matcher, side, metadata)
+    if profiles.matcher != matcher.identity:
+        raise UserError(
+            f"These profiles were embedded by another matcher ({profiles.matcher[:8]}), not by {matcher.name}. Embed "
+            "them again."
+        )
+    if isinstance(query, str):
+        if (name := plain(query)) in profiles.row_of:
+            if metadata is not None:
+                raise UserError(f"query={name} is a profile of the folder, which has its metadata. Drop metadata.")
+            return _query_of_profile(profiles, name, side)
+        if not query.isascii():
+            query = str(on_disk(Path(query)))
+        if not _is_file(query):
+            _refuse_unknown(query, profiles)
+    name = str(query) if isinstance(query, str | Path) else "embedding" if isinstance(query, np.ndarray) else "photo"
+    number = _number_of_side(side, matcher, name)
+    if isinstance(query, np.ndarray):
+        vector, dim = np.asarray(query, dtype=np.float32).reshape(-1), matcher.about["head"]["dim"]
+        if vector.shape != (dim,):
+            raise UserError(f"The embedding of the query has {len(vector)} numbers, those of this matcher have {dim}.")
+        return Query(name, vector / np.linalg.norm(vector), NOBODY, number)
+    prompt = matcher.about["prompt"]
+    if prompt["metadata"] and metadata is None:
+        raise UserError(
+            f"query={name}: this matcher reads metadata (prompt={prompt['name']}). Set metadata=FILE.json, a file with "
+            "one JSON object of the photo's attributes."
+        )
+    embedding = encode(query, metadata, side=side)[0]
+    if not isinstance(query, str | Path):
+        return Query(name, embedding, NOBODY, number)
+    file = Path(query).expanduser()
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Query(name, embedding, profiles.person_of_photo.get(sha256, NOBODY), number, photo=str(file))
+
+
+def refuse_unread(matcher: MatcherFolder, side: str | None, metadata: Any) -> None:
+    """Refuse options that a matcher does not read.
+
+    Raises:
+        UserError: A side for a matcher of styles, or metadata for a prompt without metadata.
+    """
+    if side is not None and matcher.sides is None:
+        raise UserError(f"side={side}: the matcher {matcher.name} is of styles, which have no sides. Drop side.")
+    if metadata is not None and not (prompt := matcher.about["prompt"])["metadata"]:
+        raise UserError(f"metadata: the matcher {matcher.name} reads none (prompt={prompt['name']}). Drop metadata.")
+
+
+def _query_of_profile(profiles: ProfileEmbeddings, profile_id: str, side: str | None) -> Query:
+    found = Query.of_profile(profiles, profiles.row_of[profile_id])
+    if profiles.side_names is None:
+        return found
+    left, right = profiles.side_names
+    if found.side == UNKNOWN:
+        raise UserError(
+            f"query={profile_id}: it is unknown whether this profile is {left} or {right}. Fill in its gender in "
+            "profiles.csv, or add its couple."
+        )
+    if side is not None and side != profiles.side_names[found.side]:
+        raise UserError(f"query={profile_id} is {profiles.side_names[found.side]}, not {side}. Drop side.")
+    return found
+
+
+def _number_of_side(side: str | None, matcher: MatcherFolder, name: str) -> int:
+    if matcher.sides is None:
+        return UNKNOWN
+    left, right = matcher.sides
+    if side not in matcher.sides:
+        what = f"side={side} is unknown" if side else "side is missing"
+        raise UserError(
+            f"query={name}: {what}, and the matcher is of couples. Set side={left} or side={right} to the side of the "
+            "photo; profiles of the other side are recommended."
+        )
+    return matcher.sides.index(side)
+
+
+def _is_file(query: str) -> bool:
+    """Also False for texts that cannot be the name of a file, such as one that is too long."""
+    try:
+        return Path(query).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # the last one: ~NAME of an unknown user
+        return False
+
+
+def _refuse_unknown(query: str, profiles: ProfileEmbeddings) -> None:
+    meant = nearest_word(plain(query), profiles.profile_ids)
+    guess = f" Did you mean {meant}?" if meant else f" The first profile is {profiles.profile_ids[0]}."
+    raise UserError(
+        f"query={cut(query)}: there is no such profile among {len(profiles)}, and no such file.{guess} query=all "
+        "recommends to all profiles."
+    )
+
+
+class Candidates:
+    """The profiles that may be recommended to a query.
+
+    Never the person of the query; for couples only the other side; only profiles that satisfy `where`.
+
+    Args:
+        profiles: All profiles.
+        where: Filter on their columns, such as "gender == 'm' and age < 35"; None for all.
+
+    Attributes:
+        condition: The parsed filter.
+        filtered: (N,) bool, the profiles that satisfy the filter.
+
+    Raises:
+        UserError: The filter cannot be parsed, or does not fit the columns.
+    """
+
+    def __init__(self, profiles: ProfileEmbeddings, where: str | None):
+        self.profiles = profiles
+        self.condition = parse(where) if where is not None else None
+        everybody = np.ones(len(profiles), dtype=bool)
+        self.filtered = everybody if self.condition is None else mask(self.condition, profiles.columns)
+
+    def partners(self, query: Query) -> np.ndarray:
+        """(N,) bool, the profiles that could be paired with a query, whatever the filter."""
+        possible = self.profiles.people != query.person
+        if self.profiles.side_names is not None:
+            possible &= self.profiles.sides == 1 - query.side
+        return possible
+
+    def allowed(self, query: Query) -> np.ndarray:
+        """(N,) bool, the profiles that may be recommended to a query."""
+        return self.partners(query) & self.filtered
+
+    def reach(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return for each profile (N,) how many may be recommended to it, and whether it may be recommended."""
+        num_allowed = np.zeros(len(self.profiles), dtype=np.int64)
+        can_be_recommended = np.zeros(len(self.profiles), dtype=bool)
+        for row in range(len(self.profiles)):
+            allowed = self.allowed(Query.of_profile(self.profiles, row))
+            num_allowed[row] = allowed.sum()
+            can_be_recommended |= allowed
+        return num_allowed, can_be_recommended
+
+    def refuse_too_many(self, query: Query, k: int) -> None:
+        """Refuse a k above the number of profiles that may be recommended to a query.
+
+        Raises:
+            UserError: The message says how many there are.
+        """
+        refuse_too_many(query.name, k, int(self.allowed(query).sum()), int(self.partners(query).sum()), self.condition)
+
+
+def refuse_too_many(query: str, k: int, num_left: int, num_all: int, where: Condition | None) -> None:
+    """Refuse a k below 1 or above the number of profiles to choose from.
+
+    Args:
+        query: For the message.
+        k: Number of answers.
+        num_left: Number of profiles that satisfy `where`.
+        num_all: Number of profiles without it.
+        where: The filter, or None.
+
+    Raises:
+        UserError: The message says how many there are.
     """
     if k < 1:
         raise UserError(f"k={k} must be at least 1.")
-    could, left = int(allowed.side(asked).sum()), int(allowed.rows(asked).sum())
-    if left < k:
-        after = f"where leaves {left} of {could}" if where is not None else f"there are {left}"
-        remedy = (
-            f"write k={left} at most" + (", or widen where" if where is not None else "") if left else "widen where"
-        )
-        if could == 0:
-            remedy = "the folder holds nobody else whom it could be recommended to or from"
-        raise UserError(f"query={asked.name}, k={k}: {after} profiles to recommend; {remedy}.")
+    if k <= num_left:
+        return
+    found = f"where leaves {num_left} of {num_all} profiles" if where is not None else f"there are {num_all} profiles"
+    if num_left:
+        remedy = f"Set k={num_left} or less" + (", or widen where." if where is not None else ".")
+    else:
+        remedy = "Widen where." if num_all else "Add profiles."
+    raise UserError(f"query={query}, k={k}: {found} to choose from. {remedy}")
 
 
-def best(
-    askers: Sequence[Asked], profiles: Vectors, allowed: Allowed, *, k: int, index: "Index | None"
-) -> list[Answers]:
-    """For each who asks the k nearest who are allowed, best first, equal scores in the order of ids; fewer where there
-    are fewer.
+def nearest(queries: Sequence[Query], candidates: Candidates, *, k: int, index: Index | None = None) -> list[Answers]:
+    """Return the k nearest allowed profiles of each query, best first, or fewer if fewer are allowed.
+
+    Equal scores are ordered by id.
+
+    Args:
+        queries: Q queries.
+        candidates: The profiles that may be recommended.
+        k: Number of answers.
+        index: Index of the profiles; None: an exact one.
+
+    Returns:
+        (Q,) lists of (profile id, cosine).
 
     Raises:
-        UserError: the index is of another matcher than the profiles.
+        UserError: The index holds profiles of another matcher.
     """
-    if index is not None and index.matcher != profiles.matcher:
+    profiles = candidates.profiles
+    index = index if index is not None else profiles.exact_index
+    if index.matcher != profiles.matcher:
         raise UserError(
-            f"The index was built from the profiles of another matcher ({index.matcher[:8]}), not of the one that made "
-            f"these profiles ({profiles.matcher[:8]}): build it from these."
+            f"The index was built from profiles of another matcher ({index.matcher[:8]}) than these profiles "
+            f"({profiles.matcher[:8]}). Build it from these profiles."
         )
-    used = index if index is not None else exact_index(profiles)
-    found: list[Answers] = [[] for _ in askers]
-    for side in sorted({asked.side for asked in askers}):
-        chosen = [number for number, asked in enumerate(askers) if asked.side == side]
-        if profiles.side_names is not None and side < 0:
-            continue  # nobody's counterpart
-        answers = used.search(
-            np.stack([askers[number].embedding for number in chosen]),
+    found: list[Answers] = [[] for _ in queries]
+    for side in sorted({query.side for query in queries}):
+        if profiles.side_names is not None and side == UNKNOWN:
+            continue  # such a profile has no other side
+        conditions = [] if candidates.condition is None else [candidates.condition]
+        if profiles.side_names is not None:
+            conditions.append(Compare(SIDE, "==", profiles.side_names[1 - side]))
+        numbers = [number for number, query in enumerate(queries) if query.side == side]
+        answers = index.search(
+            np.stack([queries[number].embedding for number in numbers]),
             k,
-            where=allowed.for_index(side),
-            exclude=[allowed.themselves(askers[number]) for number in chosen],
+            where=And(tuple(conditions)) if len(conditions) > 1 else conditions[0] if conditions else None,
+            exclude=[_profiles_of(queries[number].person, profiles) for number in numbers],
         )
-        for number, answer in zip(chosen, answers, strict=True):
+        for number, answer in zip(numbers, answers, strict=True):
             found[number] = answer
     return found
 
 
-# query=all: recommendations for every profile at once, and what mode and cap do to them.
-
-
-PLAIN = "similar"
-
-
-@dataclass(frozen=True)
-class Served:
-    """Lists of rows for every profile, and the spread of these and of others that they are compared with, by name."""
-
-    lists: Lists
-    spreads: dict[str, Spread]
-
-
-def serve(
-    profiles: Vectors,
-    allowed: Allowed,
-    *,
-    k: int,
-    mode: str,
-    exposure_cap: int | None,
-    max_pairs: int,
-    index: "Index | None",
-) -> Served:
-    """The k best of every profile.
-
-    Without mode=mutual and without a cap they are found by the index, without holding all pairs in memory.
-
-    Raises:
-        UserError: nobody may be recommended to anybody, k is above what anybody could get, or there are more pairs than
-            `max_pairs`.
-    """
-    gallery, candidates = allowed.reach()
-    most = int(gallery.max(initial=0))
-    if k > most:
-        raise UserError(f"query=all, k={k}: {_remedy(most, allowed)}.")
-    found: dict[str, Lists] = {}
-    if mode == "similar" and exposure_cap is None:
-        askers = [profile(profiles, row) for row in range(len(profiles))]
-        answers = best(askers, profiles, allowed, k=k, index=index)
-        found[PLAIN] = [[profiles.row_of[one] for one, _ in answer] for answer in answers]
-    else:
-        found = _all_ways(all_pairs(profiles, allowed, max_pairs=max_pairs), k, mode, exposure_cap)
-    spreads = {name: spread(lists, gallery > 0, candidates, k) for name, lists in found.items()}
-    return Served(list(found.values())[-1], spreads)
-
-
-def _remedy(most: int, allowed: Allowed) -> str:
-    """What to do where nobody could get more than `most`."""
-    wider = ", or widen where" if allowed.condition is not None else ""
-    if most:
-        return f"nobody could get more than {most} profiles; write k={most} at most{wider}"
-    if wider:
-        return "nobody is left who may be recommended to anybody: widen where"
-    return f"no two of the {len(allowed.profiles)} profiles in the folder could be recommended to each other"
-
-
-def _all_ways(pairs: Pairs, k: int, mode: str, cap: int | None) -> dict[str, Lists]:
-    """Lists by likeness alone, then with mode=mutual, then with the cap, as far as they are asked for."""
-    found = {PLAIN: top(pairs.rank, k)}
-    places = pairs.rank
-    if mode == "mutual":
-        places = pairs.mutual
-        found["mutual"] = top(places, k)
-    if cap is not None:
-        found[f"{mode}, cap {cap}"] = capped(
-            places, lambda user, row: pairs.key(mode, user, row), pairs.order, k=k, cap=cap
-        )
-    return found
-
-
-def cosines(profiles: Vectors, user: int, rows: list[int]) -> list[float]:
-    """The cosine of each recommended row."""
-    vectors = profiles.embeddings.astype(np.float64)
-    return (vectors[rows] @ vectors[user]).tolist() if rows else []
-
-
-EVERYBODY = "all"
-
-
-def recommend(cfg: DictConfig, config_dirs: Sequence[str]) -> None:
-    """Print and write the recommendations that the config asks for."""
-    matcher = StyleMatcher.from_pretrained(
-        cfg.model, backbone=cfg.backbone.path, device=cfg.backbone.device, config_dirs=config_dirs
-    )
-    refuse_unread(matcher.folder, cfg.side, cfg.metadata)  # before anything is embedded
-    root = demo_root(matcher.folder, cfg.data.root, num_workers=cfg.data.num_workers, show=cfg.progress)
-    data = {name: cfg.data[name] for name in ("image_root", "on_bad_image", "num_workers")}
-    profiles = matcher.embed_folder(root, features_root=cfg.features.root, show_progress=cfg.progress, **data)
-    allowed = Allowed(profiles, cfg.where)
-    lists: list[tuple[Asked, list[Line]]]
-    spreads: Mapping[str, Spread] = {}
-    if cfg.query == EVERYBODY:
-        options = {name: cfg[name] for name in ("k", "mode", "exposure_cap", "max_pairs")}
-        served = serve(profiles, allowed, index=open_index(cfg.index, root, profiles), **options)
-        spreads = served.spreads
-        lists = [
-            (profile(profiles, user), lines_of(profiles, rows, cosines(profiles, user, rows)))
-            for user, rows in enumerate(served.lists)
-            if rows
-        ]
-    else:
-        asked = ask(matcher, cfg.query, profiles, side=cfg.side, metadata=_metadata(cfg.metadata))
-        refuse_too_many(asked, allowed, cfg.k, cfg.where)
-        lists = [(asked, _for_one(cfg, asked, profiles, allowed, root))]
-    about = {
-        "query": cfg.query,
-        "matcher": matcher.folder.name,
-        "data": root.name,
-        "profiles": len(profiles),
-        "num_users": len(lists),
-        "k": cfg.k,
-        "mode": cfg.mode,
-        "cap": cfg.exposure_cap,
-        "where": cfg.where,
-        "synthetic": is_synthetic(root),
-    }
-    _write(cfg, matcher, profiles, lists, spreads, about)
-
-
-def open_index(cfg: DictConfig, root: Path, profiles: Vectors) -> "Index | None":
-    """The index that the config asks for, kept beside those of other folders; None for the exact one in memory."""
-    if cfg._target_.rpartition(".")[2] == "Exact":
-        return None
-    from style_match.serving.index.folder import open_or_build
-
-    return open_or_build(cfg, root, profiles.profile_ids, profiles.embeddings, profiles.rows, profiles.matcher)
-
-
-def _for_one(cfg: DictConfig, asked: Asked, profiles: Vectors, allowed: Allowed, root: Path) -> list[Line]:
-    if cfg.mode == "mutual":
-        found = mutual_best(asked, profiles, allowed, k=cfg.k)
-        rows = [profiles.row_of[profile_id] for profile_id, *_ in found]
-        lines = lines_of(profiles, rows, [score for _, score, _, _ in found])
-        for line, (*_, rank, back) in zip(lines, found, strict=True):
-            line["ranks"] = (rank, back)
-        return lines
-    answers = best([asked], profiles, allowed, k=cfg.k, index=open_index(cfg.index, root, profiles))[0]
-    return lines_of(profiles, [profiles.row_of[one] for one, _ in answers], [score for _, score in answers])
-
-
-def _metadata(file: str | None) -> dict[str, Any] | None:
-    """The attributes of a photo, from a JSON file."""
-    if file is None:
-        return None
-    try:
-        content = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"metadata={file} cannot be read as JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"metadata={file} must hold one JSON object.")
-    return content
-
-
-def _write(
-    cfg: DictConfig,
-    matcher: StyleMatcher,
-    profiles: Vectors,
-    lists: Sequence[tuple[Asked, list[Line]]],
-    spreads: Mapping[str, Spread],
-    about: Mapping[str, Any],
-) -> None:
-    shown = lists[: cfg.page.num_users] if spreads else lists
-    out = write_page(cfg, matcher, profiles, shown, spreads, about)
-    if spreads:
-        print_spreads(spreads, profiles, about)
-        write_table(out / "recommendations.parquet", _parquet(lists))
-        named = {
-            name: {**asdict(one), "short": [profiles.profile_ids[row] for row in one.short]}
-            for name, one in spreads.items()
-        }
-        write_whole(
-            out / "recommendations.json", json.dumps({**about, "spread": named}, indent=2, ensure_ascii=False) + "\n"
-        )
-    else:
-        print_list(*lists[0], about)
-    for name in ("recommendations.parquet", "recommendations.json") if spreads else ():
-        print(out / name)
-    print(out / PAGE)
-
-
-def _parquet(lists: Sequence[tuple[Asked, list[Line]]]) -> Any:
-    """pyarrow table: query, rank from 1, profile, score."""
-    import pyarrow as pa
-
-    rows = [(asked.name, line["rank"], line["profile_id"], line["score"]) for asked, lines in lists for line in lines]
-    query, rank, recommended, score = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return pa.table(
-        {
-            "query": pa.array(query, pa.string()),
-            "rank": pa.array(rank, pa.int32()),
-            "profile": pa.array(recommended, pa.string()),
-            "score": pa.array(score, pa.float64()),
-        }
-    )
+def _profiles_of(person: int, profiles: ProfileEmbeddings) -> list[str]:
+    return [profiles.profile_ids[row] for row in np.flatnonzero(profiles.people == person).tolist()]

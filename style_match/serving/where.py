@@ -1,9 +1,9 @@
-"""Filters on the columns of profiles, such as `gender == 'm' and age < 35`: parsed with `ast`, never executed.
+"""Filters on the columns of profiles, such as `gender == 'm' and age < 35`. They are parsed with `ast`, not executed.
 
-The grammar is Python's: comparisons of a column with a value, `in` and `not in` with a list, `and`, `or`, `not`,
-parentheses. Values are 'texts', numbers, true and false. A column is a word in any script, or anything between
-backquotes. Columns and texts are compared as `style_match.utils.text.plain`. An empty cell is unknown: it fulfils
-neither a comparison nor its opposite.
+The grammar is that of Python: comparisons of a column with a value, `in` and `not in` with a list, `and`, `or`, `not`,
+parentheses. Values are 'texts', numbers, true and false. A column is a word in any script, or any text between
+backquotes. Columns and texts are compared in the form of `style_match.utils.text.plain`. An empty cell is unknown: it
+satisfies neither a comparison nor its opposite.
 """
 
 import ast
@@ -39,7 +39,7 @@ FLAGS = {"true": True, "false": False}
 
 @dataclass(frozen=True)
 class Compare:
-    """A comparison of a column with a value; for `in` and `not in` with a tuple of values."""
+    """A comparison of a column with a value, or with a tuple of values for `in` and `not in`."""
 
     column: str
     op: str
@@ -57,11 +57,15 @@ class Compare:
 
 @dataclass(frozen=True)
 class And:
+    """All of these conditions."""
+
     parts: tuple["Condition", ...]
 
 
 @dataclass(frozen=True)
 class Or:
+    """Any of these conditions."""
+
     parts: tuple["Condition", ...]
 
 
@@ -69,7 +73,7 @@ Condition: TypeAlias = Compare | And | Or
 
 
 def comparisons(condition: Condition) -> Iterator[Compare]:
-    """All comparisons of a condition."""
+    """Yield all comparisons of a condition."""
     if isinstance(condition, Compare):
         yield condition
     else:
@@ -96,21 +100,21 @@ _OPS |= {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 
 
 def parse(text: str) -> Condition:
-    """Parse a condition; `not` is moved into the comparisons.
+    """Parse a condition. Each `not` is moved into the comparisons.
 
     Raises:
-        UserError: the text is no condition; the message marks the position.
+        UserError: The text is not a condition; the message marks the position.
     """
     return _Parser(plain(text)).parse()  # a word with a combining accent is one word only when composed
 
 
 class _Parser:
-    """Lets `ast` find the structure of a text in which every column and value is a name of the same length.
+    """Parses a copy of the text with `ast`, in which every column and value is replaced by a name of the same length.
 
-    Positions in the tree are then positions in the text, and no word of the text is a keyword of Python.
+    So positions in the tree are positions in the text, and no column can be a keyword of Python.
 
     Attributes:
-        names: position -> kind of token and the token.
+        names: Position -> kind of token and the token.
     """
 
     def __init__(self, text: str):
@@ -165,7 +169,7 @@ class _Parser:
         return Compare(column.strip("`"), OPPOSITE[op] if negated else op, value)
 
     def _token(self, node: ast.expr) -> tuple[str, str]:
-        """Kind and source; an empty kind if the node is more than one token."""
+        """Return kind and source; the kind is empty if the node has more than one token."""
         kind, source = self.names.get(node.col_offset, ("", ""))
         found = self.text[node.col_offset : node.end_col_offset]
         return (kind if found == source else "", found)  # adjacent tokens make one name
@@ -193,7 +197,7 @@ class _Parser:
         self._refuse(node.col_offset, f"expected a 'text', a number, true or false, found {source!r}")
 
     def _refuse(self, place: int, problem: str) -> NoReturn:
-        """Raise with the text and a mark below the place."""
+        """Raise an error that shows the text with a mark below the place."""
         line = " ".join(self.text.split("\n"))
         width = sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in line[:place])
         raise UserError(f"where: {problem} (character {place + 1})\n  {line}\n  {' ' * width}^")
@@ -202,14 +206,33 @@ class _Parser:
 # Evaluation
 
 
+def as_columns(rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Turn rows (column -> cell) into columns (name -> N cells); a column that a row lacks is empty there."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) or "" for row in rows] for name in names}
+
+
+def mask(condition: Condition, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
+    """Evaluate a condition on rows, see `matches`.
+
+    Args:
+        condition: From `parse`.
+        rows: (N,) column -> cell.
+
+    Returns:
+        (N,) bool.
+    """
+    return matches(condition, as_columns(rows)) if rows else np.zeros(0, dtype=bool)
+
+
 def check(condition: Condition, columns: Columns) -> None:
     """Check that every column exists and holds values of the kind that it is compared with.
 
-    Numbers are compared with a column whose filled cells are all numbers, true and false with one that holds nothing
-    else, texts with any other; only numbers are ordered.
+    Numbers are compared with a column whose filled cells are all numbers, true and false with a column that holds only
+    these, texts with any other column. Only numbers are ordered.
 
     Raises:
-        UserError: names the column and the nearest one, or the kind and a fitting value.
+        UserError: A column does not exist (the message names the nearest one) or has another kind.
     """
     for each in comparisons(condition):
         if each.column not in columns:
@@ -220,29 +243,18 @@ def check(condition: Condition, columns: Columns) -> None:
         _check_kind(each, columns[each.column])
 
 
-def mask(condition: Condition, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
-    """Evaluate a condition on rows (column -> cell); a column that a row lacks is empty there.
-
-    Returns:
-        (len(rows),) bool.
-
-    Raises:
-        UserError: see `matches`.
-    """
-    if not rows:
-        return np.zeros(0, dtype=bool)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return matches(condition, {name: [row.get(name, "") for row in rows] for name in names})
-
-
 def matches(condition: Condition, columns: Columns) -> np.ndarray:
-    """Evaluate a condition on columns (name -> N cells).
+    """Evaluate a condition.
+
+    Args:
+        condition: From `parse`.
+        columns: Name -> (N,) cells.
 
     Returns:
         (N,) bool.
 
     Raises:
-        UserError: see `check`; or no cell has a text that differs from a cell only in upper and lower case.
+        UserError: See `check`; or no cell has a text, but one differs from it only in upper and lower case.
     """
     check(condition, columns)
     for each in comparisons(condition):
@@ -259,13 +271,13 @@ def matches(condition: Condition, columns: Columns) -> np.ndarray:
 def _evaluate(condition: Condition, columns: Columns) -> np.ndarray:
     if isinstance(condition, Compare):
         cells = columns[condition.column]
-        fulfils = {cell: _fulfils(condition, cell) for cell in set(cells)}
-        return np.array([fulfils[cell] for cell in cells], dtype=bool)
+        holds = {cell: _holds(condition, cell) for cell in set(cells)}
+        return np.array([holds[cell] for cell in cells], dtype=bool)
     combine = np.logical_and if isinstance(condition, And) else np.logical_or
     return combine.reduce([_evaluate(part, columns) for part in condition.parts])
 
 
-def _fulfils(condition: Compare, cell: str) -> bool:
+def _holds(condition: Compare, cell: str) -> bool:
     text = cell.strip()
     if not text:  # unknown
         return False
@@ -277,7 +289,7 @@ def _fulfils(condition: Compare, cell: str) -> bool:
 
 
 def kind_of(cells: Sequence[str]) -> str:
-    """What a column holds: number, flag or text; text if all cells are empty."""
+    """Return the kind of a column: number, flag or text; text if all cells are empty."""
     filled = {cell.strip() for cell in cells} - {""}
     if filled and all(_number(cell) is not None for cell in filled):
         return "number"

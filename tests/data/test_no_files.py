@@ -68,7 +68,7 @@ def test_times_of_parquet_out_of_range(tmp_path):
 
 @pytest.mark.parametrize("out", ["/proc/matcher", "/proc/a/b"])
 def test_a_place_that_cannot_be_written_is_refused_at_once(out):
-    with pytest.raises(UserError, match=rf"Cannot write out={out}: .*Give another out"):
+    with pytest.raises(UserError, match=rf"Cannot write out={out}: .*Set another out"):
         refuse_other_content(Path(out), "0" * 64)
 
 

@@ -101,7 +101,7 @@ def served(couples_run, matcher_folder, run_step, tmp_path_factory) -> Served:
         patch.setattr(serving, "serve", found.serve)
         words = (f"model={matcher_folder}", f"data.root={people}", f"app.port={free_port()}")
         run_step("app", *words, "app.max_upload_mb=1")
-    assert found.line == f"http://127.0.0.1:{found.options['port']}; Ctrl-C ends it"
+    assert found.line == f"http://127.0.0.1:{found.options['port']} - press Ctrl-C to stop"
     return found
 
 

@@ -104,7 +104,7 @@ def test_the_same_run_is_exported_to_the_same_bytes_and_nothing_else_is_overwrit
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     with unimportable(*HEAVY):
         reported = run_step("export", f"run={couples_run}", f"out={tmp_path / 'full'}", code=2).stderr
-    assert "is not empty and holds no matcher: name another folder" in reported
+    assert "is not empty and holds no matcher. Set another out" in reported
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -120,7 +120,7 @@ def test_the_card_names_data_figures_and_limits(couples_run, matcher_folder):
     reported = {each["type"]: each for each in result["metrics"]}
     assert reported["mrr"]["value"] == pytest.approx(metrics["mrr"]["value"], abs=1e-6)
     assert reported["mrr"]["args"]["ci95"] == pytest.approx(metrics["mrr"]["ci95"], abs=1e-6)
-    for words in ("**Synthetic data.**", "| chance |", "| trained |", "By gender of the asking profile", "not shown"):
+    for words in ("**Synthetic data.**", "| chance |", "| trained |", "By gender of the query's profile", "not shown"):
         assert words in card
     for title in ("## Intended use", "## Limits", "## Privacy", "seen.txt"):
         assert title in card
@@ -146,8 +146,8 @@ def test_only_a_finished_run_is_exported(couples_run, run_step, tmp_path):
     with unimportable(*HEAVY):
         refuses("run is required. Set run=FOLDER.")
         refuses("is a folder of 2 runs. Choose one of them", f"run={tmp_path}")
-        refuses("is a file: name a folder", f"run={cell}", f"out={couples_run / 'config.yaml'}")
-        scored = re.escape(f"holds no trained head; it scored run={couples_run}: export that one")
+        refuses("is a file. Set out to a folder", f"run={cell}", f"out={couples_run / 'config.yaml'}")
+        scored = re.escape(f"has no trained head. It scored run={couples_run}. Export that run")
         refuses(scored, f"run={tmp_path / 'scored'}")
         (cell / "provenance.json").write_text('{"data": ')
         refuses("provenance.json is damaged", f"run={cell}")
@@ -165,7 +165,7 @@ def test_a_run_whose_data_was_changed_since_is_not_exported(couples_run, run_ste
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
     with unimportable(*HEAVY):
         reported = run_step("export", f"run={run}", code=2).stderr
-    assert f"{people} was changed since run={run} was made" in reported and "data.root=FOLDER" in reported
+    assert f"{people} changed since run={run}" in reported and "data.root=FOLDER" in reported
     run_step("export", f"run={run}", f"data.root={copy}", f"out={tmp_path / 'matcher'}")
     (split,) = (copy / "splits").glob("*.csv")
     lines = split.read_text().splitlines(keepends=True)
@@ -173,7 +173,7 @@ def test_a_run_whose_data_was_changed_since_is_not_exported(couples_run, run_ste
     lines[test] = lines[test].replace(",test", ",train")
     split.write_text("".join(lines))
     reported = run_step("export", f"run={run}", f"data.root={copy}", f"out={tmp_path / 'matcher'}", code=2).stderr
-    assert f"{split} no longer divides {copy} as it did when run={run}" in reported
+    assert f"{split} no longer divides {copy} as when run={run}" in reported
 
 
 def test_the_backbone_alone_answers_texts_by_both_paths(exported):

@@ -209,7 +209,7 @@ def test_app_serves_its_page_until_ctrl_c(matcher_folder: Path, tmp_path: Path):
         port = probe.getsockname()[1]
     process = start("app", f"model={matcher_folder}", f"app.port={port}", cwd=tmp_path)
     try:
-        printed = next((line for line in process.stderr if "Ctrl-C ends it" in line), "")
+        printed = next((line for line in process.stderr if "press Ctrl-C to stop" in line), "")
         assert f"http://127.0.0.1:{port}" in printed
         with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=30) as answer:
             assert answer.status == 200 and b"<html" in answer.read()

@@ -4,15 +4,19 @@ J. Johnson, M. Douze, H. Jegou, "Billion-scale similarity search with GPUs", 201
 and robust approximate nearest neighbor search using Hierarchical Navigable Small World graphs", 2018.
 """
 
+import hashlib
 import importlib
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from style_match.serving.index.exact import REMOVED, Exact
+from style_match.serving.index import storage
+from style_match.serving.index.base import Cells
+from style_match.serving.index.exact import Exact
+from style_match.serving.index.storage import Unusable
 from style_match.utils.errors import UserError
 
 logging.getLogger("faiss").setLevel(logging.WARNING)  # it logs which CPU instructions it tries
@@ -21,138 +25,192 @@ try:
 except ImportError as error:
     raise UserError("index=faiss needs FAISS: pip install 'style_match[faiss]', or set index=exact.") from error
 
+SCAN_SHARE = 0.02  # up to this share of allowed profiles they are searched exactly; a walk would lead past them
+REBUILD_SHARE = 0.1  # share of removed rows at which the graph is rebuilt
+RECALL_K, RECALL_QUERIES = 10, 200  # the recall is measured at k on so many of the index's own vectors
+KEY_BYTES = 16
+REMOVED = bytes(KEY_BYTES)  # key of a graph row whose profile was removed
 
-def make(*, kind: str, root: str | None, query_block: int, row_block: int, **graph: Any) -> Exact:
-    """The index of this kind; `graph` are options of `HNSW`."""
+
+def make(*, kind: str, root: str | None, m: int, ef_construction: int, ef_search: int) -> Exact:
+    """Return the index of a kind, `flat` or `hnsw`; the other options are those of `HNSW`."""
     if kind == "flat":
-        return Flat(root=root, query_block=query_block, row_block=row_block)
+        return Flat()
     if kind == "hnsw":
-        return HNSW(root=root, query_block=query_block, row_block=row_block, **graph)
+        return HNSW(root=root, m=m, ef_construction=ef_construction, ef_search=ef_search)
     raise UserError(f"index.kind={kind}: use flat or hnsw.")
 
 
-@dataclass(kw_only=True, eq=False)
 class Flat(Exact):
-    """FAISS's own scan over all vectors."""
+    """Exact search by FAISS over all vectors, in memory."""
 
     kind: ClassVar[str] = "faiss-flat"
 
-    def _set(self, vectors: np.ndarray) -> None:
-        self._flat = faiss.IndexFlatIP(vectors.shape[1])
-        self._flat.add(vectors)
-        self.vectors = _view(self._flat)
+    def _build(self, cells: Sequence[Cells], folder: Path | None) -> str:
+        self._flat = faiss.IndexFlatIP(self.vectors.shape[1])
+        self._flat.add(self.vectors)
+        self.vectors = _memory(self._flat)  # instead of a second copy
+        return super()._build(cells, folder)
 
     def _top(self, queries: np.ndarray, num: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        if not num:
-            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        selector = None if allowed is None else _selector(len(self.ids), allowed)
-        return _search(self._flat, queries, num, faiss.SearchParameters(sel=selector) if selector else None)
+        if not len(self):
+            return super()._top(queries, num, allowed)
+        parameters = None if allowed is None else faiss.SearchParameters(sel=_selector(_mask(len(self), allowed)))
+        return _search(self._flat, queries, min(num, len(self)), parameters)
 
 
-@dataclass(kw_only=True, eq=False)
 class HNSW(Exact):
     """A graph in which a search walks from neighbour to neighbour; it misses some profiles.
 
-    Its recall against exact search is measured when it is built. A removed profile's row stays in the graph, zeroed,
-    until the graph is rebuilt.
+    The recall against exact search is measured when the graph is built. A stored graph is updated: new profiles are
+    added; the rows of removed ones are zeroed and never found, and when they are too many, the graph is rebuilt.
 
     Args:
-        m: neighbours of a vector.
-        ef_construction: candidates examined for each added vector.
-        ef_search: candidates examined for a query; with a filter more, so that as many are allowed ones.
-        scan_share: up to this share of allowed rows these are scanned exactly; the graph would lead past them.
-        rebuild_share: share of removed rows at which the graph is rebuilt.
-        recall_k, recall_queries: the recall is measured at k on this many of the index's own vectors.
+        root: Folder of all stored indexes; None: `indexes/` in the cache root.
+        m: Neighbours of a vector.
+        ef_construction: Candidates examined for each added vector.
+        ef_search: Candidates examined for a query; proportionally more with a filter.
     """
 
-    m: int
-    ef_construction: int
-    ef_search: int
-    scan_share: float
-    rebuild_share: float
-    recall_k: int
-    recall_queries: int
-
     kind: ClassVar[str] = "faiss-hnsw"
-    built_with: ClassVar[tuple[str, ...]] = ("m", "ef_construction")
+    is_stored: ClassVar[bool] = True
+
+    def __init__(self, *, root: str | None, m: int, ef_construction: int, ef_search: int):
+        super().__init__()
+        self.is_exact = False
+        self.root, self.m, self.ef_construction, self.ef_search = root, m, ef_construction, ef_search
+
+    def _build(self, cells: Sequence[Cells], folder: Path | None) -> str:
+        super()._build(cells, folder)
+        keys = [_key(one, vector) for one, vector in zip(self.ids, self.vectors, strict=True)]
+        try:
+            stored = None if folder is None else self._stored(folder)
+            done, row_keys = ("built", keys) if stored is None else self._update(keys, *stored)
+        except Unusable as error:
+            done, row_keys = f"rebuilt: {error}", keys
+        is_new = done.startswith(("built", "rebuilt"))
+        if is_new:
+            self._graph = faiss.IndexHNSWFlat(self.vectors.shape[1], self.m, faiss.METRIC_INNER_PRODUCT)
+            self._graph.hnsw.efConstruction = self.ef_construction
+            self._graph.add(self.vectors)
+        number_of = {key: number for number, key in enumerate(keys)}
+        self._profiles = np.array([number_of.get(key, -1) for key in row_keys], np.int64)  # of the rows of the graph
+        if is_new:
+            self.recall = self._measured_recall()
+        if folder is not None and done != "up to date":
+            if is_new:
+                storage.clear(folder)
+            graph, content = faiss.serialize_index(self._graph), np.frombuffer(b"".join(row_keys), np.uint8)
+            storage.save_graph(folder, {"graph": graph, "keys": content}, {**self._identity, "recall": self.recall})
+        return done
 
     @property
-    def is_exact(self) -> bool:
-        return False
+    def _identity(self) -> dict[str, Any]:
+        """Properties that a stored graph must share with this index."""
+        dim = self.vectors.shape[1]
+        return {"matcher": self.matcher, "dim": dim, "m": self.m, "ef_construction": self.ef_construction}
 
-    @property
-    def rebuild_reason(self) -> str | None:
-        removed = len(self.ids) - len(self)
-        if not removed or removed < self.rebuild_share * len(self.ids):
+    def _stored(self, folder: Path) -> tuple[Any, list[bytes]] | None:
+        """The stored graph and the keys of its rows; None if there is none.
+
+        Raises:
+            Unusable: It is damaged, or was built with other options.
+        """
+        found = storage.load_graph(folder)
+        if found is None:
             return None
-        return f"{removed} of {len(self.ids)} rows were removed (index.rebuild_share={self.rebuild_share})"
+        arrays, about = found
+        for name, value in self._identity.items():
+            if about.get(name) != value:
+                raise Unusable(f"{name} was {about.get(name)}, not {value}")
+        self.recall = about["recall"]
+        content = arrays["keys"].tobytes()
+        keys = [content[start : start + KEY_BYTES] for start in range(0, len(content), KEY_BYTES)]
+        return faiss.deserialize_index(arrays["graph"]), keys
 
-    def _set(self, vectors: np.ndarray) -> None:
-        self._graph = faiss.IndexHNSWFlat(vectors.shape[1], self.m, faiss.METRIC_INNER_PRODUCT)
-        self._graph.hnsw.efConstruction = self.ef_construction
-        self._append(vectors)
-        self.recall = self._measured_recall()
+    def _update(self, keys: list[bytes], graph: Any, row_keys: list[bytes]) -> tuple[str, list[bytes]]:
+        """Change a graph so that it holds these profiles; return what was done and the keys of its rows.
 
-    def _append(self, vectors: np.ndarray) -> None:
-        self._graph.add(vectors)
-        self.vectors = _view(faiss.downcast_index(self._graph.storage))
-
-    def _remove(self, rows: np.ndarray) -> None:
-        self.vectors[rows] = 0  # FAISS's own memory
-        for row in rows:
-            self.ids[row] = REMOVED
-            for column in self.columns.values():
-                column[row] = ""
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {"graph": faiss.serialize_index(self._graph)}
-
-    def _load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._graph = faiss.deserialize_index(arrays["graph"])
-        self.vectors = _view(faiss.downcast_index(self._graph.storage))
+        Raises:
+            Unusable: Too many rows were removed.
+        """
+        wanted, stored = set(keys), set(row_keys)
+        removed = [row for row, key in enumerate(row_keys) if key not in wanted and key != REMOVED]
+        num_removed = len(removed) + row_keys.count(REMOVED)
+        if num_removed and num_removed >= REBUILD_SHARE * len(row_keys):
+            raise Unusable(f"{num_removed} of {len(row_keys)} rows were removed")
+        new = [number for number, key in enumerate(keys) if key not in stored]
+        self._graph = graph
+        if removed:
+            _memory(faiss.downcast_index(graph.storage))[removed] = 0
+        if new:
+            graph.add(self.vectors[new])
+        gone = set(removed)
+        row_keys = [REMOVED if row in gone else key for row, key in enumerate(row_keys)]
+        done = f"{len(new)} added, {len(removed)} removed" if new or removed else "up to date"
+        return done, row_keys + [keys[number] for number in new]
 
     def _measured_recall(self) -> dict[str, Any] | None:
-        """Share of the true `recall_k` nearest that are found, the querying vector itself left out."""
-        rows = np.unique(np.linspace(0, len(self.ids) - 1, self.recall_queries).astype(np.int64))
-        k = min(self.recall_k, len(self.ids) - 1)
+        """Share of the true nearest that are found; the querying vector itself does not count."""
+        numbers = np.unique(np.linspace(0, len(self) - 1, RECALL_QUERIES).astype(np.int64))
+        k = min(RECALL_K, len(self) - 1)
         if k < 1:
             return None
-        found = self._walk(self.vectors[rows], k + 1, None)[1]
-        true = self._scan(self.vectors[rows], k + 1, None)[1]
-        each = list(zip(found.tolist(), true.tolist(), rows.tolist(), strict=True))
-        hits = sum(len(({*some} & {*right}) - {row}) for some, right, row in each)
-        return {"k": k, "queries": len(rows), "value": hits / sum(len({*right} - {row}) for _, right, row in each)}
+        found = self._walk(self.vectors[numbers], k + 1, None)[1]
+        true = super()._top(self.vectors[numbers], k + 1, None)[1]
+        each = list(zip(found.tolist(), true.tolist(), numbers.tolist(), strict=True))
+        hits = sum(len(({*some} & {*right}) - {number}) for some, right, number in each)
+        num_true = sum(len({*right} - {number}) for _, right, number in each)
+        return {"k": k, "queries": len(numbers), "value": hits / num_true}
 
     def _top(self, queries: np.ndarray, num: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        num_allowed = len(self.ids) if allowed is None else len(allowed)
-        if num_allowed <= self.scan_share * len(self.ids) or num >= num_allowed:
-            return self._scan(queries, num, allowed)
-        scores, rows = self._walk(queries, num, allowed)
-        short = np.flatnonzero((rows < 0).any(axis=1))
+        num_allowed = len(self) if allowed is None else len(allowed)
+        if num_allowed <= max(num, SCAN_SHARE * len(self)):
+            return super()._top(queries, num, allowed)
+        scores, numbers = self._walk(queries, num, allowed)
+        short = np.flatnonzero((numbers < 0).any(axis=1))
         if len(short):  # the walk ended before it met enough allowed rows
-            scores[short], rows[short] = self._scan(queries[short], num, allowed)
-        return scores, rows
+            scores[short], numbers[short] = super()._top(queries[short], num, allowed)
+        return scores, numbers
 
     def _walk(self, queries: np.ndarray, num: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and profile numbers (Q, num) by the graph."""
         examined = max(self.ef_search, num)
-        if allowed is None:
-            return _search(self._graph, queries, num, faiss.SearchParametersHNSW(efSearch=examined))
-        selector = _selector(len(self.ids), allowed)
-        examined = examined * len(self.ids) // len(allowed)
-        return _search(self._graph, queries, num, faiss.SearchParametersHNSW(efSearch=examined, sel=selector))
+        rows = self._profiles >= 0
+        if allowed is not None:
+            rows &= _mask(len(self), allowed)[self._profiles]
+        if rows.all():
+            parameters = faiss.SearchParametersHNSW(efSearch=examined)
+        else:
+            examined = examined * len(rows) // int(rows.sum())
+            parameters = faiss.SearchParametersHNSW(efSearch=examined, sel=_selector(rows))
+        scores, found = _search(self._graph, queries, num, parameters)
+        return scores, np.where(found >= 0, self._profiles[found], -1)
 
 
-def _view(flat: Any) -> np.ndarray:
+def _key(profile_id: str, vector: np.ndarray) -> bytes:
+    """Digest of a profile's id and vector."""
+    digest = hashlib.blake2b(vector.tobytes(), digest_size=KEY_BYTES)
+    digest.update(profile_id.encode("utf-8", "surrogatepass"))
+    return digest.digest()
+
+
+def _memory(flat: Any) -> np.ndarray:
     """(R, E) FAISS's own memory of the vectors, valid until rows are added."""
     if not flat.ntotal:
         return np.empty((0, flat.d), np.float32)
     return faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
 
 
-def _selector(num_rows: int, allowed: np.ndarray) -> Any:
-    chosen = np.zeros(num_rows, dtype=bool)
-    chosen[allowed] = True
-    return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+def _mask(num: int, allowed: np.ndarray) -> np.ndarray:
+    """(num,) bool, True at the `allowed` numbers."""
+    mask = np.zeros(num, dtype=bool)
+    mask[allowed] = True
+    return mask
+
+
+def _selector(rows: np.ndarray) -> Any:
+    return faiss.IDSelectorBitmap(np.packbits(rows, bitorder="little"))
 
 
 def _search(index: Any, queries: np.ndarray, num: int, parameters: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -6,91 +6,58 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
-from style_match.serving.index import storage
 from style_match.serving.index.base import Cells, Index
-from style_match.serving.index.storage import STORAGE, NoIndex, Unusable, locked
+from style_match.serving.index.storage import clear, locked
 from style_match.utils.errors import UserError
 from style_match.utils.files import cache_root, write_whole
 from style_match.utils.progress import say
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
 DEFAULT_ROOT, KNOWN = "indexes", "known.json"
-KINDS = {"exact": "exact.Exact", "faiss-flat": "faiss.Flat", "faiss-hnsw": "faiss.HNSW", "qdrant": "qdrant.Qdrant"}
 
 
 def open_or_build(
-    cfg: "DictConfig",
+    cfg: DictConfig,
     data_root: str | Path,
     ids: Sequence[str],
     vectors: np.ndarray,
-    payload: Sequence[Cells] | None,
+    cells: Sequence[Cells] | None,
     matcher: str,
 ) -> Index:
-    """The stored index of a dataset folder and a matcher, updated to hold exactly these profiles.
+    """Make the index that a config describes; one that is stored is updated to hold exactly these profiles.
 
     Args:
-        cfg: a group of `conf/index`.
-        data_root: the dataset folder.
-        ids, vectors, payload, matcher: see `Index.build`.
+        cfg: A group of `conf/index`.
+        data_root: The dataset folder.
+        ids, vectors, cells, matcher: See `Index.build`.
 
     Raises:
-        UserError: it is in use or cannot be written, or the server cannot be reached.
+        UserError: The index is in use or cannot be written, or its server cannot be reached.
     """
-    from hydra.utils import instantiate
-
-    importlib.import_module(cfg._target_.rpartition(".")[0])  # else `instantiate` hides that an extra is missing
+    importlib.import_module(cfg._target_.rpartition(".")[0])  # `instantiate` would hide that an extra is missing
     index: Index = instantiate(cfg)
+    if not index.is_stored:
+        index.build(ids, vectors, cells, matcher)
+        return index
     folder = folder_of(index, data_root, matcher)
     with locked(folder):
-        _register(folder, data_root)
-        change = _update(index, folder, ids, vectors, payload, matcher)
+        _register(Known(folder.resolve(), _real(data_root), **index.server(folder)))
+        done = index.build(ids, vectors, cells, matcher, folder=folder)
     recall = index.recall
     measured = f", recall@{recall['k']} {100 * recall['value']:.1f} % when built" if recall else ""
-    say(f"index: {index.kind}, {len(index)} profiles, {change}{measured} ({folder})")
+    say(f"index: {index.kind}, {len(index)} profiles, {done}{measured} ({folder})")
     return index
 
 
 def folder_of(index: Index, data_root: str | Path, matcher: str) -> Path:
-    """Where the index is stored: a folder for each pair of dataset folder and matcher, in it one for each kind."""
+    """Folder of a stored index: one for each pair of dataset folder and matcher, and in it one for each kind."""
     root = Path(index.root).expanduser() if index.root else cache_root() / DEFAULT_ROOT
     data = hashlib.sha256(str(_real(data_root)).encode("utf-8", "surrogateescape")).hexdigest()
     return root / f"{matcher[:16]}-{data[:16]}" / index.folder_name
-
-
-def _update(
-    index: Index, folder: Path, ids: Sequence[str], vectors: np.ndarray, payload: Sequence[Cells] | None, matcher: str
-) -> str:
-    """Open and update, or build; returns what was done, in words."""
-    try:
-        index.open(folder, matcher=matcher)
-        if index.dim != vectors.shape[1]:
-            raise Unusable(f"vectors had {index.dim} dimensions")
-        changes = index.update(ids, vectors, payload)
-        if index.rebuild_reason:
-            raise Unusable(index.rebuild_reason)
-        if changes or _stored_options(folder) != index.options:
-            index.save(folder)
-        return changes or "up to date"
-    except NoIndex:
-        done = "built"
-    except Unusable as error:
-        done = f"rebuilt: {error}"
-    index.build(ids, vectors, payload, matcher, folder=folder)
-    return done
-
-
-def _stored_options(folder: Path) -> dict[str, Any] | None:
-    """None if the index is on a server and was built by another machine."""
-    try:
-        return storage.read_manifest(folder).options
-    except NoIndex:
-        return None
 
 
 # The list of stored indexes
@@ -98,22 +65,27 @@ def _stored_options(folder: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Known:
-    """An index: its folder, and the dataset folder of its profiles."""
+    """An index: its folder, the dataset folder of its profiles, and its collection if it is on a server."""
 
     folder: Path
     data_root: Path
+    url: str | None = None
+    collection: str | None = None
 
 
 def known_indexes() -> list[Known]:
-    """All indexes ever stored through this cache; a folder may be gone, or on a disk that is not mounted.
+    """Return all indexes ever stored through this cache; a folder may be missing, or on a disk that is not mounted.
 
     Raises:
-        UserError: the list is damaged.
+        UserError: The list is damaged.
     """
     path = _list_of_indexes()
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        return [Known(Path(folder), Path(about["data_root"])) for folder, about in entries.items()]
+        return [
+            Known(Path(folder), Path(about["data_root"]), about.get("url"), about.get("collection"))
+            for folder, about in entries.items()
+        ]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
@@ -123,42 +95,45 @@ def known_indexes() -> list[Known]:
         ) from error
 
 
-def _register(folder: Path, data_root: str | Path) -> None:
+def _register(new: Known) -> None:
     """Put an index on the list, before anything is written to it."""
     path = _list_of_indexes()
     with locked(path.parent):
-        known, new = known_indexes(), Known(folder.resolve(), _real(data_root))
-        if new not in known:
-            entries = {str(one.folder): {"data_root": str(one.data_root)} for one in [*known, new]}
+        known = {each.folder: each for each in known_indexes()}
+        if known.get(new.folder) != new:
+            known[new.folder] = new
+            entries = {
+                str(each.folder): {"data_root": str(each.data_root), "url": each.url, "collection": each.collection}
+                for each in known.values()
+            }
             write_whole(path, json.dumps(entries, indent=2) + "\n")
 
 
 def delete_everywhere(data_root: str | Path, profile_ids: Collection[str]) -> list[str]:
-    """Delete profiles from every index of a dataset folder; an index that cannot be read is deleted with all its files.
+    """Delete profiles from every stored index of a dataset folder.
+
+    On a server the profiles are deleted from their collection. Other indexes are deleted with all their files.
 
     Returns:
-        a line for each index: what was deleted, or `NOT deleted`, why, and what to do.
+        A line for each index: what was deleted, or `NOT deleted`, why, and a remedy.
     """
     lines = []
     for known in _of_data(data_root):
-        if known.folder.is_dir():
-            try:
-                with locked(known.folder):
-                    lines.append(f"{known.folder}: {_delete(known.folder, profile_ids)}")
-            except NoIndex:
-                continue  # its first writer was killed, so it holds nobody
-            except UserError as error:
-                lines.append(f"{known.folder}: NOT deleted: {error}")
-        elif line := _absent(known):
+        if line := _absent(known):
             lines.append(line)
+            continue
+        try:
+            lines.append(f"{known.folder}: {_delete(known, profile_ids)}")
+        except UserError as error:
+            lines.append(f"{known.folder}: NOT deleted: {error}")
     return lines
 
 
 def absent(data_root: str | Path) -> list[str]:
-    """A line for each index of a dataset folder that is missing but may be on a disk that is not mounted.
+    """Return a line for each index of a dataset folder that is missing but may be on a disk that is not mounted.
 
     Raises:
-        UserError: the list of indexes is damaged.
+        UserError: The list of indexes is damaged.
     """
     return [line for known in _of_data(data_root) if (line := _absent(known))]
 
@@ -168,48 +143,32 @@ def _of_data(data_root: str | Path) -> list[Known]:
 
 
 def _absent(known: Known) -> str | None:
-    if known.folder.is_dir() or known.folder.is_relative_to(cache_root().resolve()):
+    if known.url or known.folder.is_dir() or known.folder.is_relative_to(cache_root().resolve()):
         return None
-    return f"{known.folder}: it is not there; if its disk is only not mounted, mount it and repeat this"
+    return f"{known.folder}: it does not exist; if its disk is not mounted, mount it and repeat this"
 
 
-def _delete(folder: Path, profile_ids: Collection[str]) -> str:
-    """Returns what was done, in words."""
-    try:
-        storage.remove_leftovers(folder)  # they may hold the profiles
-        manifest = storage.read_manifest(folder)
-        module, _, name = KINDS[manifest.kind].partition(".")
-        kind = getattr(importlib.import_module(f"style_match.serving.index.{module}"), name)
-        index: Index = kind(root=None, **manifest.options)
-        try:
-            index.open(folder, matcher=None)
-            count = index.delete(profile_ids)
-            if count:
-                index.save(folder)
-        finally:
-            index.close()
-        return f"{count} profiles deleted"
-    except (UserError, NoIndex):
-        raise
-    except Exception:  # files that are damaged or of another version may raise anything
-        return _delete_all(folder)
-
-
-def _delete_all(folder: Path) -> str:
-    """Delete the files of an index that cannot be read; the next command that needs it rebuilds it.
+def _delete(known: Known, profile_ids: Collection[str]) -> str:
+    """Delete profiles from a collection on a server, or an index; return what was done.
 
     Raises:
-        UserError: other files are left, or its points are on a server whose address is unknown.
+        UserError: The server is unknown or cannot be reached, or the files cannot be deleted.
     """
-    is_on_server = folder.name.startswith("qdrant-") and not (folder / STORAGE).is_dir()
-    if left := storage.remove_files(folder):
-        raise UserError(f"it cannot be read; its files are deleted, but not {', '.join(left)}: delete {folder}")
-    if is_on_server:
+    if known.url:
+        from style_match.serving.index.qdrant import delete_profiles  # needs its extra
+
+        num = delete_profiles(known.url, known.collection or "", profile_ids)
+        return f"{num} profiles deleted from {known.collection} at {known.url}"
+    if not known.folder.is_dir():
+        return "it was deleted before"
+    if known.folder.name.startswith("qdrant-") and not (known.folder / "qdrant").is_dir():
         raise UserError(
-            "it cannot be read, so its server is not known: delete its collection there, named "
-            f"style_match-{folder.parent.name} unless index.collection was set"
+            "an earlier version stored it on a server that is unknown: delete its collection there, named "
+            f"style_match-{known.folder.parent.name} unless index.collection was set"
         )
-    return "the whole index is deleted, because it cannot be read; it is rebuilt when it is needed"
+    with locked(known.folder):
+        clear(known.folder)
+    return "deleted; it is rebuilt when it is needed"
 
 
 def _real(folder: str | Path) -> Path:

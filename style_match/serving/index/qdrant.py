@@ -1,26 +1,25 @@
 """index=qdrant: a collection of Qdrant, embedded in a folder or on a server (`index.url`).
 
-The collection is the source of truth: each point holds its profile's id, digest and matcher, so an interrupted update
-is completed by the next one. The embedded one scans in Python and is meant for some ten thousand profiles.
+Each point holds the id, digest and matcher of its profile, so an interrupted update is completed by the next one. The
+embedded Qdrant scans in Python and is meant for some ten thousand profiles.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from style_match.serving.index import storage
-from style_match.serving.index.base import Candidates, Index, cells_of, checked_profiles, digest
-from style_match.serving.index.storage import STORAGE, NoIndex, Unusable
+from style_match.serving.index.base import Cells, Index
+from style_match.serving.index.storage import Unusable
 from style_match.serving.where import And, Compare, Condition, Or, Value, kind_of
 from style_match.utils.errors import UserError
 
@@ -32,164 +31,167 @@ except ImportError as error:
 
 KEY = "QDRANT_API_KEY"
 FORMAT = 1  # of the points
-NAMESPACE = uuid.UUID("5c2d7e0a-6f0b-5f8e-9d57-3a1f6f3b8a41")  # of the points' ids
+NAMESPACE = uuid.UUID("5c2d7e0a-6f0b-5f8e-9d57-3a1f6f3b8a41")  # of the ids of points
+BATCH = 256  # profiles per request
+TIMEOUT_S = 30  # how long a server may take to answer
+STORAGE = "qdrant"  # folder of an embedded Qdrant
 
 
-@dataclass(kw_only=True, eq=False)
 class Qdrant(Index):
-    """A collection of points; Qdrant alone holds their vectors and payloads.
+    """A collection of points.
 
     Args:
-        url: of a server or cluster; None: embedded. The key comes from QDRANT_API_KEY.
-        collection: its name; None: derived from the matcher and the dataset folder.
-        exact: whether a server scans all vectors instead of its graph (HNSW). Embedded is always exact.
-        m, ef_construction, ef_search: of the server's graph.
-        batch: points per request.
-        timeout_s: how long a server may take to answer.
+        root: Folder of all stored indexes; None: `indexes/` in the cache root.
+        url: Address of a server or cluster; None: embedded. The key comes from QDRANT_API_KEY.
+        collection: Name of the collection; None: derived from the matcher and the dataset folder.
+        exact: Whether a server scans all vectors instead of using its graph (HNSW). Embedded is always exact.
+        m: Neighbours of a vector in the graph of a server.
+        ef_construction: Candidates that a server examines for each added vector.
+        ef_search: Candidates that a server examines for a query.
     """
 
-    url: str | None
-    collection: str | None
-    exact: bool
-    m: int
-    ef_construction: int
-    ef_search: int
-    batch: int
-    timeout_s: float
-
     kind: ClassVar[str] = "qdrant"
-    built_with: ClassVar[tuple[str, ...]] = ("m", "ef_construction")
+    is_stored: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.url is not None:
-            _check_url(self.url)
+    def __init__(
+        self,
+        *,
+        root: str | None,
+        url: str | None,
+        collection: str | None,
+        exact: bool,
+        m: int,
+        ef_construction: int,
+        ef_search: int,
+    ):
+        super().__init__()
+        if url is not None:
+            _check_url(url)
+        self.root, self.url, self.collection = root, url, collection
+        self.m, self.ef_construction, self.ef_search = m, ef_construction, ef_search
+        self.is_exact = exact or url is None
         self._storage: Path | None = None
         self._client: QdrantClient | None = None
 
     @property
-    def is_exact(self) -> bool:
-        return self.exact or self.url is None
-
-    @property
     def folder_name(self) -> str:
+        """Name of the index's folder: one folder for each collection, so that `forget` finds each."""
         if self.url is None and self.collection is None:
             return self.kind
-        name = f"{self.url} {self.collection}"  # one folder per collection, so that `forget` reaches each
-        return f"{self.kind}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        return f"{self.kind}-{hashlib.sha256(f'{self.url} {self.collection}'.encode()).hexdigest()[:8]}"
 
-    def __len__(self) -> int:
-        return int(self._call("count", exact=True).count)
-
-    def build(self, ids, vectors, payload, matcher, *, folder=None) -> None:
-        vectors = checked_profiles(ids, vectors)
-        self.matcher, self.dim = matcher, vectors.shape[1]
-        self.close()
-        if self.url is None and folder is not None and (folder / STORAGE).exists():
-            _refuse_foreign(folder / STORAGE)
-            shutil.rmtree(folder / STORAGE)
-        self._connect(folder)
-        if self._call("collection_exists"):
-            self._check_points()
-            self._call("delete_collection")
-        self._call(
-            "create_collection",
-            vectors_config=models.VectorParams(size=self.dim, distance=models.Distance.DOT),
-            hnsw_config=models.HnswConfigDiff(m=self.m, ef_construct=self.ef_construction),
-        )
-        self._execute("PRAGMA journal_mode = WAL")  # one sync per commit, that is, per profile
-        if folder is not None:
-            self.save(folder)  # before the profiles, so that `forget` finds those of an interrupted build
-        self.upsert(ids, vectors, payload)
-        if folder is not None:
-            self.save(folder)
-
-    def upsert(self, ids, vectors, payload) -> None:
-        vectors = checked_profiles(ids, vectors, self.dim)
-        cells = cells_of(ids, payload)
-        for name in {name for row in cells for name in row} if self.url else ():
-            for kind, schema in SCHEMAS.items():  # payload indexes make a server's filters fast
-                self._call("create_payload_index", field_name=f"{kind}.{escaped(name)}", field_schema=schema, wait=True)
-        about = {"matcher": self.matcher, "format": FORMAT}
-        for start in range(0, len(ids), self.batch):
-            points = [
-                models.PointStruct(
-                    id=_point_id(ids[i]),
-                    vector=vectors[i].tolist(),
-                    payload={"id": ids[i], "digest": digest(vectors[i], cells[i]), **about, **payload_of(cells[i])},
-                )
-                for i in range(start, min(start + self.batch, len(ids)))
-            ]
-            self._call("upsert", points=points, wait=True)
-
-    def delete(self, ids: Collection[str]) -> int:
-        points, count = [_point_id(one) for one in ids], 0
-        for start in range(0, len(points), self.batch):
-            found = self._call("retrieve", ids=points[start : start + self.batch], with_payload=False)
-            if found:
-                chosen = models.PointIdsList(points=[point.id for point in found])
-                self._call("delete", points_selector=chosen, wait=True)
-            count += len(found)
-        if count:  # SQLite keeps deleted rows in free pages
-            self._execute("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)")
-        return count
-
-    def digests(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        offset = None
-        while True:
-            points, offset = self._call("scroll", limit=self.batch, offset=offset, with_payload=["id", "digest"])
-            found |= {point.payload["id"]: point.payload["digest"] for point in points}
-            if offset is None:
-                return found
-
-    def save(self, folder: Path) -> None:
-        if self.url is None and self._storage != folder / STORAGE:
-            raise ValueError("an embedded Qdrant is stored in the folder it is built in")
-        storage.save(folder, self._manifest())
-
-    def open(self, folder: Path, *, matcher: str | None) -> None:
-        self.close()
-        try:
-            manifest = self._read_manifest(folder, matcher)
-            self.matcher = manifest.matcher
-            self.collection = self.collection or manifest.options["collection"]
-        except NoIndex:
-            if self.url is None or matcher is None:
-                raise
-            self.matcher = matcher  # another machine may have made the collection
-        self._connect(folder)
-        if not self._call("collection_exists"):
-            raise NoIndex(f"There is no collection {self.collection} at {self.url or folder}.")
-        self._check_points()
-        self.dim = int(self._call("get_collection").config.params.vectors.size)
+    def server(self, folder: Path) -> dict[str, str]:
+        """Return `url` and `collection` of an index on a server; empty for others."""
+        return {"url": self.url, "collection": self._name(folder)} if self.url else {}
 
     def close(self) -> None:
+        """Close the client; other processes can then open an embedded Qdrant."""
         if self._client is not None:
             self._client.close()
             self._client = None
 
-    def _nearest(self, queries: np.ndarray, num: int, where: Condition | None) -> list[Candidates]:
-        chosen = None if where is None else to_filter(where)
-        params = models.SearchParams(exact=self.exact, hnsw_ef=max(self.ef_search, num)) if self.url else None
-        options: dict[str, Any] = {"limit": num, "filter": chosen, "params": params}
-        requests = [
-            models.QueryRequest(query=query.tolist(), with_vector=True, with_payload=["id"], **options)
-            for query in queries
-        ]
-        return [
-            Candidates(
-                [point.payload["id"] for point in answer.points],
-                np.array([point.score for point in answer.points], np.float32),
-                np.array([point.vector for point in answer.points], np.float32).reshape(-1, self.dim),
+    def _build(self, cells: Sequence[Cells], folder: Path | None) -> str:
+        self._row_of = {one: row for row, one in enumerate(self.ids)}
+        self.close()
+        done = ""
+        try:
+            self._connect(folder)
+            if not self._call("collection_exists"):
+                done = "built"
+            elif (dim := self._dim_of_points()) != self.vectors.shape[1]:
+                raise Unusable(f"vectors had {dim} dimensions")
+        except Unusable as error:
+            done = f"rebuilt: {error}"
+            self._remove(folder)
+        if done:
+            self._call(
+                "create_collection",
+                vectors_config=models.VectorParams(size=self.vectors.shape[1], distance=models.Distance.DOT),
+                hnsw_config=models.HnswConfigDiff(m=self.m, ef_construct=self.ef_construction),
             )
-            for answer in self._call("query_batch_points", requests=requests)
-        ]
+            self._speed_up_commits()
+        changes = self._update(cells)
+        return done or changes
 
-    def _check_points(self) -> None:
-        """Refuse a collection of somebody else, of another matcher or of a newer format."""
-        where = f"The collection {self.collection} at {self.url or self._storage}"
-        other = "Choose another collection with index.collection."
+    def _remove(self, folder: Path | None) -> None:
+        """Remove a collection that must be made again, and connect."""
+        self.close()
+        if self.url is None and folder is not None:
+            shutil.rmtree(folder / STORAGE, ignore_errors=True)
+        self._connect(folder)
+        if self.url is not None:
+            self._call("delete_collection")
+
+    def _update(self, cells: Sequence[Cells]) -> str:
+        """Change only the points that differ; return what was done."""
+        stored = self._digests()
+        digests = [_digest(vector, row) for vector, row in zip(self.vectors, cells, strict=True)]
+        removed = stored.keys() - self._row_of.keys()
+        changed = [row for row, one in enumerate(self.ids) if stored.get(one) != digests[row]]
+        if not changed and not removed:
+            return "up to date"
+        self._delete(removed)
+        for name in self.columns if self.url else ():  # payload indexes make the filters of a server fast
+            for kind, schema in SCHEMAS.items():
+                field = f"{kind}.{escaped(name)}"
+                self._call("create_payload_index", field_name=field, field_schema=schema, wait=True)
+        about = {"matcher": self.matcher, "format": FORMAT}
+        for start in range(0, len(changed), BATCH):
+            points = [
+                models.PointStruct(
+                    id=_point_id(self.ids[row]),
+                    vector=self.vectors[row].tolist(),
+                    payload={"id": self.ids[row], "digest": digests[row], **about, **payload_of(cells[row])},
+                )
+                for row in changed[start : start + BATCH]
+            ]
+            self._call("upsert", points=points, wait=True)
+        added = sum(self.ids[row] not in stored for row in changed)
+        return f"{added} added, {len(changed) - added} replaced, {len(removed)} removed"
+
+    def _delete(self, ids: Collection[str]) -> int:
+        """Delete profiles; return how many were found."""
+        points, count = [_point_id(one) for one in ids], 0
+        for start in range(0, len(points), BATCH):
+            found = self._call("retrieve", ids=points[start : start + BATCH], with_payload=False)
+            if found:
+                chosen = models.PointIdsList(points=[point.id for point in found])
+                self._call("delete", points_selector=chosen, wait=True)
+            count += len(found)
+        return count
+
+    def _digests(self) -> dict[str, str]:
+        """Profile id -> digest of its vector and cells, of all points."""
+        found: dict[str, str] = {}
+        offset = None
+        while True:
+            points, offset = self._call("scroll", limit=BATCH, offset=offset, with_payload=["id", "digest"])
+            found |= {point.payload["id"]: point.payload["digest"] for point in points}
+            if offset is None:
+                return found
+
+    def _nearest(self, queries: np.ndarray, num: int, where: Condition | None) -> tuple[np.ndarray, np.ndarray]:
+        chosen = None if where is None else to_filter(where)
+        params = models.SearchParams(exact=self.is_exact, hnsw_ef=max(self.ef_search, num)) if self.url else None
+        options: dict[str, Any] = {"limit": num, "filter": chosen, "params": params, "with_payload": ["id"]}
+        requests = [models.QueryRequest(query=query.tolist(), **options) for query in queries]
+        scores = np.full((len(queries), num), -np.inf, np.float32)
+        rows = np.full((len(queries), num), -1)
+        for query, answer in enumerate(self._call("query_batch_points", requests=requests)):
+            scores[query, : len(answer.points)] = [point.score for point in answer.points]
+            rows[query, : len(answer.points)] = [self._row_of.get(point.payload["id"], -1) for point in answer.points]
+        return scores, rows
+
+    def _dim_of_points(self) -> int:
+        """Width of the stored vectors.
+
+        Raises:
+            UserError: The collection is of another program, another matcher or a newer format.
+        """
+        where, other = (
+            f"The collection {self.collection} at {self.url or 'its folder'}",
+            "Set another index.collection.",
+        )
         points, _ = self._call("scroll", limit=1, with_payload=["matcher", "format"])
         for payload in [point.payload or {} for point in points]:
             if not isinstance(payload.get("format"), int) or "matcher" not in payload:
@@ -204,12 +206,22 @@ class Qdrant(Index):
                     f"{where} holds vectors of the matcher {payload['matcher']}, which cannot be compared with those "
                     f"of {self.matcher}. {other}"
                 )
+        return int(self._call("get_collection").config.params.vectors.size)
+
+    def _name(self, folder: Path | None) -> str:
+        """Name of the collection; the parent folder is named after the matcher and the dataset folder."""
+        return self.collection or f"style_match-{folder.parent.name if folder is not None else self.matcher[:16]}"
 
     def _connect(self, folder: Path | None) -> None:
-        if self.collection is None:  # the parent folder is named after the matcher and the dataset folder
-            self.collection = f"style_match-{folder.parent.name if folder is not None else self.matcher[:16]}"
+        self.collection = self._name(folder)
         self._storage = folder / STORAGE if folder is not None and self.url is None else None
-        self._client = _server(self.url, self.timeout_s) if self.url else _embedded(self._storage)
+        self._client = _server(self.url) if self.url else _embedded(self._storage)
+
+    def _speed_up_commits(self) -> None:
+        """Let an embedded Qdrant, which commits every point by itself, sync its files once a commit."""
+        for path in self._storage.rglob("*.sqlite") if self._storage else ():
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
 
     def _call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the client on the collection.
@@ -233,16 +245,21 @@ class Qdrant(Index):
             answer = str(error).replace(os.environ.get(KEY) or "\0", "***").replace("\n", " ")
             raise UserError(f"The Qdrant server {self.url}, collection {self.collection}: {answer}") from error
 
-    def _execute(self, *statements: str) -> None:
-        """Run SQL on the files of an embedded Qdrant."""
-        for path in self._storage.rglob("*.sqlite") if self._storage else ():
-            with closing(sqlite3.connect(path)) as connection:
-                for statement in statements:
-                    connection.execute(statement)
+
+def delete_profiles(url: str, collection: str, ids: Collection[str]) -> int:
+    """Delete profiles from a collection on a server; return how many were found.
+
+    Raises:
+        UserError: The server cannot be reached or refuses the key.
+    """
+    index = Qdrant(root=None, url=url, collection=collection, exact=True, m=0, ef_construction=0, ef_search=0)
+    index._connect(None)
+    with closing(index):
+        return index._delete(ids) if index._call("collection_exists") else 0
 
 
 def _check_url(url: str) -> None:
-    """Refuse what is no address, and addresses that hold a secret, which is not repeated."""
+    """Refuse a text that is no address, or an address with a secret, which the message does not repeat."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -254,10 +271,8 @@ def _check_url(url: str) -> None:
         raise UserError(f"index.url={url} is not an address; use index.url=https://HOST:6333.")
 
 
-def _server(url: str, timeout_s: float) -> QdrantClient:
-    return QdrantClient(
-        url=url, api_key=os.environ.get(KEY), timeout=max(1, round(timeout_s)), check_compatibility=False
-    )
+def _server(url: str) -> QdrantClient:
+    return QdrantClient(url=url, api_key=os.environ.get(KEY), timeout=TIMEOUT_S, check_compatibility=False)
 
 
 def _embedded(folder: Path | None) -> QdrantClient:
@@ -279,7 +294,7 @@ def _embedded(folder: Path | None) -> QdrantClient:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """qdrant-client reads its storage with pickle, so nobody else may have written it."""
+    """Refuse files of another user: qdrant-client reads its storage with pickle."""
     if folder.exists() and hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
         raise UserError(
             f"{folder} belongs to another user and could run their code when opened. Choose your own folder with "
@@ -289,6 +304,12 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _point_id(profile_id: str) -> str:
     return str(uuid.uuid5(NAMESPACE, profile_id))
+
+
+def _digest(vector: np.ndarray, cells: Cells) -> str:
+    """Digest of a vector's bytes and the cells that are not empty."""
+    filled = sorted((name, cell) for name, cell in cells.items() if cell)
+    return hashlib.blake2b(vector.tobytes() + json.dumps(filled).encode(), digest_size=16).hexdigest()
 
 
 # Filters. The payload holds a cell under each kind that it can be read as: `text` always, `number` and `flag` if it is

@@ -1,4 +1,4 @@
-"""What the page shows: the profiles of a dataset folder, by the matcher and by the frozen backbone."""
+"""Answers of the web page: the profiles of a dataset folder by the matcher and by the frozen backbone."""
 
 import hashlib
 import io
@@ -8,75 +8,80 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+import torch
+from omegaconf import DictConfig
+from PIL.Image import Image
 
 from style_match.data.fingerprints import stamp
 from style_match.data.images import decode_stream, thumbnail
+from style_match.evaluation.tsne import project, sample
+from style_match.models.embed import embed
 from style_match.models.head.identity import Identity
-from style_match.serving.index.folder import open_or_build
-from style_match.serving.matcher import Photos, StyleMatcher, demo_root, embedded, named_sides, pooled, task_of
-from style_match.serving.query import NOBODY, Allowed, Asked, ask
-from style_match.serving.recommend import best, exact_index, refuse_too_many
-from style_match.serving.text import SAID, find, options_of, text_vectors
+from style_match.serving.index.base import Answers, Index
+from style_match.serving.matcher import MatcherInputs, StyleMatcher, embed_profiles, named_sides
+from style_match.serving.profiles import ProfileEmbeddings, dataset_root
+from style_match.serving.recommend import NOBODY, Candidates, Query, make_query, nearest
+from style_match.serving.steps import load_matcher, open_index
+from style_match.serving.text import PATHS, TextSearch
 from style_match.serving.web.live import Live
 from style_match.serving.where import kind_of
 from style_match.utils.errors import UserError
 from style_match.utils.progress import say
 from style_match.utils.text import folded
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from style_match.serving.index.base import Index
-    from style_match.serving.matcher import MatcherInputs, Vectors
-
-NO_VALUE = "none"  # group of the map for profiles without a value of the attribute
-MAX_THUMBNAILS = 4096  # in memory, some 10 kB each
+DATA_OPTIONS = ("image_root", "on_bad_image", "max_source_pixels", "num_workers")
+NO_VALUE = "none"  # group of the map for profiles without a value
+MAX_THUMBNAILS = 4096  # in memory, about 10 kB each
+MAX_LISTED = 24  # profiles that are listed to choose from
+MAX_VALUES = 30  # columns with more different values can be filtered, but have no menu and no colours
+MAX_POINTS, PERPLEXITY, MAP_SEED = 2000, 30.0, 0  # profiles on the map, t-SNE, which profiles are drawn
 
 
 class Catalogue:
-    """Answers of the page as plain values for JSON. Several threads may call it at once.
+    """Answers of the page as plain values for JSON. Several threads may call it at the same time.
 
     Args:
-        matcher: whose matches are shown.
-        inputs: of the dataset folder, from `matcher.inputs`.
-        trained: its profiles, embedded by the matcher's head.
-        frozen: the same profiles in the same order, by the backbone alone.
-        index: of `trained`; the frozen ones are searched exactly, in memory.
-        find_by_text: (text, k=, where=) -> (id, score); None if there is no text search.
-        search_note: what is searched, or why nothing is.
-        options: the node `app` of conf/app.yaml.
-        synthetic: whether all profiles are drawn.
+        matcher: The matcher.
+        inputs: Inputs of the dataset folder, from `StyleMatcher.folder_inputs`.
+        trained: Its profiles, embedded by the matcher.
+        frozen: The same profiles, embedded by the backbone only.
+        index: Index of `trained`; `frozen` is searched exactly, in memory.
+        find_by_text: `TextSearch.find`; None if there is no text search.
+        search_note: What text search searches, or why there is none.
+        k: Matches shown at first.
+        max_upload_mb: Bound on an uploaded photo, for the page.
+        synthetic: Whether all profiles are drawn.
     """
 
     def __init__(
         self,
         matcher: StyleMatcher,
-        inputs: "MatcherInputs",
-        trained: "Vectors",
-        frozen: "Vectors",
+        inputs: MatcherInputs,
+        trained: ProfileEmbeddings,
+        frozen: ProfileEmbeddings,
         *,
-        index: "Index",
-        find_by_text: Callable[..., list[tuple[str, float]]] | None,
+        index: Index,
+        find_by_text: Callable[..., Answers] | None,
         search_note: str,
-        options: Mapping[str, Any],
+        k: int,
+        max_upload_mb: float,
         synthetic: bool,
     ):
         self.matcher, self.inputs = matcher, inputs
         self.find_by_text, self.search_note = find_by_text, search_note
-        self.indexes = {"trained": index, "frozen": exact_index(frozen)}
+        self.indexes: dict[str, Index] = {"trained": index, "frozen": frozen.exact_index}
         self.models = {"trained": trained, "frozen": frozen}
-        self.profiles, self.options, self.synthetic = trained, options, synthetic
+        self.profiles, self.k, self.max_upload_mb, self.synthetic = trained, k, max_upload_mb, synthetic
         self.max_source_pixels = inputs.cfg.data.max_source_pixels
         self._cached_thumbnail: Callable[..., bytes] = lru_cache(MAX_THUMBNAILS)(self._thumbnail)
         self._computing = threading.Lock()  # the backbone and t-SNE use all cores
         self._decoding = threading.Lock()  # a large photo takes a gigabyte while it is decoded
 
     def about(self) -> dict[str, Any]:
-        """What the page needs before its first request."""
+        """Return what the page needs before its first request."""
         folder = self.matcher.folder
         sides = self.profiles.sides
         if self.profiles.side_names is None:
@@ -90,8 +95,8 @@ class Catalogue:
             "columns": self.columns,
             "colours": self.colours,
             "sides": list(folder.sides or ()),
-            "k": max(1, min(self.options["k"], *most)),
-            "max_upload_mb": self.options["max_upload_mb"],
+            "k": max(1, min(self.k, *most)),
+            "max_upload_mb": self.max_upload_mb,
             "upload_note": self._no_upload(),
             "search_note": "" if self.find_by_text else self.public(self.search_note),
         }
@@ -102,16 +107,16 @@ class Catalogue:
 
     @cached_property
     def version(self) -> str:
-        """Changes with the profiles and their order: the page's numbers are valid under one version only."""
+        """Digest of the profiles and their order; the page's numbers of profiles are valid under one version."""
         return hashlib.sha256(json.dumps([self.profiles.profile_ids, self.profiles.photos]).encode()).hexdigest()[:16]
 
     def public(self, message: str) -> str:
-        """A message without the paths of the dataset and matcher folders."""
+        """Return a message without the paths of the dataset and matcher folders."""
         return public(message, (self.inputs.folder.root, self.matcher.folder.path))
 
     @cached_property
     def columns(self) -> list[dict[str, Any]]:
-        """Columns with their kind and, if there are few, their values."""
+        """The columns with their kind and, if there are few, their values."""
         found = []
         for name in dict.fromkeys(name for cells in self.profiles.columns for name in cells):
             cells = [row.get(name, "").strip() for row in self.profiles.columns]
@@ -125,30 +130,29 @@ class Catalogue:
         return [name for name in names if self._few([about.get(name, "") for about in self._attributes])]
 
     def find(self, part: str) -> dict[str, Any]:
-        """Profiles whose id contains `part`, in the order of the table."""
+        """Return profiles whose id contains `part`, in the order of the table."""
         part = folded(part)
         numbers = [number for number, one in enumerate(self.profiles.profile_ids) if part in folded(one)]
-        shown = numbers[: self.options["num_shown"]]
-        return {"profiles": [self._named(number) for number in shown], "total": len(numbers)}
+        return {"profiles": [self._named(number) for number in numbers[:MAX_LISTED]], "total": len(numbers)}
 
     def match_profile(self, number: int, *, k: int, where: str | None) -> dict[str, Any]:
-        """The best matches of the profile with this number, by either model."""
+        """Return the best matches of a profile, by each model."""
         if not 0 <= number < len(self.profiles):
             raise UserError(f"There is no profile number {number}.")
         profile_id = self.profiles.profile_ids[number]
         queries = {
-            model: ask(self.matcher, profile_id, vectors, side=None, metadata=None)
-            for model, vectors in self.models.items()
+            model: make_query(profile_id, profiles, self.matcher.folder, self.matcher.encode, side=None, metadata=None)
+            for model, profiles in self.models.items()
         }
         return {"query": self._card(number), **self._matches(queries, k, where)}
 
     def match_photo(self, content: bytes, side: str | None, *, k: int, where: str | None) -> dict[str, Any]:
-        """The best matches of a photo, which is decoded in memory and not stored."""
+        """Return the best matches of a photo, by each model. The photo is decoded in memory and not stored."""
         if note := self._no_upload():
             raise UserError(note)
         names = self.matcher.folder.sides
         if names is not None and side not in names:
-            raise UserError(f"Say whom the photo shows: {names[0]} or {names[1]}.")
+            raise UserError(f"Choose the side of the photo: {names[0]} or {names[1]}.")
         number = names.index(side) if names is not None and side is not None else -1
         with self._computing:
             with self._decoding:
@@ -156,25 +160,26 @@ class Catalogue:
                 picture = decode_stream(stream, "your photo", max_source_pixels=self.max_source_pixels)
             embeddings = self._embedded(picture, side)
         person = self.profiles.person_of_photo.get(hashlib.sha256(content).hexdigest(), NOBODY)
-        queries = {model: Asked("your photo", embedding, person, number) for model, embedding in embeddings.items()}
+        queries = {model: Query("your photo", embedding, person, number) for model, embedding in embeddings.items()}
         return self._matches(queries, k, where)
 
     def search(self, text: str, *, k: int, where: str | None) -> dict[str, Any]:
-        """The profiles that fit a text best."""
+        """Return the profiles that fit a text best."""
         if self.find_by_text is None:
             raise UserError(self.search_note)
         if not text.strip():
-            raise UserError("Write what you are looking for.")
+            raise UserError("Write some words to search for.")
         with self._computing:
             found = self.find_by_text(text, k=k, where=where)
         return {"hits": self._cards(found), "how": self.search_note}
 
     def map(self, colour: str, where: str | None) -> dict[str, Any]:
-        """t-SNE of the profiles by either model, in groups of one value of a column or attribute.
+        """Return the t-SNE of the profiles by each model, in groups by a column or attribute.
 
         Profiles that `where` leaves out keep their places.
         """
-        cells, allowed = [about.get(colour, "") for about in self._attributes], Allowed(self.profiles, where).filtered
+        cells = [about.get(colour, "") for about in self._attributes]
+        allowed = Candidates(self.profiles, where).filtered
         with self._computing:
             places = self._places
         numbers = self._drawn.tolist()
@@ -191,14 +196,19 @@ class Catalogue:
             "ids": [self.profiles.profile_ids[number] for number in numbers],
             "colours": [cells[number] for number in numbers],
             "groups": [{"name": name, "points": points} for name, points in sorted(groups.items())],
-            "note": f"{shown}{at_random}. t-SNE: near means alike, distances between groups say little.",
+            "note": f"{shown}{at_random}. t-SNE: near means similar; distances between groups mean little.",
         }
 
     def thumbnail(self, number: int, photo: int, side_px: int) -> bytes:
-        """A profile's photo, both counted from 0, as JPEG; cached until its file is changed or removed.
+        """Return a photo as JPEG, cached until its file changes.
+
+        Args:
+            number: Of the profile, from 0.
+            photo: Of the profile's photos, from 0.
+            side_px: Longest side.
 
         Raises:
-            UserError: there is no such profile, photo or file, or it cannot be read.
+            UserError: There is no such profile, photo or file, or it cannot be read.
         """
         if not (0 <= number < len(self.profiles) and 0 <= photo < len(self.profiles.photos[number])):
             raise UserError(f"There is no photo {photo} of a profile number {number}.")
@@ -213,59 +223,50 @@ class Catalogue:
         with self._decoding:
             return thumbnail(path, side_px, max_source_pixels=self.max_source_pixels)
 
-    def _matches(self, queries: Mapping[str, Asked], k: int, where: str | None) -> dict[str, Any]:
+    def _matches(self, queries: Mapping[str, Query], k: int, where: str | None) -> dict[str, Any]:
         found = {}
-        for model, vectors in self.models.items():
-            allowed = Allowed(vectors, where)
-            refuse_too_many(queries[model], allowed, k, where)
-            found[model] = self._cards(best([queries[model]], vectors, allowed, k=k, index=self.indexes[model])[0])
+        for model, profiles in self.models.items():
+            candidates = Candidates(profiles, where)
+            candidates.refuse_too_many(queries[model], k)
+            found[model] = self._cards(nearest([queries[model]], candidates, k=k, index=self.indexes[model])[0])
         return found
 
-    def _embedded(self, picture: "Image", side: str | None) -> dict[str, np.ndarray]:
-        """Model -> (E,) of one photo, with one pass of the backbone."""
-        import torch
-
-        from style_match.models.embed import embed
-
-        photos = Photos(self.inputs, picture, None)
-        sides = named_sides(self.matcher.folder, side, ["your photo"])
-        features = pooled(self.inputs, photos.decoded(), 1, self.inputs.pooling, batch_size=None, show=False)
+    def _embedded(self, picture: Image, side: str | None) -> dict[str, np.ndarray]:
+        """Model -> (E,) embedding of one photo, with one forward pass of the backbone."""
+        names, prompts = self.inputs.photo_prompts(picture, None)
+        sides = named_sides(self.matcher.folder, side, names)
+        features = self.inputs.pooled(prompts, 1, self.inputs.pooling, batch_size=None, show=False)
         heads = {"trained": self.matcher.head, "frozen": Identity(in_dim=self.inputs.dim)}
         return {name: embed(head, features, torch.arange(1), sides)[0].numpy() for name, head in heads.items()}
 
     @cached_property
     def _drawn(self) -> np.ndarray:
         """(P,) numbers of the profiles on the map."""
-        from style_match.evaluation.tsne import sample
-
-        options = self.options["map"]
-        return sample(np.arange(len(self.profiles))[:, None], options["max_points"], options["seed"]).ravel()
+        return sample(np.arange(len(self.profiles))[:, None], MAX_POINTS, MAP_SEED).ravel()
 
     @cached_property
     def _places(self) -> dict[str, np.ndarray]:
-        """Model -> (P, 2)."""
-        from style_match.evaluation.tsne import project
-
+        """Model -> (P, 2) places on the map."""
         return {
-            model: project(vectors.embeddings[self._drawn].astype(np.float64), self.options["map"]["perplexity"])
-            for model, vectors in self.models.items()
+            model: project(profiles.embeddings[self._drawn].astype(np.float64), PERPLEXITY)
+            for model, profiles in self.models.items()
         }
 
     def _no_upload(self) -> str:
-        """Why no photo can be uploaded; empty if it can."""
+        """Why no photo can be uploaded; empty if photos can."""
         prompt = self.inputs.cfg.prompt
         if prompt.image and not prompt.metadata:
             return ""
-        return f"No upload: this matcher reads metadata (prompt={prompt.name}), which a photo alone does not have."
+        return f"No upload: this matcher reads metadata (prompt={prompt.name}), which a photo does not have."
 
     def _few(self, cells: Sequence[str]) -> list[str] | None:
         """The different values, if there are several but not too many."""
         values = sorted(set(cells) - {""})
-        return values if 1 < len(values) <= self.options["max_values"] else None
+        return values if 1 < len(values) <= MAX_VALUES else None
 
     @cached_property
     def _attributes(self) -> list[dict[str, str]]:
-        """(N,) the columns of each profile and the metadata of its first photo."""
+        """(N,) columns of each profile and metadata of its first photo."""
         return [
             {**{name: cell.strip() for name, cell in cells.items()}, **self._metadata(number)}
             for number, cells in enumerate(self.profiles.columns)
@@ -280,7 +281,7 @@ class Catalogue:
             if value not in (None, "")
         }
 
-    def _cards(self, found: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    def _cards(self, found: Answers) -> list[dict[str, Any]]:
         return [{**self._card(self.profiles.row_of[one]), "score": score} for one, score in found]
 
     def _card(self, number: int) -> dict[str, Any]:
@@ -292,7 +293,7 @@ class Catalogue:
 
 
 def public(message: str, folders: Iterable[Path]) -> str:
-    """A message with the names of these folders instead of their paths."""
+    """Return a message with the names of these folders instead of their paths."""
     for folder in folders:
         for path in (str(folder.resolve()), str(folder)):
             message = message.replace(path, folder.name) if folder.name else message
@@ -301,65 +302,45 @@ def public(message: str, folders: Iterable[Path]) -> str:
 
 # From the config of `style_match.app` to the catalogue
 
-DATA = ("image_root", "on_bad_image", "max_source_pixels", "num_workers")
-
 
 def open_live(cfg: DictConfig, config_dirs: Sequence[str]) -> Live:
-    """What conf/app.yaml describes; the catalogue is made at the first request.
+    """Return what conf/app.yaml describes; the catalogue is made at the first request.
 
     Raises:
-        UserError: the matcher folder or backbone cannot be used, or no dataset folder is named.
+        UserError: The matcher folder or backbone cannot be used, or no dataset folder is named.
     """
-    matcher = StyleMatcher.from_pretrained(
-        cfg.model, backbone=cfg.backbone.path, device=cfg.backbone.device, config_dirs=config_dirs
-    )
-    root = demo_root(matcher.folder, cfg.data.root, show=cfg.progress, num_workers=cfg.data.num_workers)
+    matcher = load_matcher(cfg, config_dirs)
+    root = dataset_root(matcher.folder, cfg.data.root, show=cfg.progress, num_workers=cfg.data.num_workers)
     hide_paths = partial(public, folders=(root, matcher.folder.path))
     return Live(root, partial(open_catalogue, cfg, matcher, root), public=hide_paths)
 
 
 def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalogue:
-    """The catalogue of a dataset folder: profiles embedded, index updated.
+    """Embed the profiles of a dataset folder, update the index, and return the catalogue.
 
     Raises:
-        UserError: the dataset folder, backbone or index cannot be used.
+        UserError: The dataset folder, backbone or index cannot be used.
     """
-    data = {name: cfg.data[name] for name in DATA}
-    about = {"root": str(root), "task": task_of(matcher.folder, root), **data}
-    inputs = matcher.inputs(about, features_root=cfg.features.root, show=cfg.progress)
-    trained = embedded(inputs, matcher.head)
-    index = open_or_build(
-        cfg.index, root, trained.profile_ids, trained.embeddings, trained.rows, matcher=matcher.identity
-    )
-    find_by_text, search_note = _text_search(cfg, matcher, trained, root, data)
-    options: Any = OmegaConf.to_container(cfg.app, resolve=True)
+    data = {name: cfg.data[name] for name in DATA_OPTIONS}
+    inputs = matcher.folder_inputs(root, features_root=cfg.features.root, show_progress=cfg.progress, **data)
+    trained = embed_profiles(inputs, matcher.head)
+    index = open_index(cfg, inputs, trained)
+    find_by_text: Callable[..., Answers] | None = None
+    try:
+        search = TextSearch(matcher, inputs, trained, cfg.path)
+        find_by_text, search_note = search.find, f"Searched: {PATHS[search.path]}."
+    except UserError as error:
+        search_note = f"No text search: {error}"
+        say(search_note)
     return Catalogue(
         matcher,
         inputs,
         trained,
-        embedded(inputs, Identity(in_dim=inputs.dim)),
+        embed_profiles(inputs, Identity(in_dim=inputs.dim)),
         index=index,
         find_by_text=find_by_text,
         search_note=search_note,
-        options=options,
+        k=cfg.app.k,
+        max_upload_mb=cfg.app.max_upload_mb,
         synthetic=inputs.synthetic,
     )
-
-
-def _text_search(
-    cfg: DictConfig, matcher: StyleMatcher, profiles: "Vectors", root: Path, data: Mapping[str, Any]
-) -> tuple[Callable[..., list[tuple[str, float]]] | None, str]:
-    """See `Catalogue`: `find_by_text` and `search_note`."""
-    try:
-        options_of(matcher)
-        path = cfg.path or matcher.folder.about["text"]["path"]
-        options: dict[str, Any] = {"features_root": cfg.features.root, "show_progress": cfg.progress, **data}
-        searched = text_vectors(matcher, profiles, str(root), path=path, **options)
-    except UserError as error:
-        say(f"no text search: {error}")
-        return None, f"No text search: {error}"
-
-    def find_by_text(text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
-        return find(matcher, searched, text, k=k, where=where, path=path)
-
-    return find_by_text, f"Searched: {SAID[path]}."

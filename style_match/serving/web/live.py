@@ -1,4 +1,4 @@
-"""The catalogue of the dataset folder as it is now: made again whenever the folder changes."""
+"""The catalogue of a dataset folder, made again whenever the folder changes."""
 
 import gc
 import threading
@@ -19,14 +19,14 @@ FILES = (*TABLES, "metadata.jsonl", "classes.json", JOURNAL, FORGOTTEN)
 
 
 class Live:
-    """Provides the catalogue for each answer. Several threads may call it at once.
+    """Provides the catalogue for each answer. Several threads may call it at the same time.
 
-    Of an earlier catalogue nothing is kept: no vectors, indexes, thumbnails or maps.
+    Nothing of an earlier catalogue is kept: no vectors, indexes, thumbnails or maps.
 
     Args:
-        root: the dataset folder.
-        make: makes a catalogue of the folder.
-        public: see `Catalogue.public`.
+        root: The dataset folder.
+        make: Makes a catalogue of the folder.
+        public: See `Catalogue.public`.
     """
 
     def __init__(self, root: Path, make: "Callable[[], Catalogue]", *, public: Callable[[str], str]):
@@ -36,10 +36,10 @@ class Live:
         self._stamps: list[list[int] | None] = []
 
     def current(self) -> "Catalogue":
-        """The catalogue of the folder as it is.
+        """Return the catalogue of the folder in its current state.
 
         Raises:
-            UserError: a profile is being removed from the folder, or the folder has a fault.
+            UserError: A profile is being removed from the folder, or the folder has a fault.
         """
         with self._lock:
             while self._catalogue is None or self._stamps != self._current_stamps():
@@ -50,7 +50,7 @@ class Live:
                     gc.collect()
                 if (self.root / JOURNAL).exists():
                     raise UserError("A profile is being removed from this folder. Try again in a moment.")
-                self._stamps = self._current_stamps()  # before it is read, so that a change meanwhile is noticed
+                self._stamps = self._current_stamps()  # taken before the folder is read, to notice changes meanwhile
                 self._catalogue = self.make()
             return self._catalogue
 

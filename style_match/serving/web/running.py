@@ -1,4 +1,4 @@
-"""Which apps run on this machine, so that `style_match.forget` can name those that show a dataset folder."""
+"""The list of running apps, in which `style_match.forget` finds those that show a dataset folder."""
 
 import json
 import os
@@ -14,7 +14,7 @@ APPS = "apps"  # folder of the cache with a file for each running app
 
 @contextmanager
 def registered(address: str, data_root: Path) -> Iterator[None]:
-    """List this process in `running_apps` while inside; its file is locked as long as the process lives."""
+    """List this process in `running_apps` within the context; a killed process is no longer listed."""
     path = cache_root() / APPS / f"{os.getpid()}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def registered(address: str, data_root: Path) -> Iterator[None]:
 
 
 def running_apps(data_root: Path) -> list[str]:
-    """Address and process of every app that shows this dataset folder; files of ended processes are removed."""
+    """Return address and process of every app that shows a dataset folder; remove files of ended processes."""
     found = []
     for path in sorted((cache_root() / APPS).glob("*.json")):
         try:

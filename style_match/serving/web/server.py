@@ -1,4 +1,4 @@
-"""The web server of `style_match.app`: a page, its data as JSON, thumbnails. Nothing that is sent to it is stored."""
+"""The web server of `style_match.app`: a page, its data as JSON, and thumbnails. Uploads are not stored."""
 
 import base64
 import json
@@ -45,24 +45,25 @@ log = logging.getLogger(__name__)
 
 
 def make_server(live: "Live", *, hosts: Collection[str] | None, password: str | None, max_upload_mb: float) -> ASGIApp:
-    """The application.
+    """Return the application.
 
     Args:
-        live: provides the catalogue for each answer.
-        hosts, password: of `Guard`.
-        max_upload_mb: largest photo, in 10^6 bytes; it is held in memory until it is answered.
+        live: Provides the catalogue for each answer.
+        hosts: See `Guard`.
+        password: See `Guard`.
+        max_upload_mb: Bound on a photo in 10^6 bytes; it is held in memory until it is answered.
     """
     routes = Page(live, int(max_upload_mb * 1e6)).routes()
     return Guard(Starlette(routes=routes, middleware=[Middleware(GZipMiddleware)]), hosts=hosts, password=password)
 
 
 class Guard:
-    """Wraps the whole application, so that errors have the headers too.
+    """Adds security headers to every response, errors included, and checks host name and password.
 
     Args:
-        hosts: names by which the server may be called, so that no site can reach a server without a password by a
-            name of its own (DNS rebinding); None for any.
-        password: for HTTP basic authentication with any user name; None if only this machine can connect.
+        app: The application.
+        hosts: Host names that requests may use, against DNS rebinding by other sites; None for any.
+        password: Password of HTTP basic authentication with any user name; None if only this machine can connect.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: Collection[str] | None, password: str | None):
@@ -93,7 +94,7 @@ class Guard:
 
 
 def _host_of(header: str) -> str | None:
-    """The name in a Host header without its port, in lower case."""
+    """Return the name in a Host header without its port, in lower case."""
     try:
         return urlsplit(f"//{header}").hostname
     except ValueError:
@@ -101,23 +102,30 @@ def _host_of(header: str) -> str | None:
 
 
 class TooLarge(UserError):
-    """An upload above the bound."""
+    """An upload is above the bound."""
 
 
 class Json(JSONResponse):
-    """ASCII, so that half a surrogate pair in metadata is no error."""
+    """JSON in ASCII, which can also hold half a surrogate pair from metadata."""
 
     def render(self, content: Any) -> bytes:
+        """Return the body."""
         return json.dumps(content, separators=(",", ":")).encode()
 
 
 class Page:
-    """The routes."""
+    """The routes of the page.
+
+    Args:
+        live: Provides the catalogue for each answer.
+        max_upload_bytes: Bound on a photo.
+    """
 
     def __init__(self, live: "Live", max_upload_bytes: int):
         self.live, self.max_upload_bytes = live, max_upload_bytes
 
     def routes(self) -> list[Route]:
+        """Return all routes."""
         return [
             Route("/", lambda request: FileResponse(STATIC / "index.html")),
             Route("/static/plotly.js", lambda request: Response(_plotly_js(), media_type="text/javascript")),
@@ -131,7 +139,7 @@ class Page:
         ]
 
     def get(self, work: "Callable[[Catalogue, Any], dict[str, Any]]") -> Callable[[Request], Any]:
-        """A route that answers with `work(catalogue, query parameters)`."""
+        """Return a route that answers with `work(catalogue, query parameters)`."""
 
         async def route(request: Request) -> Response:
             return await self.answer(work, request.query_params)
@@ -139,7 +147,7 @@ class Page:
         return route
 
     async def answer(self, work: "Callable[[Catalogue, Any], dict[str, Any]]", query: Any) -> Response:
-        """JSON; a user's mistake becomes a 400 with its message."""
+        """Answer with JSON; a user's mistake is answered with status 400 and its message."""
         try:
             return Json(await run_in_threadpool(lambda: work(self._current(query), query)))
         except UserError as error:
@@ -149,7 +157,7 @@ class Page:
             return Json({"error": "This is a bug; the terminal of style_match.app shows it."}, 500)
 
     async def photo(self, request: Request) -> Response:
-        """A thumbnail; profile and photo are given by number: paths are not accepted."""
+        """Answer with a thumbnail. Profile and photo are numbers; paths are not accepted."""
         least, default, most = THUMBNAIL_PX
         query = request.query_params
         try:
@@ -161,14 +169,14 @@ class Page:
         return Response(content, media_type="image/jpeg")
 
     async def match(self, request: Request) -> Response:
-        """Matches of a profile (GET, `number`), or of the photo in the body (POST)."""
+        """Answer with the matches of a profile (GET, `number`), or of the photo in the body (POST)."""
         query = request.query_params
         if request.method != "POST":
             return await self.answer(
                 lambda c, query: c.match_profile(_whole(query, "number"), **_filters(query)), query
             )
         if "x-upload" not in request.headers:  # a form of another site cannot send this header
-            return Json({"error": "Photos are sent by the page itself."}, 400)
+            return Json({"error": "Only the page itself may send photos."}, 400)
         try:
             content = await self._body(request)
         except TooLarge as error:  # the rest is not read
@@ -184,14 +192,14 @@ class Page:
             content += chunk
             if len(content) > self.max_upload_bytes:
                 bound = f"{self.max_upload_bytes / 1e6:g} MB (app.max_upload_mb)"
-                raise TooLarge(f"The photo is above {bound}: send a smaller one.")
+                raise TooLarge(f"The photo is above {bound}. Send a smaller one.")
         return bytes(content)
 
     def _current(self, query: Any) -> "Catalogue":
-        """The catalogue, if it has the version (`of`) that the page's numbers refer to."""
+        """Return the catalogue if it has the version (`of`) of the page's numbers."""
         catalogue = self.live.current()
         if query.get("of", catalogue.version) != catalogue.version:
-            raise UserError("The profiles have changed since this page was loaded: load it again.")
+            raise UserError("The profiles changed after this page was loaded. Load it again.")
         return catalogue
 
 
@@ -199,7 +207,7 @@ def _whole(query: Any, name: str) -> int:
     try:
         return int(query[name])
     except (KeyError, ValueError):
-        raise UserError(f"{name}={query.get(name, '')[:40]} must be a whole number.") from None
+        raise UserError(f"{name}={query.get(name, '')[:40]} must be an integer.") from None
 
 
 def _filters(query: Any) -> dict[str, Any]:
@@ -219,7 +227,7 @@ def _plotly_js() -> str:
 
 
 class Server(uvicorn.Server):
-    """Prints `line` once it listens."""
+    """A server that prints `line` when it listens."""
 
     def __init__(self, config: uvicorn.Config, line: str):
         super().__init__(config)
@@ -231,7 +239,7 @@ class Server(uvicorn.Server):
 
 
 def serve(application: ASGIApp, line: str, **options: Any) -> None:
-    """Serve until Ctrl-C with these options of `uvicorn.Config`; exits with 1 if it could not start."""
+    """Serve until Ctrl-C with options of `uvicorn.Config`; exit with code 1 if the server could not start."""
     server = Server(uvicorn.Config(application, **options), line)
     with suppress(KeyboardInterrupt):
         server.run()

@@ -153,7 +153,7 @@ def world(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     make_split(folder, seed=0, fractions=(0.5, 0.25, 0.25))
     world = World(base, cache)
     _features(world)
-    index = OmegaConf.load(CONF / "index/exact.yaml")
+    index = OmegaConf.merge(OmegaConf.load(CONF / "index/faiss.yaml"), {"kind": "hnsw"})
     vectors = np.eye(len(folder.profile_ids), dtype=np.float32)
     open_or_build(index, world.root, folder.profile_ids, vectors, None, "0" * 64).close()  # type: ignore[arg-type]
     _run(world.runs / "one", world, ["woman-0", "gent-0"])

@@ -4,27 +4,22 @@ import json
 
 import pytest
 
-from style_match.serving.index.folder import delete_everywhere, known_indexes
+from style_match.serving.index.folder import known_indexes
 from style_match.utils.errors import UserError
 
 from .conftest import HER, World
 
 
-def test_an_index_loses_the_person_and_keeps_the_others(world: World) -> None:
-    world.forget()
-    for profile_ids, num_left in ((HER, 0), (["gent-5"], 1)):
-        (line,) = delete_everywhere(world.root, profile_ids)
-        assert line.endswith(f": {num_left} profiles deleted")
-
-
-@pytest.mark.parametrize("damage", ["not JSON", "another manifest", "other data", "no data"])
-def test_an_index_that_cannot_be_read_is_deleted(world: World, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["none", "other data", "no data", "another version"])
+def test_the_files_of_an_index_are_deleted(world: World, damage: str) -> None:
     (known,) = known_indexes()
-    if "data" in damage:
-        for path in known.folder.glob("*.safetensors"):
-            path.unlink() if damage == "no data" else path.write_bytes(b"PAR1")
-    else:
-        (known.folder / "manifest.json").write_text("[]" if damage == "another manifest" else "{")
+    graph = known.folder / "graph.safetensors"
+    if damage == "other data":
+        graph.write_bytes(b"PAR1")
+    elif damage != "none":
+        graph.unlink()
+    if damage == "another version":
+        (known.folder / "profiles.parquet").write_bytes(b"woman-0-later")
     world.forget()
     assert [path.name for path in known.folder.iterdir()] == [".lock"]
     assert world.where(b"woman-0-later", b"images/woman-0.png") == []
@@ -33,12 +28,14 @@ def test_an_index_that_cannot_be_read_is_deleted(world: World, damage: str) -> N
 
 def test_a_failing_index_is_named_and_everything_else_is_done(world: World) -> None:
     (known,) = known_indexes()
-    (known.folder / "manifest.json").write_text("{")
-    (known.folder / "vectors.npz").write_bytes(b"of another version")
-    with pytest.raises(UserError, match=r"vectors\.npz.*\nEverything else was removed\. Fix this and run the same"):
+    server = known.folder.with_name("qdrant-01234567")  # an earlier version stored it without the address
+    known.folder.rename(server)
+    path = world.cache / "indexes" / "known.json"
+    path.write_text(path.read_text().replace(known.folder.name, server.name))
+    with pytest.raises(UserError, match=r"on a server.*\nEverything else was removed\. Fix this and run the same"):
         world.forget()
     assert not any(each in (world.root / "profiles.csv").read_text() for each in ("woman-0,", *HER[1:]))
-    (known.folder / "vectors.npz").unlink()
+    path.unlink()
     world.forget()
     assert json.loads((world.root / "forgotten.json").read_text())
     assert not (world.root / ".forget.json").exists()

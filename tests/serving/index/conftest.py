@@ -1,4 +1,4 @@
-"""Indexes as the command line makes them, profiles to put into them, and a Qdrant server that is none."""
+"""Indexes as the command line makes them, and profiles to put into them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ from style_match.cli import main
 KEY = "0123456789abcdef0123456789abcdef"  # identity of a matcher
 EVERY = ["exact", "faiss", "faiss kind=hnsw", "qdrant"]
 EXACT = ["exact", "faiss", "qdrant"]
+STORED = ["faiss kind=hnsw", "qdrant"]
 
 
 def config_of(words: str, **options) -> DictConfig:
@@ -24,7 +25,7 @@ def config_of(words: str, **options) -> DictConfig:
 
 @pytest.fixture
 def make() -> Callable:
-    """`make("faiss kind=hnsw", m=8)`: an index, closed when the test is over."""
+    """`make("faiss kind=hnsw", m=8)`: an index, which is closed after the test."""
     made = []
 
     def one(words: str, **options):
@@ -38,7 +39,7 @@ def make() -> Callable:
 
 @pytest.fixture
 def unlisted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of this test alone, so that its list of indexes begins empty."""
+    """A cache of this test, so that its list of indexes is empty at first."""
     monkeypatch.setenv("STYLE_MATCH_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
@@ -48,7 +49,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def people(num: int, dim: int = 8, seed: int = 0) -> tuple[list[str], np.ndarray, list[dict[str, str]]]:
-    """Ids, vectors and cells: gender m or f, some ages unknown, a column of another script."""
+    """Ids, vectors and cells: gender m or f, some ages unknown, a column in another script."""
     drawn = np.random.default_rng(seed)
     vectors = unit(drawn.standard_normal((num, dim)))
     cells = [

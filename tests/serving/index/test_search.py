@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
 
+from style_match.serving.index import base, exact
 from style_match.serving.index.exact import Exact
 from style_match.serving.where import And, Compare, Or, mask, parse
 from style_match.utils.errors import UserError
@@ -58,11 +59,14 @@ def test_exact_ones_answer_as_a_loop_does(words, data, num, different, k):
     where = data.draw(st.none() | CONDITIONS)
     queries = np.concatenate([vectors[:2], unit(np.ones((1, 8)))])
     exclude = [data.draw(st.sets(st.sampled_from([*ids, "nobody"]), max_size=num)) for _ in queries]
-    options = {"query_block": 2} | ({"row_block": 7} if words != "qdrant" else {"batch": 7})
-    index = instantiate(config_of(words, **options))
-    index.build(ids, vectors, cells, KEY)
-    allowed = mask(where, cells) if where else np.ones(num, bool)
-    assert index.search(queries, k, where=where, exclude=exclude) == looped(ids, vectors, queries, k, allowed, exclude)
+    index = instantiate(config_of(words))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "QUERY_BLOCK", 2)
+        patch.setattr(exact, "ROW_BLOCK", 7)
+        index.build(ids, vectors, cells, KEY)
+        allowed = mask(where, cells) if where else np.ones(num, bool)
+        answers = index.search(queries, k, where=where, exclude=exclude)
+    assert answers == looped(ids, vectors, queries, k, allowed, exclude)
     index.close()
 
 
@@ -98,15 +102,15 @@ def test_k_are_there_where_k_are_allowed(words, make):
     assert [score for _, score in everybody] == sorted((score for _, score in everybody), reverse=True)
 
 
-def test_a_graph_that_leads_nowhere_does_not_hide_who_is_allowed(make):
-    """Far apart heaps of vectors with few links: a walk ends before it has met k that are allowed."""
+def test_a_graph_that_leads_nowhere_does_not_hide_who_is_allowed(make, monkeypatch):
+    """Distant groups of vectors with few links: a walk ends before it has met k allowed profiles."""
+    monkeypatch.setattr("style_match.serving.index.faiss.SCAN_SHARE", 0.0)
     drawn = np.random.default_rng(0)
     vectors = unit(
         np.repeat(unit(drawn.standard_normal((20, 32))), 20, axis=0) + 0.01 * drawn.standard_normal((400, 32))
     )
     ids, cells = [f"p{i:03}" for i in range(400)], [{"heap": str(i // 20)} for i in range(400)]
-    options = {"m": 2, "ef_construction": 1, "ef_search": 1, "scan_share": 0.0}
-    index = make("faiss kind=hnsw", **options)
+    index = make("faiss kind=hnsw", m=2, ef_construction=1, ef_search=1)
     index.build(ids, vectors, cells, KEY)
     for heap in range(20):
         of_heap = set(ids[20 * heap : 20 * heap + 20])
@@ -142,7 +146,7 @@ def test_vectors_that_cannot_be_ordered_are_refused(words, make):
     index = make(words)
     broken = vectors.copy()
     broken[2, 0] = np.nan
-    with pytest.raises(UserError, match="1 of 5 vectors hold values that are not finite"):
+    with pytest.raises(UserError, match="1 of 5 vectors have values that are not finite"):
         index.build(ids, broken, None, KEY)
     for wrong_ids, wrong in ((ids, 2 * vectors), (ids[:4], vectors), ([*ids[:4], "p000"], vectors)):
         with pytest.raises(ValueError):
@@ -160,7 +164,7 @@ def test_nobody_is_found_in_an_empty_index(words, make):
     index.build([], np.empty((0, 8), np.float32), [], KEY)
     assert len(index) == 0
     assert index.search(people(2)[1], 3) == [[], []]
-    index.upsert(*people(1))
+    index.build(*people(1), KEY)
     assert [one for one, _ in index.search(people(1)[1], 3)[0]] == ["p000"]
 
 
@@ -188,7 +192,7 @@ def test_the_nearest_is_found_although_rounding_puts_others_before_it():
     scores = np.array([0.75 + ULP, 0.75, *[0.75 - 14 * ULP] * 12], dtype=np.float32)
     vectors = np.zeros((len(names), DIM), np.float32)
     vectors[:, 0], vectors[:, 1] = scores, np.sqrt(1 - scores.astype(np.float64) ** 2)
-    index = Worst(root=None, query_block=8, row_block=8)
+    index = Worst()
     index.ups = np.array([-1.0] + [1.0] * 13)
     index.build(names, vectors, None, KEY)
     query = np.eye(1, DIM, dtype=np.float32)

@@ -5,7 +5,7 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
-from style_match.serving.export import FinishedRun
+from style_match.serving.finished_run import FinishedRun
 from style_match.serving.matcher_folder import read_matcher
 from style_match.serving.model_card import card
 

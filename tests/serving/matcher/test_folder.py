@@ -30,7 +30,7 @@ def test_every_flipped_bit_is_noticed(made):
         whole = (folder / name).read_bytes()
         for place in range(0, len(whole), max(len(whole) // 12, 1)):
             flip(folder / name, place)
-            with pytest.raises(UserError, match="export"):
+            with pytest.raises(UserError, match=r"[Ee]xport"):
                 read_matcher(folder)
             (folder / name).write_bytes(whole)
     assert read_matcher(folder).sides == ("female", "male")
@@ -97,7 +97,7 @@ def test_a_backbone_that_is_gone_is_named_with_the_remedy(made):
     folder = made()
     own = json.loads((folder / "matcher.json").read_text())["backbone"]
     edit(folder, backbone={**own, "path": "/nowhere/checkpoint"})
-    with pytest.raises(UserError, match=r"/nowhere/checkpoint, which is not there any more. .*backbone.path=FOLDER"):
+    with pytest.raises(UserError, match=r"/nowhere/checkpoint, which does not exist. .*backbone.path=FOLDER"):
         StyleMatcher.from_pretrained(folder)
     edit(folder, backbone={**own, "path": "Nobody/Nothing", "revision": "0" * 40})
     with pytest.raises(UserError, match=r"hf download Nobody/Nothing --revision 0{40}.*from_pretrained\(FOLDER, back"):

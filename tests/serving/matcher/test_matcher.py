@@ -52,22 +52,22 @@ def test_what_is_no_photo_is_named(matcher, people, tmp_path):
     for wrong, said in (
         ([*photos_of(people), tmp_path / "notes.jpg"], "notes.jpg: is not an image"),
         (tmp_path / "gone.jpg", "gone.jpg: cannot be read"),
-        ([7], "Photo 1 is a int: give a file or a PIL image"),
-        (None, "This matcher looks at photos"),
+        ([7], "Photo 1 is a int. Pass a file or a PIL image"),
+        (None, "This matcher reads photos"),
         (Image.new("RGB", (1, 900)), "photo 1: 1 x 900 pixels"),
     ):
         with pytest.raises(UserError, match=said):
             matcher.encode(wrong)
     with pytest.raises(UserError, match="batch_size=0 must be at least 1"):
         matcher.encode(photos_of(people), batch_size=0)
-    with pytest.raises(UserError, match="was not made for texts"):
+    with pytest.raises(UserError, match="has no text search"):
         matcher.encode_text("a neat look")
 
 
 def test_a_matcher_without_texts_tells_why(made):
     why = "its run is of an older version. Make the run again."
     matcher = StyleMatcher.from_pretrained(made(no_text=why), device="cpu")
-    with pytest.raises(UserError, match=rf"was not made for texts: {why}"):
+    with pytest.raises(UserError, match=rf"has no text search: {why}"):
         matcher.encode_text("a neat look")
 
 
@@ -76,8 +76,8 @@ def test_what_is_no_text_is_named(made):
     matcher = StyleMatcher.from_pretrained(made(text=shared), device="cpu")
     assert matcher.encode_text("a neat look").shape == (1, matcher.dim)
     for wrong, said in (
-        (5, "is given a int: give a text or a list"),
-        (b"a hat", "is given a bytes"),
+        (5, "got a int. Pass a text or a list"),
+        (b"a hat", "got a bytes"),
         (["a hat", None], "Text 2 is a NoneType"),
         ("  ", "is empty"),
         ("a \udc80 hat", r"The text 'a \\udc80 hat' is not UTF-8"),
@@ -126,14 +126,14 @@ def test_a_query_that_cannot_be_answered_is_told_why(matcher, made, people, tmp_
     for query, options, said in (
         ("f00", {}, r"query=f00: there is no such profile among 8, and no such file. Did you mean f\d"),
         ("f0", {"k": 0}, "k=0 must be at least 1"),
-        ("f0", {"k": 4}, "there are 3 profiles to recommend; write k=3 at most"),
-        ("f0", {"where": "gender == 'f'"}, "where leaves 0 of 3 profiles to recommend; widen where"),
+        ("f0", {"k": 4}, "there are 3 profiles to choose from. Set k=3 or less"),
+        ("f0", {"where": "gender == 'f'"}, "where leaves 0 of 3 profiles to choose from. Widen where"),
         ("f0", {"where": "ages < 3"}, "no column 'ages'. Did you mean age"),
         ("f0", {"where": "age < 'x'"}, "age holds numbers"),
-        ("f0", {"side": "male"}, "query=f0 is female, not male: leave side out"),
-        (people / "0-0.png", {}, "its side is not given.*side=female or side=male"),
+        ("f0", {"side": "male"}, "query=f0 is female, not male. Drop side"),
+        (people / "0-0.png", {}, "side is missing.*side=female or side=male"),
         (people / "profiles.csv", {"side": "female"}, "profiles.csv: is not an image"),
-        (np.zeros(3), {"side": "female"}, "has 3 numbers, this matcher's have"),
+        (np.zeros(3), {"side": "female"}, "has 3 numbers, those of this matcher have"),
     ):
         with pytest.raises(UserError, match=said):
             matcher.recommend(query, found, **{"k": 1, **options})
@@ -146,9 +146,9 @@ def test_a_query_that_cannot_be_answered_is_told_why(matcher, made, people, tmp_
 def test_a_head_that_tells_sides_asks_for_them(made, people, tmp_path, head):
     matcher = StyleMatcher.from_pretrained(made(head=head), device="cpu")
     files = photos_of(people)
-    with pytest.raises(UserError, match=r'its side is not given, but the head of .* give side="female" or side="male"'):
+    with pytest.raises(UserError, match=r'its side is missing, but the head of .* Pass side="female" or side="male"'):
         matcher.encode(files)
-    with pytest.raises(UserError, match="the side 'man' is not known"):
+    with pytest.raises(UserError, match="the side 'man' is unknown"):
         matcher.encode(files, side="man")
     with pytest.raises(UserError, match="There are 9 photos, but sides of 2"):
         matcher.encode(files, side=["female", "male"])
@@ -160,7 +160,7 @@ def test_a_head_that_tells_sides_asks_for_them(made, people, tmp_path, head):
     np.testing.assert_allclose(found.embeddings[4:], right[5:], atol=1e-5)
     table = people / "profiles.csv"
     table.write_text(table.read_text().replace("m1,5-0.png,m", "m1,5-0.png,"))
-    with pytest.raises(UserError, match=r"does not tell the side of 1 profiles \(m1\)"):
+    with pytest.raises(UserError, match=r"the side of 1 profiles is unknown \(m1\)"):
         matcher.embed_folder(people, features_root=str(tmp_path / "store"))
 
 

@@ -4,7 +4,7 @@ import shutil
 
 from omegaconf import OmegaConf
 
-from style_match.serving.export import FinishedRun
+from style_match.serving.finished_run import FinishedRun
 
 
 def test_a_run_is_known_by_its_config_and_its_metrics_wherever_its_folder_lies(tmp_path):

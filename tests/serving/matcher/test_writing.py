@@ -12,7 +12,7 @@ RUN = "0" * 64  # of the matchers of `made`
 
 def test_a_whole_matcher_of_the_run_may_be_overwritten_and_no_other(made):
     refuse_other_content(made(), RUN)
-    with pytest.raises(UserError, match="holds the matcher of another run: name another folder, or delete that one"):
+    with pytest.raises(UserError, match=r"holds the matcher of another run. Set another out, or delete that matcher"):
         refuse_other_content(made("other"), "1" * 64)
 
 
@@ -32,6 +32,6 @@ def test_other_files_beside_a_damaged_matcher_are_named_and_stay(made):
     folder = made()
     (folder / "matcher.json").write_text("{")
     (folder / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"a damaged matcher and other files \(thesis\.txt\): name another folder, or"):
+    with pytest.raises(UserError, match=r"a damaged matcher and other files \(thesis\.txt\). Set another out, or"):
         refuse_other_content(folder, RUN)
     assert (folder / "thesis.txt").read_text() == "mine"

@@ -4,28 +4,28 @@ import itertools
 
 import numpy as np
 
-from style_match.serving.matcher import Vectors
+from style_match.serving.profiles import ProfileEmbeddings
 
 
-def cosine(profiles: Vectors, a: int, b: int) -> float:
+def cosine(profiles: ProfileEmbeddings, a: int, b: int) -> float:
     one, other = (profiles.embeddings[row].astype(np.float64) for row in (a, b))
     return round(float(sum(x * y for x, y in zip(one, other, strict=True))), 12)
 
 
-def paired(profiles: Vectors, a: int, b: int) -> bool:
+def paired(profiles: ProfileEmbeddings, a: int, b: int) -> bool:
     """Whether two profiles could be paired at all."""
     if profiles.people[a] == profiles.people[b]:
         return False
     return profiles.side_names is None or {profiles.sides[a], profiles.sides[b]} == {0, 1}
 
 
-def ranking(profiles: Vectors, a: int, filtered) -> list[int]:
+def ranking(profiles: ProfileEmbeddings, a: int, filtered) -> list[int]:
     """All that may be recommended to a, best first."""
     rows = [b for b in range(len(profiles)) if paired(profiles, a, b) and filtered[b]]
     return sorted(rows, key=lambda b: (-cosine(profiles, a, b), profiles.profile_ids[b]))
 
 
-def mutual_ranking(profiles: Vectors, a: int, filtered) -> list[int]:
+def mutual_ranking(profiles: ProfileEmbeddings, a: int, filtered) -> list[int]:
     everybody = [True] * len(profiles)
     own = ranking(profiles, a, filtered)
 

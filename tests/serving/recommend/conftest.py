@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from style_match.serving.matcher import Vectors
+from style_match.serving.profiles import ProfileEmbeddings
 
 
-def drawn(num: int, *, seed: int = 0, sides: bool = True, dim: int = 6) -> Vectors:
+def drawn(num: int, *, seed: int = 0, sides: bool = True, dim: int = 6) -> ProfileEmbeddings:
     """`num` profiles; every second is on the left, p002 and p004 are one person, p003 and p005 have one vector."""
     generator = np.random.default_rng(seed)
     rows = generator.normal(size=(num, dim)).astype(np.float32)
@@ -17,7 +17,7 @@ def drawn(num: int, *, seed: int = 0, sides: bool = True, dim: int = 6) -> Vecto
     if num > 4:
         people[4] = people[2]
     names = tuple(f"p{row:03d}" for row in range(num))
-    return Vectors(
+    return ProfileEmbeddings(
         profile_ids=names,
         embeddings=rows,
         columns=tuple({"age": str(20 + row % 7), "city": ["Seoul", "부산", ""][row % 3]} for row in range(num)),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from style_match.serving.output import page
-from style_match.serving.query import profile
+from style_match.serving.recommend import Query
 from style_match.utils.errors import UserError
 
 ABOUT = {"query": "p000", "matcher": "m", "data": "d", "profiles": 2, "num_users": 1, "k": 1}
@@ -18,7 +18,7 @@ ABOUT |= {"mode": "similar", "cap": None, "where": None, "synthetic": False}
 
 @pytest.fixture
 def shown(profiles, tmp_path):
-    """`shown(are_seen)` is the page of the second of two profiles recommended to the first."""
+    """`shown(reads_photos)` is the page of the second of two profiles recommended to the first."""
     found = profiles(2)
     files = tuple((str(tmp_path / names[0]),) for names in found.photos)
     exif = Image.Exif()
@@ -28,9 +28,9 @@ def shown(profiles, tmp_path):
     found = replace(found, photos=files)
     line = {"rank": 1, "row": 1, "profile_id": "p001", "score": 0.5, "ranks": None, "columns": {}}
 
-    def make(are_seen: bool = True) -> str:
+    def make(reads_photos: bool = True) -> str:
         options = {"about": ABOUT, "spreads": {}, "thumbnail_px": 32, "max_source_pixels": 10**6}
-        return page([(profile(found, 0), [line])], found, are_seen=are_seen, **options)
+        return page([(Query.of_profile(found, 0), [line])], found, reads_photos=reads_photos, **options)
 
     return make
 
@@ -49,5 +49,5 @@ def test_a_photo_that_is_none_is_a_mistake_where_photos_are_read_and_is_told_whe
     (tmp_path / "p001.jpg").write_text("no photo")
     with pytest.raises(UserError, match=r"p001\.jpg: is not an image"):
         shown()
-    assert shown(are_seen=False).count("data:image") == 1
+    assert shown(reads_photos=False).count("data:image") == 1
     assert "1 of 2 photos cannot be shown on the page, such as" in capsys.readouterr().err

@@ -1,22 +1,26 @@
 """Who asks, and what is refused instead of being passed over."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from style_match.cli import main, schema
 from style_match.serving.matcher_folder import MatcherFolder
-from style_match.serving.query import ask
+from style_match.serving.recommend import make_query
 from style_match.utils.errors import UserError
 
 
-def matcher(sides: bool = True, metadata: int = 0) -> SimpleNamespace:
-    """All that `ask` looks at before a photo is encoded."""
+def matcher(sides: bool = True, metadata: int = 0) -> MatcherFolder:
+    """The folder of a matcher."""
     prompt = {"name": "image_metadata" if metadata else "image", "image": 1, "metadata": metadata}
     about = {"name": "mine", "digest": "0" * 64, "sides": ["female", "male"] if sides else None, "prompt": prompt}
-    return SimpleNamespace(identity="0" * 64, folder=MatcherFolder(Path("mine"), about), dim=6)
+    return MatcherFolder(Path("mine"), {**about, "head": {"dim": 6}})
+
+
+def ask(folder: MatcherFolder, query, profiles, **options):
+    """The query of a text for which nothing is encoded."""
+    return make_query(query, profiles, folder, lambda *_, **__: pytest.fail("encoded"), **options)
 
 
 @pytest.mark.parametrize("query", ["x" * 400, "a\0b", "~nobody_of_that_name/x.jpg", "gone.jpg"])
@@ -27,20 +31,20 @@ def test_what_no_file_can_be_called_is_no_profile_either(profiles, query):
 
 def test_a_photo_without_the_metadata_that_is_read_is_told_the_option(profiles, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match=r"reads metadata .*: write metadata=FILE\.json"):
+    with pytest.raises(UserError, match=r"reads metadata .*\. Set metadata=FILE\.json"):
         ask(matcher(metadata=1), str(tmp_path / "photo.jpg"), profiles(6), side="male", metadata=None)
 
 
 @pytest.mark.parametrize(
     ("asks", "options", "said"),
     [
-        (matcher(), {"metadata": {"top": "coat"}}, r"metadata: .* reads none \(prompt=image\): leave metadata out"),
-        (matcher(sides=False), {"side": "male"}, "side=male: .* of styles, which have no sides: leave side out"),
-        (matcher(metadata=1), {"metadata": {"top": "coat"}}, "query=p000 is a profile .*: leave metadata out"),
+        (matcher(), {"metadata": {"top": "coat"}}, r"metadata: .* reads none \(prompt=image\)\. Drop metadata"),
+        (matcher(sides=False), {"side": "male"}, "side=male: .* of styles, which have no sides. Drop side"),
+        (matcher(metadata=1), {"metadata": {"top": "coat"}}, "query=p000 is a profile .*. Drop metadata"),
     ],
 )
 def test_an_option_that_nothing_reads_is_refused(profiles, asks, options, said):
-    found = profiles(6, sides=asks.folder.sides is not None)
+    found = profiles(6, sides=asks.sides is not None)
     assert ask(asks, "p000", found, side=None, metadata=None).row == 0
     with pytest.raises(UserError, match=said):
         ask(asks, "p000", found, **{"side": None, "metadata": None, **options})

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from style_match.serving.query import Allowed, ask
+from style_match.serving.recommend import Candidates
 from style_match.utils.errors import UserError
 
-from .test_query import matcher
+from .test_query import ask, matcher
 
 
 @pytest.fixture
@@ -38,4 +38,4 @@ def test_a_photo(people, tmp_path):
 
 def test_where(people):
     where = unicodedata.normalize("NFD", "이름 in ['김민지', '박']")
-    assert Allowed(people, where).filtered.tolist() == [True, False, False, True, False, False]
+    assert Candidates(people, where).filtered.tolist() == [True, False, False, True, False, False]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from style_match.serving.mutual import mutual_best
-from style_match.serving.query import NOBODY, Allowed, Asked, profile
+from style_match.serving.recommend import NOBODY, Candidates, Query
 from tests.serving.recommend import by_loops
 
 
@@ -15,8 +15,8 @@ def test_a_stranger_ranks_behind_the_profiles_that_are_as_similar(profiles, side
     """p003 and p005 have one vector; a stranger with the same one ranks behind both with everybody."""
     found = profiles(12, sides=sides)
     side = 1 if sides else -1
-    stranger = Asked("photo.jpg", found.embeddings[3], NOBODY, side)
-    backs = {one: back for one, _, _, back in mutual_best(stranger, found, Allowed(found, None), k=6)}
+    stranger = Query("photo.jpg", found.embeddings[3], NOBODY, side)
+    backs = {one: back for one, _, _, back in mutual_best(stranger, Candidates(found, None), k=6)}
     assert len(backs) == 6
     for profile_id, back in backs.items():
         row = found.row_of[profile_id]
@@ -32,8 +32,8 @@ def test_a_profile_whose_side_is_not_known_is_recommended_to_nobody(profiles):
     sides = found.sides.copy()
     sides[6:] = -1
     found = replace(found, sides=sides)
-    allowed = Allowed(found, None)
+    candidates = Candidates(found, None)
     for row in range(6):
-        assert np.flatnonzero(allowed.rows(profile(found, row))).tolist() == [
+        assert np.flatnonzero(candidates.allowed(Query.of_profile(found, row))).tolist() == [
             other for other in range(6) if by_loops.paired(found, row, other)
         ]

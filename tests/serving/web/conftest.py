@@ -14,11 +14,9 @@ pytest.importorskip("starlette", reason="the extra app is not installed")
 
 from starlette.testclient import TestClient
 
-from style_match.cli.targets import conf_dir
 from style_match.data.records import Photo
-from style_match.serving.matcher import Vectors
-from style_match.serving.recommend import exact_index
-from style_match.serving.text import refuse_too_many
+from style_match.serving.profiles import ProfileEmbeddings
+from style_match.serving.text import answerable
 from style_match.serving.web.catalogue import Catalogue
 from style_match.serving.web.live import Live
 from style_match.serving.web.server import make_server
@@ -42,9 +40,9 @@ def jpeg(file: Path, size: tuple[int, int] = (40, 60), **about) -> bytes:
 
 @pytest.fixture
 def catalogue(tmp_path: Path):
-    """`catalogue(num=8, sides=True, searches=True, prompt=..., **app)`; the second profile has two photos."""
+    """`catalogue(num=8, sides=True, searches=True, prompt=...)`; the second profile has two photos."""
 
-    def make(num=8, sides=True, searches=True, prompt=None, with_columns=True, unknown_side=None, **app) -> Catalogue:
+    def make(num=8, sides=True, searches=True, prompt=None, with_columns=True, unknown_side=None) -> Catalogue:
         root = tmp_path / "people"
         root.mkdir(exist_ok=True)
         ids = tuple([EVIL, *(f"p{row:04d}" for row in range(1, num))])
@@ -57,14 +55,14 @@ def catalogue(tmp_path: Path):
         Image.new("RGB", (50, 50), "red").save(root / "1-b.png", pnginfo=notes)
         generator = np.random.default_rng(0)
 
-        def vectors() -> Vectors:
+        def vectors() -> ProfileEmbeddings:
             rows = generator.normal(size=(num, 6)).astype(np.float32)
             side = np.arange(num) % 2 if sides else np.full(num, -1)
             if unknown_side is not None:
                 side[unknown_side] = -1
             names = ("age", "city", "a b", "vip")
             cells = [(str(20 + row), EVIL if row < 2 else "부산", f"o'x{row % 2}", "True") for row in range(num)]
-            return Vectors(
+            return ProfileEmbeddings(
                 profile_ids=ids,
                 embeddings=rows / np.linalg.norm(rows, axis=1, keepdims=True),
                 columns=tuple(dict(zip(names, each, strict=True)) if with_columns else {} for each in cells),
@@ -83,23 +81,27 @@ def catalogue(tmp_path: Path):
         metadata |= {f"{row}.jpg": {"look": "dandy" if row % 2 else "neat"} for row in range(1, num)}
         cfg = {"data": {"max_source_pixels": 10**6}, "prompt": prompt or {"name": "image", "image": 1, "metadata": 0}}
         folder = SimpleNamespace(
-            name="demo (abababab)", path=tmp_path / "matcher", sides=("female", "male") if sides else None
+            name="demo (abababab)",
+            identity=IDENTITY,
+            path=tmp_path / "matcher",
+            sides=("female", "male") if sides else None,
         )
         trained, frozen = vectors(), vectors()
         made = Catalogue(
-            SimpleNamespace(folder=folder, identity=IDENTITY),
+            SimpleNamespace(folder=folder, encode=None),
             SimpleNamespace(
                 cfg=OmegaConf.create(cfg),
                 folder=SimpleNamespace(root=root, metadata=metadata, photos_of=photos_of),
             ),
             trained,
             frozen,
-            index=exact_index(trained),
+            index=trained.exact_index,
             find_by_text=partial(find_first, trained) if searches else None,
             search_note="Searched: nothing."
             if searches
             else f"No text search: {folder.path} has none, nor has {root}.",
-            options={**OmegaConf.to_container(OmegaConf.load(conf_dir() / "app.yaml").app), **app},
+            k=8,
+            max_upload_mb=20,
             synthetic=False,
         )
         made._embedded = lambda picture, side: {name: each.embeddings[0] for name, each in made.models.items()}
@@ -108,9 +110,9 @@ def catalogue(tmp_path: Path):
     return make
 
 
-def find_first(profiles: Vectors, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
+def find_first(profiles: ProfileEmbeddings, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
     """The first profiles, whatever the text."""
-    refuse_too_many(profiles, text, k, where)
+    answerable(profiles, text, k=k, where=where)
     return [(one, 0.5) for one in profiles.profile_ids[:k]]
 
 

@@ -5,6 +5,7 @@ import io
 import pytest
 from PIL import Image
 
+from style_match.serving.web import catalogue as catalogues
 from tests.serving.web.conftest import EVIL
 
 
@@ -27,11 +28,11 @@ def test_matches_of_both_models(client):
     [
         ({"k": 0}, "k=0 must be at least 1"),
         ({"k": -3}, "k=-3 must be at least 1"),
-        ({"k": 5}, "there are 4 profiles to recommend; write k=4 at most"),
-        ({"k": 10**30}, "write k=4 at most"),
-        ({"k": ""}, "k= must be a whole number"),
-        ({"k": "9" * 6000}, "must be a whole number"),
-        ({"number": "x"}, "number=x must be a whole number"),
+        ({"k": 5}, "there are 4 profiles to choose from. Set k=4 or less"),
+        ({"k": 10**30}, "Set k=4 or less"),
+        ({"k": ""}, "k= must be an integer"),
+        ({"k": "9" * 6000}, "must be an integer"),
+        ({"number": "x"}, "number=x must be an integer"),
         ({"number": 8}, "no profile number 8"),
         ({"number": -1}, "no profile number -1"),
         ({"where": "agee < 3"}, "Did you mean age?"),
@@ -56,8 +57,8 @@ def test_a_filter_goes_for_every_tab(client):
     assert points["note"].startswith("6 of 8 profiles. t-SNE")
     assert "Did you mean age?" in error(asking.get("/api/map", params={"where": "agee > 3"}))
     assert "where:" in error(asking.get("/api/search", params={"text": "a", "k": 1, "where": "age >"}))
-    assert "write k from 1 to 8" in error(asking.get("/api/search", params={"text": "a", "k": 9}))
-    assert "Write what" in error(asking.get("/api/search", params={"text": " ", "k": 1}))
+    assert "Set k=8 or less" in error(asking.get("/api/search", params={"text": "a", "k": 9}))
+    assert "Write some words" in error(asking.get("/api/search", params={"text": " ", "k": 1}))
 
 
 def test_markup_of_the_data_is_plain_text_of_json(client):
@@ -74,7 +75,7 @@ def test_metadata_that_json_cannot_hold_comes_as_text(client):
 
 
 def test_profiles_are_found_by_part_of_their_id(client):
-    asking = client(num=1000, num_shown=24)
+    asking = client(num=1000)
     every = asking.get("/api/profiles").json()
     assert every["total"] == 1000 and len(every["profiles"]) == 24
     found = asking.get("/api/profiles", params={"find": " P099 "}).json()
@@ -82,8 +83,9 @@ def test_profiles_are_found_by_part_of_their_id(client):
     assert asking.get("/api/profiles", params={"find": "nobody"}).json() == {"profiles": [], "total": 0}
 
 
-def test_columns_to_choose_from_and_colours(client):
-    about = client(max_values=4).get("/api/about").json()
+def test_columns_to_choose_from_and_colours(client, monkeypatch):
+    monkeypatch.setattr(catalogues, "MAX_VALUES", 4)
+    about = client().get("/api/about").json()
     columns = {each["name"]: each for each in about["columns"]}
     assert columns["city"]["values"] == [EVIL, "부산"] and columns["vip"] == {
         "name": "vip",
@@ -119,7 +121,7 @@ def test_a_matcher_that_reads_metadata_takes_no_upload(client, tmp_path, prompt)
 
 def test_a_profile_of_unknown_side_is_told_what_to_do(client):
     answer = client(unknown_side=3).get("/api/match", params={"number": 3, "k": 1})
-    assert "nothing tells whether this profile is female or male" in error(answer)
+    assert "it is unknown whether this profile is female or male" in error(answer)
 
 
 def test_no_answer_tells_where_things_are_on_this_machine(client, tmp_path):
@@ -153,11 +155,9 @@ def thumbnail(answer) -> Image.Image:
     return Image.open(io.BytesIO(answer.content))
 
 
-def test_the_map_holds_places_by_both_models(client):
-    answer = client(num=40, map={"max_points": 20, "perplexity": 5.0, "seed": 0}).get(
-        "/api/map", params={"colour": "look"}
-    )
-    found = answer.json()
+def test_the_map_holds_places_by_both_models(client, monkeypatch):
+    monkeypatch.setattr(catalogues, "MAX_POINTS", 20)
+    found = client(num=40).get("/api/map", params={"colour": "look"}).json()
     assert len(found["numbers"]) == len(found["ids"]) == len(found["trained"][0]) == len(found["frozen"][1]) == 20
     assert sorted(point for group in found["groups"] for point in group["points"]) == list(range(20))
     assert {group["name"] for group in found["groups"]} >= {"dandy", "neat"}

@@ -126,7 +126,7 @@ def test_numbers_are_of_one_version(world):
     world.write(6)
     assert world.client.get("/photo/1.jpg", params={"of": version}).status_code == 404
     answer = world.client.get("/api/match", params={"number": 0, "k": 1, "of": version})
-    assert answer.status_code == 400 and "load it again" in answer.json()["error"]
+    assert answer.status_code == 400 and "Load it again" in answer.json()["error"]
     assert world.client.get("/api/about").json()["version"] != version
 
 

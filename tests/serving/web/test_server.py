@@ -109,7 +109,7 @@ def test_a_photo_sent_by_another_site_is_refused(client, tmp_path):
     asking = client()
     photo = (tmp_path / "people" / "1.jpg").read_bytes()
     refused = asking.post("/api/match", params=SIDE, content=photo)
-    assert refused.status_code == 400 and "by the page itself" in refused.json()["error"]
+    assert refused.status_code == 400 and "Only the page itself may send photos" in refused.json()["error"]
     preflight = asking.options("/api/match", headers={"Origin": "http://evil.example"})
     assert preflight.status_code == 405 and "access-control-allow-headers" not in preflight.headers
     answer = asking.post("/api/match", params=SIDE, content=photo, headers=UPLOAD)
@@ -125,7 +125,7 @@ def test_what_is_not_a_photo_is_said(client, tmp_path):
         assert told in answer.json()["error"]
     photo = (tmp_path / "people" / "1.jpg").read_bytes()
     answer = asking.post("/api/match", params={"k": "2", "side": "x"}, content=photo, headers=UPLOAD)
-    assert answer.status_code == 400 and answer.json()["error"] == "Say whom the photo shows: female or male."
+    assert answer.status_code == 400 and answer.json()["error"] == "Choose the side of the photo: female or male."
 
 
 @pytest.mark.parametrize("headers", [[], [(b"content-length", b"5")], [(b"content-length", b"200000000")]])

@@ -43,7 +43,7 @@ def serving(matcher: Path, folder: Path, *words: str) -> Iterator[tuple[str, sub
         said = []
         for line in process.stderr:
             said.append(line)
-            if "Ctrl-C ends it" in line:
+            if "press Ctrl-C to stop" in line:
                 break
         assert answers(port), "".join(said)
         yield f"http://127.0.0.1:{port}", process

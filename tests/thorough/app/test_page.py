@@ -130,7 +130,7 @@ def test_a_photo_is_uploaded(page, seen, made, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (2700, 2700, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.bmp")
     page.get_by_label("or a photo").set_input_files(tmp_path / "large.bmp")
-    api.expect(page.get_by_role("alert")).to_contain_text("The photo has 21.9 MB; at most 20 MB are taken.")
+    api.expect(page.get_by_role("alert")).to_contain_text("The photo has 21.9 MB; the limit is 20 MB.")
     assert seen.posts == 3
     page.locator("#profiles button").nth(1).click()
     api.expect(page.locator("#query .name")).to_have_text("m0001")
@@ -166,7 +166,7 @@ def test_texts_in_english_and_korean(page):
     wait_for(page, "[...document.querySelectorAll('#hits .name')].every((each) => each.textContent[0] == 'm')")
     page.get_by_label("Looking for").fill("  ")
     page.get_by_role("button", name="Search").click()
-    api.expect(page.get_by_role("alert")).to_have_text("Write what you are looking for.")
+    api.expect(page.get_by_role("alert")).to_have_text("Write some words to search for.")
 
 
 def test_the_map(page):

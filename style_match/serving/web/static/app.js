@@ -28,7 +28,7 @@ async function showMatches() {
   const which = file ? { side: at("side").value } : { number };
   const answer = await working(at("match"), async () => {
     if (file && file.size > about.max_upload_mb * 1e6) {
-      throw new Error(`The photo has ${(file.size / 1e6).toFixed(1)} MB; at most ${about.max_upload_mb} MB are taken.`);
+      throw new Error(`The photo has ${(file.size / 1e6).toFixed(1)} MB; the limit is ${about.max_upload_mb} MB.`);
     }
     return ask("api/match", { ...filters(), ...which }, request);
   });
@@ -76,7 +76,7 @@ function choose(what) {
 async function showHits() {
   const text = at("text").value.trim();
   drop();
-  if (!text) return showError("Write what you are looking for.");
+  if (!text) return showError("Write some words to search for.");
   const answer = await working(at("search"), () => ask("api/search", { ...filters(), text }));
   if (!answer) return;
   at("hits").replaceChildren(...answer.hits.map(card));
