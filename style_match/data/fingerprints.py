@@ -189,9 +189,12 @@ def pixel_hash(image: Image.Image) -> str:
     return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
 
 
+PIXELS = "pixels "  # begins a name made by `pixels_name`
+
+
 def pixels_name(pixels: str) -> str:
     """Name a photo in seen.txt by the hash of its pixels."""
-    return f"pixels {pixels}"
+    return PIXELS + pixels
 
 
 def perceptual_hashes(image: Image.Image, hash_size: int = HASH_SIZE) -> tuple[str, str]:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from style_match.backbone.inputs import Inputs
 from style_match.data.datamodule import MatchDataModule
+from style_match.data.fingerprints import PIXELS, pixels_name
 from style_match.data.metadata import metadata_name
 from style_match.training.run_folder import RunFolder
 from style_match.utils import progress
 from style_match.utils.errors import UserError
 
 FILE = "seen.txt"
-PIXELS = "pixels "  # prefix of the line with the hash of a photo's pixels; files of earlier versions lack these lines
 
 
 def write_trained_photos(folder: RunFolder, inputs: Inputs, data: MatchDataModule) -> None:
@@ -40,7 +40,7 @@ def is_changed_split(run: Path, inputs: Inputs, data: MatchDataModule) -> bool:
     if not (run / FILE).is_file():
         return False
     was, now = (run / FILE).read_text(encoding="utf-8"), _content(inputs, data)
-    if PIXELS not in was:
+    if PIXELS not in was:  # of an earlier version
         now = "".join(line for line in now.splitlines(keepends=True) if not line.startswith(PIXELS))
     return was != now
 
@@ -75,5 +75,5 @@ def _hashes(inputs: Inputs, data: MatchDataModule, split: str) -> dict[str, str]
         photo = folder.photos[row]
         facts = folder.photo_facts.get(photo.image)
         name = folder.photo_sha256.get(photo.image) or metadata_name(photo.profile_id, folder.metadata.get(photo.image))
-        hashes[name] = PIXELS + facts.pixels if facts and facts.pixels else ""
+        hashes[name] = pixels_name(facts.pixels) if facts and facts.pixels else ""
     return hashes
