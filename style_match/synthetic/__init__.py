@@ -1,1 +1,1 @@
-"""The drawn people."""
+"""Synthetic people: a world of tastes, drawn photos, descriptions, demo datasets."""

@@ -1,4 +1,4 @@
-"""A Pillow canvas in figure units: the head is at (0, 0) with a radius of 1, y points down, the feet are at 12."""
+"""Canvas in figure units: the head is at (0, 0) with a radius of 1, y points down, the feet are at 12."""
 
 import math
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ SPLINE_STEPS = 8
 
 
 class Canvas:
-    """A square RGB picture, drawn `supersample` times larger than it is delivered.
+    """Square RGB picture, drawn larger by the factor `supersample` and reduced at the end.
 
-    `image` and `pen` work in pixels (for scenes), the methods in figure units under the placement set by `place`.
+    The methods take figure units, which `place` maps to pixels; `image` and `pen` take pixels.
     """
 
     def __init__(self, *, size_px: int, supersample: int) -> None:
@@ -28,9 +28,13 @@ class Canvas:
         self.place(centre_x=0.5, centre_y=0.4, scale=0.1)
 
     def place(self, *, centre_x: float, centre_y: float, scale: float, rotation: float = 0.0) -> None:
-        """Put the head at (`centre_x`, `centre_y`), one figure unit `scale` long, as fractions of the picture's width.
+        """Set position and size of the figure.
 
-        `rotation` is in radians.
+        Args:
+            centre_x: Horizontal position of the head, as a fraction of the width of the picture.
+            centre_y: Vertical position of the head, as a fraction of the same.
+            scale: Length of a figure unit, as a fraction of the same.
+            rotation: Rotation of the figure in radians.
         """
         self.origin = (centre_x * self.width, centre_y * self.width)
         self.unit = scale * self.width
@@ -44,7 +48,7 @@ class Canvas:
         )
 
     def polygon(self, points: Sequence[Point], colour: Colour, *, mirrored: bool = False) -> None:
-        """Fill a polygon; `mirrored` fills its mirror image in the figure's axis too."""
+        """Fill a polygon and, if `mirrored`, its mirror image on the other side of the figure."""
         self.pen.polygon([self.to_pixels(point) for point in points], fill=rgb(colour))
         if mirrored:
             self.pen.polygon([self.to_pixels((-x, y)) for x, y in points], fill=rgb(colour))
@@ -69,13 +73,13 @@ class Canvas:
             self.polygon([(centre + radius_x * cx, y + radius_y * cy) for cx, cy in UNIT_CIRCLE], colour)
 
     def ring(self, x: float, y: float, radius_x: float, radius_y: float, colour: Colour, width: float) -> None:
-        """Outline an axis-parallel ellipse (thin, so that a small rotation of its box does not show)."""
+        """Draw the outline of an ellipse. It does not rotate with the figure, which is invisible for small angles."""
         corners = [self.to_pixels((x - radius_x, y - radius_y)), self.to_pixels((x + radius_x, y + radius_y))]
         (left, right), (top, bottom) = (sorted(axis) for axis in zip(*corners, strict=True))
         self.pen.ellipse([left, top, right, bottom], outline=rgb(colour), width=max(1, int(width * self.unit)))
 
     def line(self, points: Sequence[Point], colour: Colour, width: float, *, mirrored: bool = False) -> None:
-        """Draw a line with round ends, `width` figure units wide and at least one pixel."""
+        """Draw a line with round ends; `width` is in figure units, at least one pixel is drawn."""
         for side in (1, -1) if mirrored else (1,):
             path = [self.to_pixels((side * x, y)) for x, y in points]
             width_px = max(1, int(width * self.unit))
@@ -85,12 +89,12 @@ class Canvas:
                 self.pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=rgb(colour))
 
     def blur(self, radius: float) -> None:
-        """Blur everything drawn so far; `radius` is a fraction of the width."""
-        # At half resolution it is four times faster and looks the same.
+        """Blur the picture; `radius` is a fraction of the width."""
+        # At half resolution this is four times faster and looks the same.
         small = self.image.reduce(2).filter(ImageFilter.GaussianBlur(radius * self.width / 2))
         self.image = small.resize((self.width, self.width), Image.Resampling.BILINEAR)
         self.pen = ImageDraw.Draw(self.image)
 
     def finish(self) -> Image.Image:
-        """The picture in its delivered size."""
+        """Return the picture in its final size."""
         return self.image.reduce(self.supersample) if self.supersample > 1 else self.image

@@ -1,4 +1,7 @@
-"""Short requests for text search, each about a random part of what is visible in a photo."""
+"""Descriptions of a drawn photo in English and Korean: captions, metadata and short search queries.
+
+They describe only visible things, never the taste or the style class behind them.
+"""
 
 import colorsys
 
@@ -6,13 +9,10 @@ import numpy as np
 
 from style_match.synthetic.world import Look
 
-# The words of the captions, as (English, Korean).
-#
-# The names of the style classes, their parts and their Korean transliterations are kept out: a caption must not spell
-# the label that is to be learnt.
+Words = tuple[str, str]  # English, Korean
 
-
-Words = tuple[str, str]
+# No word below is part of the name of a style class, also not in Korean transliteration: a caption must not contain the
+# label.
 
 PERSON = {"f": ("woman", "여자"), "m": ("man", "남자")}
 QUALITY = {
@@ -138,10 +138,6 @@ SKIN = (
 )
 IMPRESSION = ("calm", "friendly", "cheerful")
 
-
-# What is said about a photo: only what can be seen in it, never the taste or the style class behind it.
-
-
 LANGUAGES = ("en", "ko")
 COUPLE_KEYS = (
     "appearance_type",
@@ -169,7 +165,15 @@ HATS = ("beanie", "cap", "bucket", "fedora")
 
 
 class Description:
-    """The visible parts of one look in one language ("en" or "ko"). Raises ValueError for another language."""
+    """Phrases for the visible parts of one look.
+
+    Args:
+        look: The look.
+        language: "en" or "ko".
+
+    Raises:
+        ValueError: Another language.
+    """
 
     def __init__(self, look: Look, language: str) -> None:
         if language not in LANGUAGES:
@@ -186,7 +190,7 @@ class Description:
         return f"{self.say(colour_words(self.look.top_colour))} {self.say(TOP[visible_top(self.look)])}"
 
     def outfit(self) -> str:
-        """Top and, where it is in the picture, bottom."""
+        """Return the top and, if visible, the bottom garment."""
         bottom = visible_bottom(self.look)
         if bottom is None:
             return self.top()
@@ -204,9 +208,7 @@ class Description:
         return f"{self.say(adjective)} {self.say(LOOK[look_kind(self.look)])}"
 
     def light(self) -> str:
-        warmth = "warm" if self.look.warmth > 0.5 else "cool" if self.look.warmth < -0.5 else "neutral"
-        level = "bright" if self.look.light > 0.66 else "dim" if self.look.light < 0.33 else "even"
-        return f"{self.say(WARMTH[warmth])} {self.say(LIGHT[level])}"
+        return f"{self.say(WARMTH[warmth_level(self.look)])} {self.say(LIGHT[light_level(self.look)])}"
 
     def scene(self) -> str:
         return f"{self.say(SCENE[self.look.scene])} {self.say(('background', '배경'))}"
@@ -225,7 +227,11 @@ class Description:
 
 
 def caption(look: Look, language: str = "en") -> str:
-    """One line: quality, shot, garments, look, light, background, what is worn with it, hair, skin."""
+    """Return one line: quality, shot, garments, look, light, background, accessories, hair, skin.
+
+    Raises:
+        ValueError: The language is neither "en" nor "ko".
+    """
     say = Description(look, language)
     look_phrase = say.look_phrase() if say.korean else with_article(say.look_phrase())
     parts = [
@@ -242,7 +248,7 @@ def caption(look: Look, language: str = "en") -> str:
 
 
 def couple_metadata(look: Look) -> dict[str, str]:
-    """What a labeler would say with the schema for couples (`COUPLE_KEYS`), in English."""
+    """Return English metadata as a labeler would write it with the schema for couples (`COUPLE_KEYS`)."""
     say = Description(look, "en")
     impression = IMPRESSION[look.smile]
     return {
@@ -258,7 +264,7 @@ def couple_metadata(look: Look) -> dict[str, str]:
 
 
 def style_metadata(look: Look) -> dict[str, str]:
-    """What a labeler would say with the schema for styles (`STYLE_KEYS`); `fashion_style` is the label itself."""
+    """Return metadata as a labeler would write it with the schema for styles; `fashion_style` is the class."""
     return {
         "fashion_style": look.style,
         "shot_type": look.shot_type,
@@ -269,12 +275,12 @@ def style_metadata(look: Look) -> dict[str, str]:
 
 
 def visible_top(look: Look) -> str:
-    """In a close-up a trench coat cannot be told from a blazer: its belt is out of the picture."""
+    """Return a key of `TOP`. In a close-up, trench coat and blazer look the same: the belt is outside the picture."""
     return "jacket" if _close_up(look) and look.top in ("trench", "blazer") else look.top
 
 
 def visible_bottom(look: Look) -> str | None:
-    """None where no bottom can be seen: in a close-up, under a dress, or under a trench coat cut off at the knees."""
+    """Return a key of `BOTTOM`; None in a close-up, under a dress, or under a trench coat in a mirror selfie."""
     if _close_up(look) or look.bottom == "dress" or (look.top == "trench" and look.shot_type == "Mirrored_Selfie"):
         return None
     if look.bottom == "jeans" and look.ripped_jeans and look.shot_type == "Others_Cam":
@@ -283,7 +289,7 @@ def visible_bottom(look: Look) -> str | None:
 
 
 def visible_accessories(look: Look) -> list[str]:
-    """Keys of `words.ACCESSORY`, from head to hand."""
+    """Return keys of `ACCESSORY`, from head to hand."""
     close_up = _close_up(look)
     parts = [part for part in (look.headwear, look.eyewear) if part]
     parts += [part for part in ("headphones", "earrings", "makeup", "beard") if getattr(look, part)]
@@ -296,12 +302,15 @@ def visible_accessories(look: Look) -> list[str]:
 
 
 def groomed_parts(look: Look) -> list[str]:
-    """The visible accessories that make a look neat."""
+    """Return the visible accessories that make a look neat."""
     return [part for part in visible_accessories(look) if part in GROOMED]
 
 
 def visible_hair(look: Look) -> str | None:
-    """None for a buzz cut under a hat. A crop is drawn like short hair, and so is a parting under a hat."""
+    """Return a key of `HAIR`; None for a buzz cut under a hat.
+
+    A crop is drawn like short hair, and a hat hides a parting.
+    """
     hat = look.headwear in HATS
     if look.hair == "buzz":
         return None if hat else "buzz"
@@ -309,12 +318,22 @@ def visible_hair(look: Look) -> str | None:
 
 
 def look_kind(look: Look) -> str:
-    """A key of `words.LOOK`, from the top garment alone."""
+    """Return a key of `LOOK`, which the top garment decides."""
     return LOOK_OF_TOP.get(look.top, "city" if look.gender == "f" else "dandy")
 
 
+def warmth_level(look: Look) -> str:
+    """Return a key of `WARMTH`."""
+    return "warm" if look.warmth > 0.5 else "cool" if look.warmth < -0.5 else "neutral"
+
+
+def light_level(look: Look) -> str:
+    """Return a key of `LIGHT`."""
+    return "bright" if look.light > 0.66 else "dim" if look.light < 0.33 else "even"
+
+
 def colour_words(colour: tuple[int, int, int]) -> Words:
-    """A name such as "dark green" of an RGB colour in 0..255."""
+    """Return a name such as "dark green" for an RGB colour in 0..255."""
     hue, _, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
     names = HUE[int(np.digitize(hue, HUE_EDGES)) if hue < RED_FROM else 0]
     tones = TONE["dark" if value < DARK_BELOW else "bright" if value > BRIGHT_ABOVE else "middle"]
@@ -326,7 +345,7 @@ def with_article(noun: str) -> str:
 
 
 def with_particle(noun: str, after_consonant: str, after_vowel: str) -> str:
-    """The noun with the Korean particle that its last syllable asks for."""
+    """Return the noun with the Korean particle that fits its last syllable."""
     has_final_consonant = (ord(noun[-1]) - ord("가")) % 28 != 0
     return noun + (after_consonant if has_final_consonant else after_vowel)
 
@@ -339,14 +358,18 @@ def _physical_features(say: Description) -> str:
     return ", ".join([say.hair(), say.skin(), *(["beard"] if say.look.beard else [])])
 
 
+# Search queries.
 ENGLISH_OPENINGS = ("", "", "", "looking for ", "find me ", "show me ")
 KOREAN_ENDINGS = ("", "", "", " 찾아줘", " 보여줘", " 추천해줘")
 
 
 def query(look: Look, rng: np.random.Generator, language: str) -> str:
-    """For example "a neat dandy look", "a man in a dark green suit", "빨간 후드티 입은 사람", "깔끔한 댄디룩 찾아줘".
+    """Return a random search query that is true of a look; it never mentions skin.
 
-    Skin is never asked for. Raises ValueError for a language other than "en" and "ko".
+    For example "a neat dandy look", "a man in a dark green suit", "빨간 후드티 입은 사람", "깔끔한 댄디룩 찾아줘".
+
+    Raises:
+        ValueError: The language is neither "en" nor "ko".
     """
     say = Description(look, language)
     askers = (_look, _look, _clothes, _clothes, _clothes_and_accessory, _scene, _accessory, _look_and_clothes, _hair)

@@ -1,4 +1,4 @@
-"""From a look to a photo."""
+"""Draws a look as a photo: background, figure, light and camera."""
 
 import io
 from collections.abc import Callable
@@ -10,11 +10,59 @@ from style_match.synthetic.canvas import Canvas
 from style_match.synthetic.garments import Torso, draw_bottom, draw_hair_behind, draw_head
 from style_match.synthetic.world import SHOT_TYPES, VISUAL_QUALITIES, Colour, Look, hsv, rgb, shade
 
-# The backgrounds of the photos.
+SUPERSAMPLE = 2
+JPEG_QUALITY = 92
+SENSOR_NOISE = 1.5
+# Medium and low quality: resolution as a fraction, standard deviation of the noise in grey levels, JPEG quality.
+DEGRADATION = {"Medium": (0.42, 5.0, 55), "Low": (0.2, 14.0, 18)}
+MIN_DEGRADED_PX = 24
+MIRROR_MARGIN, MIRROR_FRAME = 0.035, 0.035
+
+
+def render(look: Look, size_px: int) -> Image.Image:
+    """Draw a look as an RGB picture; equal arguments give equal pixels.
+
+    Args:
+        look: The look.
+        size_px: Width and height in pixels.
+
+    Raises:
+        ValueError: Unknown shot type or visual quality.
+    """
+    if look.shot_type not in SHOT_TYPES or look.visual_quality not in VISUAL_QUALITIES:
+        raise ValueError(f"unknown shot type {look.shot_type!r} or visual quality {look.visual_quality!r}")
+    rng = np.random.default_rng(look.texture_seed)
+    canvas = Canvas(size_px=size_px, supersample=SUPERSAMPLE)
+    draw_scene(canvas, look, rng)
+    arms = _frame(canvas, look)
+    draw_hair_behind(canvas, look)
+    if look.shot_type != "Selfie_CloseUp":
+        draw_bottom(canvas, look)
+    Torso(canvas=canvas, look=look).draw(arms)
+    draw_head(canvas, look)
+    if look.shot_type == "Mirrored_Selfie":
+        canvas.polygon([(0.55, 1.35), (1.35, 1.35), (1.35, 2.75), (0.55, 2.75)], "#1c1c20")
+        canvas.ellipse(0.78, 1.6, 0.11, 0.11, "#55606c")
+    image = canvas.finish()
+    if look.flipped:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _expose(image, look, rng)
+
+
+def encode_jpeg(image: Image.Image) -> bytes:
+    """Return the JPEG file of a photo. Chroma is not subsampled, since garments are small and differ by colour."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
 
 
 class Backdrop:
-    """Rectangles and discs in fractions of the picture, with the scene's own random numbers and light (0..1)."""
+    """Draws rectangles and discs, in fractions of the picture.
+
+    Attributes:
+        rng: Random numbers of the scene.
+        light: 0 (dim) to 1 (bright).
+    """
 
     def __init__(self, *, canvas: Canvas, rng: np.random.Generator, light: float) -> None:
         self.canvas, self.rng, self.light = canvas, rng, light
@@ -30,7 +78,7 @@ class Backdrop:
 
 
 def draw_scene(canvas: Canvas, look: Look, rng: np.random.Generator) -> None:
-    """Fill the canvas with a graded wall, the look's scene and its blur."""
+    """Fill the canvas with a wall and the scene of the look, blurred as the look has it."""
     _wall(canvas, look)
     if look.scene in SCENE_PAINTERS:
         SCENE_PAINTERS[look.scene](Backdrop(canvas=canvas, rng=rng, light=look.light))
@@ -123,49 +171,8 @@ SCENE_PAINTERS: dict[str, Callable[[Backdrop], None]] = {
 }
 
 
-SUPERSAMPLE = 2
-JPEG_QUALITY = 92
-SENSOR_NOISE = 1.5
-# A medium or low quality photo: its resolution as a fraction, the grain's deviation in grey levels, JPEG quality.
-DEGRADATION = {"Medium": (0.42, 5.0, 55), "Low": (0.2, 14.0, 18)}
-MIN_DEGRADED_PX = 24
-MIRROR_MARGIN, MIRROR_FRAME = 0.035, 0.035
-
-
-def render(look: Look, size_px: int) -> Image.Image:
-    """Draw `look` as an RGB picture of `size_px` squared. Equal arguments give equal pixels.
-
-    Raises ValueError for an unknown shot type or visual quality.
-    """
-    if look.shot_type not in SHOT_TYPES or look.visual_quality not in VISUAL_QUALITIES:
-        raise ValueError(f"unknown shot type {look.shot_type!r} or visual quality {look.visual_quality!r}")
-    rng = np.random.default_rng(look.texture_seed)
-    canvas = Canvas(size_px=size_px, supersample=SUPERSAMPLE)
-    draw_scene(canvas, look, rng)
-    arms = _frame(canvas, look)
-    draw_hair_behind(canvas, look)
-    if look.shot_type != "Selfie_CloseUp":
-        draw_bottom(canvas, look)
-    Torso(canvas=canvas, look=look).draw(arms)
-    draw_head(canvas, look)
-    if look.shot_type == "Mirrored_Selfie":
-        canvas.polygon([(0.55, 1.35), (1.35, 1.35), (1.35, 2.75), (0.55, 2.75)], "#1c1c20")
-        canvas.ellipse(0.78, 1.6, 0.11, 0.11, "#55606c")
-    image = canvas.finish()
-    if look.flipped:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return _expose(image, look, rng)
-
-
-def encode_jpeg(image: Image.Image) -> bytes:
-    """The bytes of the photo's file. Full chroma resolution: garments are small and told apart by colour."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return buffer.getvalue()
-
-
 def _frame(canvas: Canvas, look: Look) -> str:
-    """Place the figure as the shot type asks; returns the pose of the arms."""
+    """Place the figure for the shot type and return the pose of the arms."""
     x, y, zoom, rotation = look.jitter_x, look.jitter_y, look.jitter_scale, look.rotation
     if look.shot_type == "Selfie_CloseUp":
         canvas.place(
@@ -191,7 +198,7 @@ def _mirror(canvas: Canvas, look: Look) -> None:
 
 
 def _expose(image: Image.Image, look: Look, rng: np.random.Generator) -> Image.Image:
-    """Apply light, white balance and what a worse camera does."""
+    """Apply light, white balance and the defects of the camera."""
     gains = (0.85 + 0.25 * look.light) * np.array([1 + 0.06 * look.warmth, 1, 1 - 0.06 * look.warmth])
     pixels = np.asarray(image, float) * gains
     if look.visual_quality not in DEGRADATION:

@@ -1,4 +1,4 @@
-"""Face, hair and what is worn on the head."""
+"""Draws a figure: garments, legs, head and accessories, in figure units."""
 
 import math
 
@@ -7,15 +7,16 @@ import numpy as np
 from style_match.synthetic.canvas import Canvas, Point
 from style_match.synthetic.world import HAIR_COLOURS, SKIN_TONES, Colour, Look, shade
 
-# Torso, arms, upper garments, the skirts that hang from them, and what is worn on them.
-
-
 HEM_Y = 5.8
 JACKETS = ("trench", "blazer", "suit")
+WAIST_Y, ANKLE_Y = 5.6, 11.6
+TROUSER_WIDTH = {"leggings": 0.58, "suit": 0.78, "wide": 1.12, "jeans": 0.72, "cargo": 0.95, "joggers": 0.72}
+EYE_X = 0.36
+LENS_COLOUR, FRAME_COLOUR = "#17171a", "#32231a"
 
 
 class Torso:
-    """The measures of one figure, and its garments in the order in which they cover each other."""
+    """Torso and arms of one figure with the upper garments, skirts and jewellery."""
 
     def __init__(self, *, canvas: Canvas, look: Look) -> None:
         self.canvas, self.look = canvas, look
@@ -23,7 +24,11 @@ class Torso:
         self.shoulder, self.waist = (1.75, 1.1) if look.gender == "f" else (2.1, 1.35)
 
     def draw(self, arms: str) -> None:
-        """`arms`: down, hip (one on the hip), phone (one hand before the chest) or selfie (one arm to the camera)."""
+        """Draw everything, from back to front.
+
+        Args:
+            arms: "down", "hip" (one on the hip), "phone" (one hand at the chest) or "selfie" (one towards the camera).
+        """
         shoulder = self.shoulder
         hanging = [(shoulder - 0.2, 2.1), (shoulder + 0.2, 4.1), (shoulder + 0.05, 6.1)]
         if arms == "down":
@@ -180,15 +185,8 @@ class Torso:
             canvas.polygon([(1.0, 5.2), (2.0, 5.1), (2.05, 6.1), (1.0, 6.15)], shade(self.accent, 0.8))
 
 
-# Legs, trousers and skirts below the waist, shoes.
-
-
-WAIST_Y, ANKLE_Y = 5.6, 11.6
-TROUSER_WIDTH = {"leggings": 0.58, "suit": 0.78, "wide": 1.12, "jeans": 0.72, "cargo": 0.95, "joggers": 0.72}
-
-
 def draw_bottom(canvas: Canvas, look: Look) -> None:
-    """Draw what is below the top's hem. Skirts hang over the legs and are drawn with the top."""
+    """Draw legs, trousers and shoes. Skirts cover the legs and are drawn with the torso."""
     half_waist = 1.25 if look.gender == "f" else 1.2
     if look.bottom in ("dress", "skirt"):
         skin = SKIN_TONES[look.skin]
@@ -241,12 +239,8 @@ def _shoes(canvas: Canvas, look: Look) -> None:
         canvas.polygon([(0.12, 10.7), (0.78, 10.7), (0.78, 11.8), (0.12, 11.8)], colour, mirrored=True)
 
 
-EYE_X = 0.36
-LENS_COLOUR, FRAME_COLOUR = "#17171a", "#32231a"
-
-
 def draw_hair_behind(canvas: Canvas, look: Look) -> None:
-    """Draw the hair that hangs behind neck and shoulders; call before the torso."""
+    """Draw the hair behind neck and shoulders; call it before drawing the torso."""
     colour = shade(HAIR_COLOURS[look.hair_colour], 0.85)
     if look.hair in HAIR_OUTLINES:
         canvas.smooth(HAIR_OUTLINES[look.hair], colour)

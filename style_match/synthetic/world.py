@@ -1,7 +1,7 @@
-"""The synthetic world: a latent taste decides what people wear, and couples share part of it.
+"""The synthetic world: a latent taste decides what people wear, and partners have similar tastes.
 
-Taste is a vector of five standard normals: two axes of a fashion plane, warm against cool palette, light against dark,
-polish. Skin, hair, pose, framing, light and white balance carry none of it.
+A taste is a vector of five standard normals: two axes of a fashion plane, warm or cool palette, light or dark, polish.
+Skin, hair, pose, framing, light and white balance do not depend on it.
 """
 
 import colorsys
@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-
-# Colours of the drawn figures.
-
 
 RGB = tuple[int, int, int]
 Colour = str | RGB
@@ -24,28 +21,25 @@ DARK_SHIRT = "#26262a"
 
 
 def hsv(hue: float, saturation: float, value: float) -> RGB:
-    """RGB in 0..255; the hue wraps around at 1, saturation and value are clipped to 0..1."""
+    """Return RGB in 0..255; the hue wraps around at 1, saturation and value are clipped to 0..1."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1))
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
 def rgb(colour: Colour) -> RGB:
-    """RGB in 0..255 of a `#rrggbb` string or of a tuple."""
+    """Return a `#rrggbb` string or a tuple as RGB in 0..255."""
     if isinstance(colour, str):
         return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
     return colour
 
 
 def shade(colour: Colour, factor: float) -> RGB:
-    """Darken (`factor` below 1, to black at 0) or lighten (above 1, to white at 2)."""
+    """Darken a colour (`factor` below 1, black at 0) or lighten it (above 1, white at 2)."""
     if factor <= 1:
         red, green, blue = (int(max(0, channel * factor)) for channel in rgb(colour))
     else:
         red, green, blue = (int(channel + (255 - channel) * (factor - 1)) for channel in rgb(colour))
     return red, green, blue
-
-
-# What is drawn in one photo.
 
 
 STYLES = ("Casual_Basic", "Street_Hip", "Sporty_Athleisure", "Chic_Modern", "Classy_Elegant")
@@ -56,11 +50,10 @@ SCENES = ("wall", "park", "street", "gym", "cafe", "evening", "room", "beach")
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """Everything `render` needs, and nothing else: two equal looks give the same picture.
+    """Content of one photo: two equal looks give the same picture.
 
-    `style` is the class the garments were drawn from; it is a label and not itself drawn. An empty string in
-    `headwear`, `eyewear` or `watch` means none. Jitters are in units of the framing (see `render`), `rotation` is in
-    radians.
+    `style` is the class that decided the garments; only they are drawn. An empty string in `headwear`, `eyewear` or
+    `watch` means none. Jitters are in -1..1, `rotation` is in radians.
     """
 
     gender: str  # "f" or "m"
@@ -116,7 +109,7 @@ class Look:
 
 TASTE_DIM = 5
 SHOT_PROBABILITIES = (0.35, 0.2, 0.45)
-# Neighbours on the circle of the fashion plane are styles with something in common.
+# Order of the styles around the circle of the fashion plane; neighbours have something in common.
 CIRCLE = ("Casual_Basic", "Sporty_Athleisure", "Street_Hip", "Chic_Modern", "Classy_Elegant")
 STYLE_ANGLES = np.array([CIRCLE.index(style) for style in STYLES]) * 2 * np.pi / len(STYLES)
 CHROMA_AND_VALUE = {
@@ -166,7 +159,7 @@ HAUNTS = {
 
 
 class Domain(IntEnum):
-    """Keeps random streams apart: no photo of one domain is ever drawn in another, whatever the seeds."""
+    """Separate random streams: photos of different domains differ, whatever the seeds."""
 
     COUPLE_TASTES = 1
     COUPLE_PHOTOS = 2
@@ -176,12 +169,18 @@ class Domain(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class WorldParams:
-    """How strongly taste shows.
+    """Parameters of a world.
 
-    rho: correlation of the tastes of a couple, 0..1. scene_follow: probability that the scene follows the style.
-    temperature: of the choice of style by taste (Gumbel noise). noise: deviation added to each use of a taste axis.
-    background_follow: probability that the background takes the garment's hue. accessory_gain: logit of the polished
-    accessories per unit of polish.
+    Attributes:
+        rho: Correlation of the partners' tastes, 0..1.
+        scene_follow: Probability that the scene follows the style, 0..1.
+        temperature: Gumbel noise of the choice of a style by taste.
+        noise: Standard deviation added to each use of a taste axis.
+        background_follow: Probability that the background has the hue of the garment, 0..1.
+        accessory_gain: Log-odds of polished accessories per unit of polish.
+
+    Raises:
+        ValueError: A parameter is out of range.
     """
 
     rho: float
@@ -200,14 +199,18 @@ class WorldParams:
 
 
 def stream(domain: Domain, seed: int, index: int) -> np.random.Generator:
-    """The random numbers of photo `index`; they depend on these three numbers alone, not on what was drawn before."""
+    """Return the random numbers of photo `index`; they depend on nothing but the three arguments.
+
+    Raises:
+        ValueError: The seed is not in 0..2**32-1.
+    """
     if not 0 <= seed < 2**32:
         raise ValueError(f"a world seed must be in 0..2**32-1, not {seed}")
     return np.random.default_rng(np.random.SeedSequence([int(domain), seed, index]))
 
 
 def couple_tastes(num_couples: int, rho: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Tastes of both sides, two arrays (num_couples, 5), each standard normal, correlated by `rho` within a couple.
+    """Return the tastes of both partners, two arrays (num_couples, 5) of standard normals with correlation `rho`.
 
     The first rows do not depend on `num_couples`.
     """
@@ -216,7 +219,7 @@ def couple_tastes(num_couples: int, rho: float, rng: np.random.Generator) -> tup
 
 
 def choose_style(taste: np.ndarray, temperature: float, rng: np.random.Generator) -> str:
-    """The style whose direction in the fashion plane is nearest to the taste, up to Gumbel noise."""
+    """Return the style whose direction in the fashion plane is nearest to the taste, with Gumbel noise."""
     scores = taste[0] * np.cos(STYLE_ANGLES) + taste[1] * np.sin(STYLE_ANGLES)
     return STYLES[int(np.argmax(scores + temperature * rng.gumbel(size=len(STYLES))))]
 
@@ -229,9 +232,18 @@ def draw_look(
     style: str | None = None,
     quality: str | None = None,
 ) -> Look:
-    """Sample what a person of this `taste` (5,) and `gender` ("f" or "m") wears and how the photo is taken.
+    """Sample the look of a person.
 
-    `style` and `quality` override what taste would choose. Raises ValueError for an unknown gender.
+    Args:
+        taste: (5,)
+        gender: "f" or "m".
+        rng: Random numbers of this photo.
+        params: Parameters of the world.
+        style: Overrides the style that taste would choose.
+        quality: Overrides the quality that taste would choose.
+
+    Raises:
+        ValueError: Unknown gender.
     """
     if gender not in HAIR:
         raise ValueError(f"gender must be 'f' or 'm', not {gender!r}")

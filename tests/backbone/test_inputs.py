@@ -133,14 +133,14 @@ def test_a_composed_pooling_computed_in_the_step_is_the_same(inputs):
 def test_the_demo_is_drawn_into_no_folder_of_other_files(inputs, tmp_path: Path):
     made = inputs("data=demo_couples")
     (tmp_path / "data" / "profiles.csv").touch()
-    with pytest.raises(UserError, match=rf"write data=couples data\.root={tmp_path / 'data'}"):
+    with pytest.raises(UserError, match=rf"set data=couples data\.root={tmp_path / 'data'}"):
         assert made.folder
 
 
-def test_a_demo_that_cannot_be_drawn_is_the_users_to_mend(inputs, tmp_path: Path):
+def test_a_demo_that_cannot_be_drawn_is_a_mistake_of_the_user(inputs, tmp_path: Path):
     (tmp_path / "file").touch()
     made = inputs("data=demo_couples", f"data.root={tmp_path / 'file' / 'demo'}")
-    with pytest.raises(UserError, match=r"cannot be drawn into .*Give another data\.root"):
+    with pytest.raises(UserError, match=r"Cannot draw the demo into .*Set another data\.root"):
         assert made.folder
 
 
