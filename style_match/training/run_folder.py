@@ -332,7 +332,7 @@ def checkpoint_to_resume(cfg: DictConfig, folder: Path) -> Path | None:
             "it, or start a new run."
         )
     recorded = [part for part in DECIDES_TRAINING if OmegaConf.select(was, part, default=...) is not ...]
-    changed = _different_options(was, cfg, all_options=True)
+    changed = set(_different_options(was, cfg, all_options=True)) - {"split.store"}  # the split itself is compared
     for part in recorded:  # a run of an earlier version lacks newer parts
         if any(is_below(path, [part]) for path in changed):
             raise UserError(f"run={cfg.run} was trained with a different {part}. Drop {part}, or start a new run.")

@@ -51,6 +51,6 @@ def test_heads_that_no_text_can_train_are_named(run_step):
     closed = run_step("train", "recipe=pair_lda", "loss.text_weight=1", *COUPLES, code=2)
     assert "loss.text_weight=0" in closed.stderr
     sides = run_step("train", "recipe=two_heads", "loss.text_weight=1", "text.head=shared", *COUPLES, code=2)
-    assert "tells the sides" in sides.stderr
+    assert "treats left and right differently" in sides.stderr
     widths = run_step("train", "pooling=both", "loss.text_weight=1", "text.head=shared", *COUPLES, code=2)
     assert "text.pooling=[mean]" in widths.stderr

@@ -76,7 +76,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(balanced, train, run
 
 def test_a_closed_form_says_that_balancing_changes_nothing(train, tmp_path):
     said = train(tmp_path / "closed", "head=whitened")
-    assert "a closed form is fitted to every training photo, once" in said
+    assert "a closed form is fitted once, to every training photo" in said
 
 
 @pytest.mark.thorough

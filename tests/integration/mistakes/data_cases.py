@@ -181,10 +181,7 @@ TABLES = [
         DATA,
         ("3 couples", "val", "Add couples."),
         world.rewrite("data/couples.csv", lambda text: "\n".join(text.splitlines()[:4]) + "\n"),
-        remedies=(
-            world.write("data/couples.csv", world.COUPLES),
-            "split.fractions=[0.34,0.33,0.33]",
-        ),
+        remedies=(world.write("data/couples.csv", world.COUPLES),),
     ),
     Case(
         "one_class",
@@ -351,10 +348,7 @@ PHOTOS = [
         DATA,
         ("profiles.csv, line 8, column image", "symbolic link out of FOLDER/data", "copy the file"),
         world.link_out,
-        remedies=(
-            world.copy("elsewhere.jpg", "data/photos/f3.jpg"),
-            "data.image_root=FOLDER",
-        ),
+        remedies=(world.copy("elsewhere.jpg", "data/photos/f3.jpg"),),
     ),
     Case(
         "bomb",
