@@ -220,10 +220,13 @@ def refuse_conflicts(
     describe: Callable[[str], str] = str,
 ) -> None:
     """Raise UserError if connected items are in two splits."""
+    key_of: dict[tuple[str, ...], Key] = {}  # the first of several keys, such as a profile and its photo
+    for key, *items in across_splits({item: keys[item] for item in words_of}, words_of):
+        key_of.setdefault(tuple(items), key)
     lines = [
         f"{describe_key(key, folder)} connects "
         + " and ".join(f"{describe_item(item)} ({describe(words_of[item])})" for item in items)
-        for key, *items in across_splits({item: keys[item] for item in words_of}, words_of)
+        for items, key in key_of.items()
     ]
     if lines:
         raise UserError("\n  ".join([f"{file} puts connected people into two splits; {remedy}:", *lines]))
