@@ -239,7 +239,7 @@ class Job:
             refuse_several(config.job.name)  # a job of Slurm can be several processes
         if cfg.get("run"):
             was = read_config(cfg.run)
-            refuse_unknown_targets(was, cfg.run, config.runtime.config_sources)
+            refuse_unknown_targets(was, cfg.run, cfg, config.runtime.config_sources)
             cfg = merge_run_config(was, cfg, overrides, notice=progress.say)
         return self.run(cfg)
 
@@ -251,11 +251,20 @@ class Job:
 
 
 def _cause(error: Exception) -> Exception:
-    """The mistake that a constructor raised, without the error that `instantiate` makes of it."""
+    """The mistake behind an error of `instantiate`: one that a constructor raised, or a class or option of the user."""
     inner: BaseException | None = error
     while isinstance(inner, InstantiationException):
-        inner = inner.__cause__
-    return inner if isinstance(inner, UserError) else error
+        what, inner = inner, inner.__cause__
+    if inner is error or isinstance(inner, UserError):
+        return inner if isinstance(inner, UserError) else error
+    text, _, key = str(what).partition("\nfull_key: ")
+    name = f"{key}._target_" if key else "_target_"
+    if text.startswith("Error locating target"):
+        target = text.split("'")[1]
+        return UserError(f"{name}={target} cannot be imported ({inner}). Correct it, or add its folder to PYTHONPATH.")
+    if isinstance(inner, TypeError) and re.search(r"unexpected keyword argument|missing \d+ required", str(inner)):
+        return UserError(f"{name}: {inner}. Set the arguments that its class takes.")
+    return error
 
 
 def _syntax_fault(override: str) -> str:

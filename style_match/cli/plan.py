@@ -171,7 +171,7 @@ def folds_without_fold(overrides: Iterable[Override]) -> int | None:
 
 def _over_run(run: str, composed: DictConfig, choices: list[str]) -> DictConfig:
     was = read_config(run)
-    refuse_unknown_targets(was, run, composed.hydra.runtime.config_sources)
+    refuse_unknown_targets(was, run, composed, composed.hydra.runtime.config_sources)
     OmegaConf.update(composed := deepcopy(composed), "run", run)
     merged = merge_run_config(was, composed, choices)
     merged.hydra = composed.hydra

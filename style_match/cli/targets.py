@@ -20,21 +20,30 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else inside.parent.parent / "conf"
 
 
-def refuse_unknown_targets(config: DictConfig, run: str | Path, sources: Iterable[Any]) -> None:
+def refuse_unknown_targets(config: DictConfig, run: str | Path, command: DictConfig, sources: Iterable[Any]) -> None:
     """Refuse the config of a run that names code which no config of the command names.
+
+    Callbacks only matter to a step that has some: evaluation and export never import those of a training.
 
     Args:
         config: of the run folder `run`.
-        sources: `hydra.runtime.config_sources` of the command that reads it.
+        command: composed config of the command that reads it; what it names is trusted in the same place.
+        sources: its `hydra.runtime.config_sources`.
 
     Raises:
         UserError: the first such `_target_` or path of a function.
     """
     folders = [Path(str(each.path).removeprefix("file://")) for each in sources if each.schema == "file"]
-    refuse_unnamed(OmegaConf.to_container(config, resolve=False), Path(run) / "config.yaml", folders)
+    tree, typed = (OmegaConf.to_container(each, resolve=False) for each in (config, command))
+    assert isinstance(tree, dict) and isinstance(typed, dict)
+    if "callbacks" not in typed:
+        tree.pop("callbacks", None)
+    refuse_unnamed(tree, Path(run) / "config.yaml", folders, trusted=typed)
 
 
-def refuse_unnamed(tree: Any, file: Path, folders: Iterable[Path], *, slots: Mapping[str, str] | None = None) -> None:
+def refuse_unnamed(
+    tree: Any, file: Path, folders: Iterable[Path], *, slots: Mapping[str, str] | None = None, trusted: Any = None
+) -> None:
     """Refuse a file (as nested dicts and lists) that names code which no YAML below the folders names in that place.
 
     A head may be any head of the YAMLs; other parts must be named by a YAML at the same path of the config. Runs and
@@ -42,11 +51,13 @@ def refuse_unnamed(tree: Any, file: Path, folders: Iterable[Path], *, slots: Map
 
     Args:
         slots: path in the file -> path in a config, where these differ.
+        trusted: a config of the user's own, which may name more.
 
     Raises:
         UserError: the first `_target_` or path of a function that no YAML names in that place; an interpolation.
     """
     known = {(_without_numbers(option), name) for folder in folders for option, name in _of_yamls(folder)}
+    known |= {(_without_numbers(option), name) for option, name in _named(trusted)}
     places, names = {option for option, _ in known}, {(_kind(option), name) for option, name in known}
     for option, name in _named(tree):
         place = _without_numbers(option)
@@ -56,7 +67,8 @@ def refuse_unnamed(tree: Any, file: Path, folders: Iterable[Path], *, slots: Map
         if place not in places or (_kind(place), name) not in names:
             raise UserError(
                 f"{file}: {option}={name} is not named by any config in that place, so it is not run. If you trust it, "
-                "add it to a YAML in a folder FOLDER and pass --config-dir FOLDER, as in training."
+                "repeat it on this command line as in training (+callbacks.NAME._target_=CLASS), or add it to a YAML "
+                "of the same group in a folder FOLDER and pass --config-dir FOLDER."
             )
     for option, text in _texts(tree):
         if "${" in text:

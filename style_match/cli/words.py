@@ -136,6 +136,8 @@ class Composer:
         parent, _, name = key.rpartition(".")
         group = key.partition(".")[0]
         siblings = find(tree, parent) if parent else None
+        if group in OPEN and name == "_target_":
+            return f"{line}: {parent} does not exist. To add it, set +{line}."
         if group not in self.groups or not isinstance(siblings, dict):
             return (
                 f'{line}: unknown option or group "{key}".{_guess(self._meant(key, value, tree))} '

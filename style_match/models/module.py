@@ -189,7 +189,8 @@ class MatchModule(lightning.LightningModule):
         group = self.trainer.optimizers[0].param_groups[0]
         rate = group.get("initial_lr", group["lr"])
         lower = f"to {min(rate / 10, DEFAULT_LR):g}, for example"
-        return UserError(f"{what}: lower optimizer.lr, which is {rate:g}, {lower}, or raise loss.temperature.")
+        more = ", or raise loss.temperature" if hasattr(self.loss, "temperature") else ""
+        return UserError(f"{what}: lower optimizer.lr, which is {rate:g}, {lower}{more}.")
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """Name the learning rate where an optimizer refuses a step that no float can hold."""

@@ -66,7 +66,7 @@ def width(head: nn.Module) -> int:
     dim = getattr(head, "dim", None)
     if not isinstance(dim, int):
         raise UserError(
-            f"The head {type(head).__name__} does not tell how wide its embeddings are (an attribute dim), which "
-            "loss.text_weight needs to know: write loss.text_weight=0, or head=mlp."
+            f"{type(head).__name__} has no attribute `dim`, the width of its embeddings, which text search needs. Set "
+            "it in the head's constructor."
         )
     return dim

@@ -49,6 +49,10 @@ class ProfileEmbeddings:
     def __len__(self) -> int:
         return len(self.profile_ids)
 
+    def __repr__(self) -> str:
+        kind = "styles" if self.side_names is None else " and ".join(self.side_names)
+        return f"ProfileEmbeddings({len(self):,} profiles, {self.embeddings.shape[1]} dimensions, {kind})"
+
     @cached_property
     def row_of(self) -> dict[str, int]:
         """Profile id -> its position."""

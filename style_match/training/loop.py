@@ -39,6 +39,8 @@ from style_match.utils.threads import pinned
 # Options of `trainer` that are not of lightning.Trainer; max_loss_items is in the configs of earlier versions.
 OWN_OPTIONS = ("checkpoint_every_s", "early_stopping", "max_loss_items")
 
+DEFAULT_CALLBACKS = frozenset(("best", "last", "early_stopping", "stay_stopped", "end_by_signal"))
+
 log = logging.getLogger(__name__)
 
 
@@ -171,6 +173,11 @@ def make_trainer(cfg: DictConfig, folder: Path, **options: Any) -> lightning.Tra
         ) from error
 
 
+def make_callbacks(cfg: DictConfig) -> list[Callback]:
+    """Return the callbacks of `cfg.callbacks`, except those that are null."""
+    return [instantiate(callback) for callback in cfg.callbacks.values() if callback]
+
+
 def takes_steps(head: nn.Module) -> bool:
     """Return whether gradient steps train a head; one without such weights is fitted at once."""
     return any(parameter.requires_grad for parameter in head.parameters())
@@ -191,7 +198,7 @@ def check_before_work(cfg: DictConfig, datamodule: MatchDataModule, module: Matc
     num = num_devices(cfg, module)
     datamodule.train_batches(num_replicas=num)
     if takes_steps(module.head):
-        make_trainer(cfg, Path(), callbacks=[], logger=False)  # are the devices there?
+        make_trainer(cfg, Path(), callbacks=make_callbacks(cfg), logger=False)  # are the devices there?
     if cfg.trainer.strategy == "ddp":
         raise UserError(
             "trainer.strategy=ddp would start this command again in every process. Use trainer.strategy=ddp_spawn."
@@ -226,11 +233,13 @@ def fit(cfg: DictConfig, module: MatchModule, datamodule: MatchDataModule, folde
     callbacks: list[Callback] = [ProcessSetup(threads, folder.file("train.log"))]
     options: dict[str, Any] = {"logger": logs or False}
     if takes_steps(module.head):
-        callbacks += [instantiate(callback) for callback in cfg.callbacks.values() if callback]
+        callbacks += make_callbacks(cfg)
         callbacks.append(FitProgress(show=cfg.progress))
     else:
         if datamodule.views is not None or not datamodule.balance.is_plain:
             progress.say("balance has no effect: a closed form is fitted once, to every training photo.")
+        if own := {str(name) for name in cfg.callbacks} - DEFAULT_CALLBACKS:
+            progress.say(f"callbacks.{', callbacks.'.join(sorted(own))} has no effect: a closed form takes no steps.")
         options = {"logger": False, "max_epochs": 0, "devices": 1, "enable_checkpointing": False}
     trainer = make_trainer(cfg, folder.path, callbacks=callbacks, **options)
     with pinned(threads), processes(folder.path, num_devices(cfg, module)):

@@ -34,6 +34,51 @@ def test_a_callback_and_an_option_of_ones_own(run_step, tmp_path: Path, monkeypa
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["trained"]
 
 
+@pytest.mark.slow
+def test_a_run_with_a_callback_of_ones_own_is_evaluated_exported_and_resumed(run_step, tmp_path: Path, monkeypatch):
+    (tmp_path / "callbacks_of_mine.py").write_text(CALLBACK)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = ("+callbacks.mine._target_=callbacks_of_mine.CountBatches", f"+callbacks.mine.file={tmp_path / 'count'}")
+    run = f"run={tmp_path / 'run'}"
+    run_step("train", *SMALL_COUPLES, *mine, f"hydra.run.dir={tmp_path / 'run'}")
+    run_step("evaluate", run, f"hydra.run.dir={tmp_path / 'scored'}")
+    run_step("export", run, f"out={tmp_path / 'matcher'}")
+    refused = run_step("train", run, "ckpt_path=last", "trainer.max_epochs=3", code=2)
+    assert "callbacks.mine._target_=callbacks_of_mine.CountBatches is not named by any config" in refused.stderr
+    before = int((tmp_path / "count").read_text())
+    run_step("train", run, "ckpt_path=last", "trainer.max_epochs=3", *mine)
+    assert 0 < int((tmp_path / "count").read_text()) < before, "one more epoch"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+callbacks.mine._target_=no.such.Thing"], "callbacks.mine._target_=no.such.Thing cannot be imported"),
+        (["+callbacks.mine._target_=lightning.Trainr"], "callbacks.mine._target_=lightning.Trainr cannot be imported"),
+        (
+            ["+callbacks.mine._target_=lightning.pytorch.callbacks.EarlyStopping"],
+            "callbacks.mine._target_: EarlyStopping.__init__() missing 1 required",
+        ),
+        (["callbacks.mine._target_=my.Callback"], "To add it, set +callbacks.mine._target_=my.Callback."),
+        (["loss._target_=no.such.Loss"], "_target_=no.such.Loss cannot be imported"),
+    ],
+)
+def test_a_class_that_cannot_be_made_is_one_message_before_any_feature(run_step, tmp_path: Path, words, message):
+    store = tmp_path / "features"
+    places = (f"features.root={store}", f"hydra.run.dir={tmp_path / 'run'}")
+    done = run_step("train", *SMALL_COUPLES, *places, *words, code=2)
+    assert message in done.stderr and "HYDRA_FULL_ERROR" not in done.stderr
+    assert not list(store.rglob("*.safetensors"))
+
+
+def test_a_callback_has_no_effect_on_a_closed_form(run_step, tmp_path: Path, monkeypatch):
+    (tmp_path / "callbacks_of_mine.py").write_text(CALLBACK)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = ("+callbacks.mine._target_=callbacks_of_mine.CountBatches", f"+callbacks.mine.file={tmp_path / 'count'}")
+    done = run_step("train", *SMALL_COUPLES, "head=whitened", *mine, f"hydra.run.dir={tmp_path / 'run'}")
+    assert "callbacks.mine has no effect: a closed form takes no steps" in done.stderr
+
+
 def test_a_callback_that_is_left_out(run_step, tmp_path: Path):
     run_step("train", *SMALL_COUPLES, "~callbacks.early_stopping", f"hydra.run.dir={tmp_path}")
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
