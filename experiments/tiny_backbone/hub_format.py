@@ -1,4 +1,4 @@
-"""Tokenizer, image processor and model in the hub's format, as small as they get."""
+"""Tokenizer, image processor and model of a small Qwen3-VL in the format of the hub."""
 
 import json
 import os
@@ -9,9 +9,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import Qwen2Tokenizer, Qwen2VLImageProcessorPil, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import (
+    Qwen2Tokenizer,
+    Qwen2VLImageProcessorPil,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLVisionModel,
+)
 
-# The special tokens of the released Qwen3-VL that a chat can contain.
+# Special tokens of the released Qwen3-VL that a chat can contain.
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -30,8 +36,9 @@ SPECIAL_TOKENS = (
 )
 PAD, EOS = "<|endoftext|>", "<|im_end|>"
 VOCAB_MULTIPLE = 16
+OFFSETS = [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (-1, 1), (1, -1)]  # (down, right), in patches
 
-# Renders turns as Qwen3-VL's template does: no default system prompt, an image is one pad between its brackets.
+# Renders turns as the template of Qwen3-VL does: no default system prompt, one pad token for an image.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{{- '<|im_start|>' + message.role + '\n' -}}"
@@ -50,7 +57,7 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
-    """Byte-level BPE with Qwen's own splitting, so that no text is unknown to it."""
+    """Train a byte-level BPE that splits text as Qwen does; it encodes any text."""
     splitter = Qwen2Tokenizer(vocab={}, merges=[]).backend_tokenizer.pre_tokenizer
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
@@ -72,20 +79,22 @@ def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
     )
 
 
-def image_processor(size_px: int, vision: dict) -> Qwen2VLImageProcessorPil:
-    """Resizes every photo to the area the model was trained at."""
+def image_processor(input_px: int, vision: dict) -> Qwen2VLImageProcessorPil:
+    """Return an image processor that resizes every photo to the area of the training."""
     return Qwen2VLImageProcessorPil(
         patch_size=vision["patch_size"],
         merge_size=vision["spatial_merge_size"],
         temporal_patch_size=vision["temporal_patch_size"],
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
-        size={"shortest_edge": size_px**2, "longest_edge": size_px**2},
+        size={"shortest_edge": input_px**2, "longest_edge": input_px**2},
     )
 
 
-def build_model(recipe: dict, tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGeneration:
-    """A randomly initialised Qwen3-VL, fp32."""
+def build_model(
+    recipe: dict, tokenizer: Qwen2Tokenizer, seed: int, attention_shift: float
+) -> Qwen3VLForConditionalGeneration:
+    """Return a randomly initialised Qwen3-VL in fp32; see `attend_to_neighbours` for `attention_shift`."""
     token_id = tokenizer.convert_tokens_to_ids
     text, vision = recipe["text"], recipe["vision"]
     vocab_size = -(-len(tokenizer) // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
@@ -106,7 +115,52 @@ def build_model(recipe: dict, tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLFo
         tie_word_embeddings=True,
     )
     torch.manual_seed(seed)
-    return Qwen3VLForConditionalGeneration(config).float()
+    model = Qwen3VLForConditionalGeneration(config).float()
+    attend_to_neighbours(model.model.visual, attention_shift)
+    return model
+
+
+@torch.no_grad()
+def attend_to_neighbours(visual: Qwen3VLVisionModel, strength: float) -> None:
+    """Let every head of the vision tower, except in the last layer, begin with attention to a neighbouring patch.
+
+    The biases of query and key are set so that the rotary embedding makes their product largest at one offset. The
+    heads of a layer take different offsets, like the taps of a convolution (compare Zheng et al., "Structured
+    Initialization for Attention in Vision Transformers", 2024).
+
+    Args:
+        visual: The vision tower.
+        strength: Length of a bias in each plane of rotation.
+    """
+    num_heads, frequencies = visual.config.num_heads, visual.rotary_pos_emb.inv_freq
+    for layer, block in enumerate(visual.blocks[:-1]):
+        query, key, _ = block.attn.qkv.bias.view(3, num_heads, -1)
+        for head in range(num_heads):
+            down, right = OFFSETS[(head + num_heads * layer) % len(OFFSETS)]
+            angles = torch.cat([frequencies * down, frequencies * right])
+            query[head] = strength * torch.cat([angles.cos(), angles.sin()])
+            key[head] = strength * torch.cat([torch.ones_like(angles), torch.zeros_like(angles)])
+
+
+@torch.no_grad()
+def whiten_patches(visual: Qwen3VLVisionModel, pixels: torch.Tensor, scale: float, ridge: float) -> None:
+    """Let the patch embedding begin with the leading principal components of patches, at nearly equal variance.
+
+    The variance of a patch is nearly all in its mean colour; random weights would hardly see contours and noise.
+
+    Args:
+        visual: The vision tower.
+        pixels: (num_patches, patch_dim) as the image processor makes them; both frames are equal.
+        scale: Standard deviation of a component.
+        ridge: Added to the variances, so that the last components are not amplified.
+    """
+    projection = visual.patch_embed.proj
+    width, channels, frames, patch, _ = projection.weight.shape
+    x = pixels.view(-1, channels, frames, patch, patch)[:, :, 0].flatten(1)
+    variances, directions = torch.linalg.eigh(torch.cov(x.T))
+    weight = scale * (directions / (variances + ridge).sqrt()).flip(1)[:, :width].T
+    projection.weight.copy_((weight / frames).view(width, channels, 1, patch, patch).expand_as(projection.weight))
+    projection.bias.copy_(-weight @ x.mean(0))
 
 
 def export(
@@ -115,9 +169,9 @@ def export(
     processor: Qwen2VLImageProcessorPil,
     folder: Path,
 ) -> None:
-    """Write the folder that `AutoModel`, `AutoTokenizer` and `AutoImageProcessor` load; readers never see half a file.
+    """Write a folder for `AutoModel`, `AutoTokenizer` and `AutoImageProcessor`, each file atomically.
 
-    The weights are stored in bfloat16 to halve the package, while config.json asks for float32, the type to compute in.
+    The weights are stored in bfloat16, which halves the package; config.json names float32, in which they are used.
     """
     staging = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(staging, ignore_errors=True)

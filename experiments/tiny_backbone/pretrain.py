@@ -1,233 +1,391 @@
-"""Pretrain the tiny Qwen3-VL: `python -m experiments.tiny_backbone.pretrain --scratch FOLDER`.
+"""Pretrain the tiny Qwen3-VL on drawn figures: `python -m experiments.tiny_backbone.pretrain --scratch FOLDER`.
 
-Teaches a Qwen3-VL of some 2.8 million parameters to caption the drawn figures, so that the demo's frozen features mean
-something. All numbers are in recipe.yaml. Killed and started again, it goes on from the scratch folder's checkpoint;
-after the last step it only exports and writes the README's results again.
+Three stages: the vision tower predicts visible attributes, the text model learns the language of the captions without
+images, then both together write captions. All numbers are in recipe.yaml. An interrupted run continues from the last
+checkpoint of its stage in the scratch folder.
 """
 
 import argparse
-import csv
-import math
 import os
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
 from PIL import Image
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import Qwen2Tokenizer, Qwen2VLImageProcessorPil, Qwen3VLForConditionalGeneration
 
 from style_match.synthetic.captions import caption, couple_metadata, query, style_metadata
 
+from .attributes import AttributeHead, Targets, targets
 from .finish import OUTPUT, finish
-from .hub_format import build_model, export, image_processor, train_tokenizer
-from .pictures import draw_pictures, patches, pretraining_look
-from .samples import IGNORED, SampleMaker, chat_prompt, collate
+from .hub_format import build_model, export, image_processor, train_tokenizer, whiten_patches
+from .pictures import Drawings, load_drawings, patches, vision_inputs
+from .samples import IGNORED, Sample, SampleMaker, chat_prompt, collate, num_image_tokens
 
 HERE = Path(__file__).parent
+EVALUATION_BATCH = 50
 
 
-class Pretraining:
-    """The state of one run: model, optimiser, step, and the rows of the log."""
+@dataclass
+class Materials:
+    """What all stages share: recipe, drawings with their attributes, tokenizer, image processor and model."""
 
-    def __init__(self, *, recipe: dict, scratch: Path, num_workers: int) -> None:
-        self.recipe, self.scratch, self.training = recipe, scratch, recipe["training"]
-        self.vision = recipe["model"]["vision"]
-        self.num_steps = self.training["num_samples"] // self.training["batch_size"]
-        drawing = recipe["pictures"]
-        self.pictures = draw_pictures(scratch, drawing, num_workers)
-        self.looks = [pretraining_look(index, drawing) for index in range(len(self.pictures))]
-        self.processor = image_processor(drawing["size_px"], self.vision)
-        self._check_patches()
-        self.tokenizer = train_tokenizer(self._corpus(), recipe["tokenizer"]["vocab_size"])
-        self._check_chat_template()
-        self.model = build_model(recipe["model"], self.tokenizer, recipe["seed"])
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=self.training["learning_rate"],
-            weight_decay=self.training["weight_decay"],
-            betas=tuple(self.training["betas"]),
-        )
-        self.maker = SampleMaker(recipe=recipe)
-        self.step, self.seconds, self.rows = 0, 0.0, []
-        self.losses: dict[str, list[float]] = defaultdict(list)
+    recipe: dict
+    scratch: Path
+    drawings: Drawings
+    targets: Targets
+    tokenizer: Qwen2Tokenizer
+    processor: Qwen2VLImageProcessorPil
+    model: Qwen3VLForConditionalGeneration
 
-    def _corpus(self) -> list[str]:
-        lines = [chat_prompt(prompt) for prompt in self.recipe["prompt"].values()]
-        for index, look in enumerate(self.looks[: self.recipe["tokenizer"]["num_looks"]]):
-            rng = np.random.default_rng(index)
-            lines += [caption(look), caption(look, "ko"), query(look, rng, "en"), query(look, rng, "ko")]
-            attributes = couple_metadata(look) | style_metadata(look)
-            # Class names would earn tokens of their own, and they are never read.
-            lines += [f"{key}: {value}\n" for key, value in attributes.items() if key != "fashion_style"]
-        return lines
+    @classmethod
+    def prepare(cls, recipe: dict, scratch: Path, num_workers: int) -> "Materials":
+        """Draw the pictures, train the tokenizer and build an untrained model."""
+        drawings = load_drawings(scratch, recipe["pictures"], num_workers)
+        tokenizer = train_tokenizer(_corpus(recipe, drawings), recipe["tokenizer"]["vocab_size"])
+        processor = image_processor(recipe["pictures"]["input_px"], recipe["model"]["vision"])
+        model = build_model(recipe["model"], tokenizer, recipe["seed"], recipe["attention_shift"])
+        whitening = dict(recipe["patch_whitening"])
+        some = np.array(drawings.pictures[: whitening.pop("num_pictures")])
+        whiten_patches(model.model.visual, patches(some, recipe["model"]["vision"]), **whitening)
+        materials = cls(recipe, scratch, drawings, targets(drawings.looks), tokenizer, processor, model)
+        materials._check()
+        return materials
 
-    def _check_patches(self) -> None:
-        few = np.array(self.pictures[:3])
+    @property
+    def vision(self) -> dict:
+        return self.recipe["model"]["vision"]
+
+    def _check(self) -> None:
+        """Assert that patches and prompts are those of the exported processor and chat template."""
+        few = np.array(self.drawings.pictures[:3])
         expected = self.processor([Image.fromarray(picture) for picture in few], return_tensors="pt").pixel_values
         assert torch.allclose(patches(few, self.vision), expected, atol=1e-5), "patches differ from the processor's"
-
-    def _check_chat_template(self) -> None:
         content = [{"type": "image"}, {"type": "text", "text": self.recipe["prompt"]["en"]}]
         turn = [{"role": "user", "content": content}]
         rendered = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         user = f"<|vision_start|><|image_pad|><|vision_end|>{self.recipe['prompt']['en']}"
         assert rendered == chat_prompt(user), rendered
 
+
+def _corpus(recipe: dict, drawings: Drawings) -> list[str]:
+    lines = [chat_prompt(prompt) for prompt in recipe["prompt"].values()]
+    for index, look in enumerate(drawings.looks[: recipe["tokenizer"]["num_looks"]]):
+        rng = np.random.default_rng(index)
+        lines += [caption(look), caption(look, "ko"), query(look, rng, "en"), query(look, rng, "ko")]
+        attributes = couple_metadata(look) | style_metadata(look)
+        # The names of the classes are never read; they need no tokens.
+        lines += [f"{key}: {value}\n" for key, value in attributes.items() if key != "fashion_style"]
+    return lines
+
+
+class Stage:
+    """One stage of the training, with schedule, log and checkpoint.
+
+    Args:
+        materials: Materials of the run; its model is trained.
+        heads: Modules that are trained with the model and are not exported.
+
+    Attributes:
+        name: Name in recipe.yaml; set by subclasses.
+    """
+
+    name: str
+
+    def __init__(self, materials: Materials, heads: nn.Module) -> None:
+        self.materials, self.recipe, self.model = materials, materials.recipe, materials.model
+        self.options, self.heads = self.recipe["stages"][self.name], heads
+        self.num_steps = self.options["num_samples"] // self.options["batch_size"]
+        self.parameters = [*self.trained().parameters(), *heads.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            weight_decay=self.recipe["optimizer"]["weight_decay"],
+            betas=tuple(self.recipe["optimizer"]["betas"]),
+        )
+        self.path = materials.scratch / f"{self.name}.pt"
+        self.step, self.seconds, self.rows = 0, 0.0, []
+        self.losses: dict[str, list[float]] = defaultdict(list)
+
+    def trained(self) -> nn.Module:
+        """Return the part of the model that is trained."""
+        return self.model
+
+    def loss(self, rng: np.random.Generator) -> Tensor:
+        """Return the loss of a batch; `self.losses` receives the values to log."""
+        raise NotImplementedError
+
+    def evaluate(self) -> dict[str, float]:
+        """Return numbers on held-out drawings to log."""
+        raise NotImplementedError
+
     def run(self) -> None:
-        """Train from the last checkpoint to the last step and export."""
-        self._load_checkpoint()
-        self._export()
-        saved = exported = started = time.monotonic() - self.seconds
+        """Train from the last checkpoint to the last step."""
+        self.load()
+        started = time.monotonic() - self.seconds
+        saved = time.monotonic()
         while self.step < self.num_steps:
             self._train_step()
             now = time.monotonic()
             self.seconds = now - started
-            last = self.step == self.num_steps
-            if self.step % self.recipe["log_every_steps"] == 0 or last:
+            is_last = self.step == self.num_steps
+            if self.step % self.recipe["log_every_steps"] == 0 or is_last:
                 self._log()
-            if now - saved > self.recipe["checkpoint_every_s"] or last:
-                self._save_checkpoint()
+            if now - saved > self.recipe["checkpoint_every_s"] or is_last:
+                self._save()
                 saved = now
-            if now - exported > self.recipe["export_every_s"] or last:
-                self._export()
-                exported = now
 
     def learning_rate(self) -> float:
-        """Linear warm-up, then a cosine down to a share of the peak."""
-        floor = self.training["final_learning_rate"]
-        warmth = min(1.0, (self.step + 1) / self.training["warmup_steps"])
-        cosine = 0.5 * (1 + math.cos(math.pi * self.step / self.num_steps))
-        return self.training["learning_rate"] * warmth * (cosine * (1 - floor) + floor)
-
-    def _batch(self) -> tuple[list, dict[str, torch.Tensor]]:
-        """The samples of a step depend on the seed and the step alone, so a resumed run sees the same ones."""
-        rng = np.random.default_rng([self.recipe["seed"], self.step])
-        tasks = self.recipe["tasks"]
-        shares = np.array([task["share"] for task in tasks.values()])
-        first = list(tasks)[int(rng.choice(len(tasks), p=shares / shares.sum()))]
-        group = [name for name, task in tasks.items() if task["group"] == tasks[first]["group"]]
-        group_shares = np.array([tasks[name]["share"] for name in group])
-        num_train, size = self.recipe["pictures"]["num_train"], self.training["batch_size"]
-        chosen = np.sort(rng.choice(num_train, size, replace=False))
-        names = rng.choice(group, size, p=group_shares / group_shares.sum())
-        samples = [
-            self.maker.make(str(name), int(picture), self.looks[picture], rng)
-            for name, picture in zip(names, chosen, strict=True)
-        ]
-        return samples, self._inputs(samples)
-
-    def _inputs(self, samples: list) -> dict[str, torch.Tensor]:
-        inputs = collate(samples, self.tokenizer)
-        if samples[0].has_image:
-            few = np.array(self.pictures[[sample.picture for sample in samples]])
-            side = self.recipe["pictures"]["size_px"] // self.vision["patch_size"]
-            inputs["pixel_values"] = patches(few, self.vision)
-            inputs["image_grid_thw"] = torch.tensor([[1, side, side]] * len(samples))
-        return inputs
-
-    def _token_losses(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Losses of the labelled tokens and the row each is in; logits are computed for these tokens alone."""
-        labels = inputs.pop("labels")[:, 1:]
-        hidden = self.model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
-        labelled = labels != IGNORED
-        logits = self.model.lm_head(hidden[labelled])
-        return cross_entropy(logits, labels[labelled], reduction="none"), labelled.nonzero()[:, 0]
+        """Return the rate of the step: linear warm-up, constant, linear decay to 0."""
+        options = self.recipe["optimizer"]
+        warmup = (self.step + 1) / options["warmup_steps"]
+        decay = (self.num_steps - self.step) / (options["decay_share"] * self.num_steps)
+        return self.options["learning_rate"] * min(1.0, warmup, decay)
 
     def _train_step(self) -> None:
-        samples, inputs = self._batch()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.model.train()
-        losses, rows = self._token_losses(inputs)
-        losses.mean().backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training["clip_norm"])
+        # The batch depends on seed, stage and step, so that a resumed run sees the same batches.
+        loss = self.loss(np.random.default_rng([self.recipe["seed"], len(self.name), self.step]))
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, self.recipe["optimizer"]["clip_norm"])
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.losses["loss"].append(loss.item())
         self.step += 1
-        sums = torch.zeros(len(samples)).index_add_(0, rows, losses.detach())
-        for sample, loss in zip(samples, (sums / rows.bincount(minlength=len(samples))).tolist(), strict=True):
-            self.losses[sample.task].append(loss)
-
-    @torch.inference_mode()
-    def held_out_loss(self) -> float:
-        """Mean loss a token of the English captions of pictures never trained on."""
-        self.model.eval()
-        num_train, size = self.recipe["pictures"]["num_train"], self.training["batch_size"]
-        losses = []
-        for start in range(num_train, len(self.pictures), size):
-            indices = range(start, min(start + size, len(self.pictures)))
-            rng = np.random.default_rng(0)
-            samples = [self.maker.make("image_to_english", index, self.looks[index], rng) for index in indices]
-            losses.append(self._token_losses(self._inputs(samples))[0])
-        return torch.cat(losses).mean().item()
 
     def _log(self) -> None:
-        every = [loss for losses in self.losses.values() for loss in losses]
+        self.model.eval()
+        with torch.inference_mode():
+            held_out = self.evaluate()
         row = {
-            "step": self.step,
-            "samples": self.step * self.training["batch_size"],
+            "stage": self.name,
+            "samples": self.step * self.options["batch_size"],
             "seconds": round(self.seconds, 1),
             "learning_rate": round(self.learning_rate(), 7),
-            "loss": round(float(np.mean(every)), 4),
-            "held_out_loss": round(self.held_out_loss(), 4),
+            **{name: round(float(np.mean(values)), 4) for name, values in self.losses.items()},
+            **{name: round(value, 4) for name, value in held_out.items()},
         }
-        for task in self.recipe["tasks"]:
-            row[task] = round(float(np.mean(self.losses[task])), 4) if self.losses[task] else ""
         self.losses.clear()
         self.rows.append(row)
         print(row, flush=True)
-        with open(HERE / "log.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            writer.writeheader()
-            writer.writerows(self.rows)
 
-    def _save_checkpoint(self) -> None:
+    def _save(self) -> None:
         state = {
             "model": self.model.state_dict(),
+            "heads": self.heads.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
             "rows": self.rows,
             "losses": dict(self.losses),
-            "recipe": self.recipe,
         }
-        path = self.scratch / "checkpoint.pt"
-        torch.save(state, path.with_suffix(".writing"))
-        os.replace(path.with_suffix(".writing"), path)
+        torch.save(state, self.path.with_suffix(".writing"))
+        os.replace(self.path.with_suffix(".writing"), self.path)
 
-    def _load_checkpoint(self) -> None:
-        path = self.scratch / "checkpoint.pt"
-        if not path.exists():
+    def load(self) -> None:
+        """Continue from the checkpoint of this stage, if there is one."""
+        if self.path.exists():
+            state = torch.load(self.path, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.heads.load_state_dict(state["heads"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
+            self.losses.update(state["losses"])
+
+    def choose(self, rng: np.random.Generator) -> np.ndarray:
+        """Return the indices of a batch of training drawings, sorted."""
+        return np.sort(rng.choice(self.materials.drawings.num_train, self.options["batch_size"], replace=False))
+
+    def pixels(self, indices: np.ndarray, rng: np.random.Generator | None) -> dict[str, Tensor]:
+        """Return the inputs of the vision tower; `rng` shifts and mirrors the pictures."""
+        drawings = self.materials.drawings
+        if rng is None:
+            return vision_inputs(np.array(drawings.pictures[indices]), self.materials.vision)
+        shifted = drawings.shifted(indices, self.recipe["max_shift_px"], rng)
+        return vision_inputs(shifted, self.materials.vision)
+
+    def held_out_batches(self) -> list[np.ndarray]:
+        drawings = self.materials.drawings
+        held_out = np.arange(drawings.num_train, len(drawings.looks))
+        return np.array_split(held_out, -(-len(held_out) // EVALUATION_BATCH))
+
+
+class VisionStage(Stage):
+    """Predicts visible attributes from all image tokens side by side.
+
+    Their mean would learn the same attributes, but from more than twice the pictures.
+    """
+
+    name = "vision"
+
+    def __init__(self, materials: Materials) -> None:
+        width = materials.recipe["model"]["text"]["hidden_size"]
+        super().__init__(materials, AttributeHead(num_image_tokens(materials.recipe) * width))
+
+    def trained(self) -> nn.Module:
+        return self.model.model.visual
+
+    def loss(self, rng: np.random.Generator) -> Tensor:
+        indices = self.choose(rng)
+        features_BD = self._features(self.pixels(indices, rng))
+        return self.heads.loss(features_BD, self.materials.targets.rows(torch.from_numpy(indices)))
+
+    def evaluate(self) -> dict[str, float]:
+        batches = self.held_out_batches()
+        features = torch.cat([self._features(self.pixels(indices, None)) for indices in batches])
+        target = self.materials.targets.rows(torch.from_numpy(np.concatenate(batches)))
+        return {"held_out_loss": self.heads.loss(features, target).item(), **self.heads.accuracies(features, target)}
+
+    def _features(self, pixels: dict[str, Tensor]) -> Tensor:
+        grid = pixels["image_grid_thw"]
+        outputs = self.model.model.visual(pixels["pixel_values"], grid)
+        # The text model adds the deepstack features to the image tokens.
+        tokens = outputs.pooler_output + sum(outputs.deepstack_features)
+        return tokens.view(len(grid), -1)  # (B, image tokens * D)
+
+
+class ChatStage(Stage):
+    """Writes captions; subclasses choose the tasks."""
+
+    def __init__(self, materials: Materials, heads: nn.Module) -> None:
+        super().__init__(materials, heads)
+        self.maker = SampleMaker(recipe=self.recipe)
+        self.tasks = {name: task for name, task in self.recipe["tasks"].items() if self.has_task(task)}
+
+    def has_task(self, task: dict) -> bool:
+        return True
+
+    def loss(self, rng: np.random.Generator) -> Tensor:
+        samples = self._samples(rng)
+        loss, attribute_loss = self._losses(samples, self._inputs(samples, rng))
+        self.losses[samples[0].task].append(loss.item())
+        if attribute_loss is None:
+            return loss
+        self.losses["attributes"].append(attribute_loss.item())
+        return loss + self.recipe["attribute_weight"] * attribute_loss
+
+    def _samples(self, rng: np.random.Generator) -> list[Sample]:
+        """Return a batch of tasks of one group."""
+        shares = np.array([task["share"] for task in self.tasks.values()])
+        first = list(self.tasks)[int(rng.choice(len(self.tasks), p=shares / shares.sum()))]
+        group = [name for name, task in self.tasks.items() if task["group"] == self.tasks[first]["group"]]
+        group_shares = np.array([self.tasks[name]["share"] for name in group])
+        indices = self.choose(rng)
+        names = rng.choice(group, len(indices), p=group_shares / group_shares.sum())
+        looks = self.materials.drawings.looks
+        return [
+            self.maker.make(str(name), int(index), looks[index], rng)
+            for name, index in zip(names, indices, strict=True)
+        ]
+
+    def _inputs(self, samples: list[Sample], rng: np.random.Generator | None) -> dict[str, Tensor]:
+        inputs = collate(samples, self.materials.tokenizer)
+        if samples[0].has_image:
+            inputs |= self.pixels(np.array([sample.picture for sample in samples]), rng)
+        return inputs
+
+    def _losses(self, samples: list[Sample], inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return the mean loss of a token of the answers and, of samples with an image, the loss of the attributes."""
+        labels = inputs.pop("labels")[:, 1:]
+        hidden = self.model.model(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
+        labelled = labels != IGNORED
+        logits = self.model.lm_head(hidden[:, :-1][labelled])  # only of the tokens that have a loss
+        loss = cross_entropy(logits, labels[labelled])
+        if not samples[0].has_image:
+            return loss, None
+        # The poolings of the demo: over the user turn up to its <|im_end|>, as features are extracted.
+        is_end = inputs["input_ids"] == self.materials.tokenizer.eos_token_id
+        ends = is_end.int().argmax(1)
+        turn = torch.arange(hidden.shape[1]) <= ends[:, None]  # (B, T)
+        mean = (hidden * turn.unsqueeze(-1)).sum(1) / turn.sum(1, keepdim=True)
+        eos = hidden[torch.arange(len(hidden)), ends]
+        target = self.materials.targets.rows(torch.tensor([sample.picture for sample in samples]))
+        return loss, self.heads["mean"].loss(mean, target) + self.heads["eos"].loss(eos, target)
+
+    def _held_out_loss(self, task: str) -> float:
+        looks, losses = self.materials.drawings.looks, []
+        for indices in self.held_out_batches():
+            rng = np.random.default_rng(0)
+            samples = [self.maker.make(task, int(index), looks[index], rng) for index in indices]
+            losses.append(self._losses(samples, self._inputs(samples, None))[0])
+        return torch.stack(losses).mean().item()
+
+
+class TextStage(ChatStage):
+    """Trains the text model on the tasks without images."""
+
+    name = "text"
+
+    def __init__(self, materials: Materials) -> None:
+        super().__init__(materials, nn.ModuleDict())
+
+    def trained(self) -> nn.Module:
+        return self.model.model.language_model  # its embeddings are tied to the output layer
+
+    def has_task(self, task: dict) -> bool:
+        return task["group"] == "text"
+
+    def evaluate(self) -> dict[str, float]:
+        return {"held_out_loss": self._held_out_loss("metadata_to_english")}
+
+
+class CaptionStage(ChatStage):
+    """Trains the model that begins with the vision tower and the text model of the other stages."""
+
+    name = "caption"
+
+    def __init__(self, materials: Materials) -> None:
+        width = materials.recipe["model"]["text"]["hidden_size"]
+        super().__init__(materials, nn.ModuleDict({"mean": AttributeHead(width), "eos": AttributeHead(width)}))
+
+    def load(self) -> None:
+        if self.path.exists():
+            super().load()
             return
-        state = torch.load(path, weights_only=True)
-        if state["recipe"] != self.recipe:
-            raise SystemExit(f"{path} was made by another recipe.yaml: remove it or name another --scratch")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
-        self.losses.update(state["losses"])
+        for stage, part in ((VisionStage, self.model.model.visual), (TextStage, self.model.model.language_model)):
+            state = torch.load(self.materials.scratch / f"{stage.name}.pt", weights_only=True)["model"]
+            prefix = next(name for name, module in self.model.named_modules() if module is part) + "."
+            part.load_state_dict(
+                {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+            )
 
-    def _export(self) -> None:
-        export(self.model, self.tokenizer, self.processor, OUTPUT)
+    def evaluate(self) -> dict[str, float]:
+        materials = self.materials
+        export(self.model, materials.tokenizer, materials.processor, materials.scratch / "tiny")
+        return {"held_out_loss": self._held_out_loss("image_to_english")}
+
+
+STAGES = {stage.name: stage for stage in (VisionStage, TextStage, CaptionStage)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True, help="folder for pictures (1.2 GB) and checkpoints")
-    parser.add_argument("--num-workers", type=int, default=2, help="processes that draw")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder for pictures (1.4 GB) and checkpoints")
+    parser.add_argument("--stage", choices=STAGES, nargs="*", default=list(STAGES), help="stages to run, default all")
+    parser.add_argument("--threads", type=int, default=2, help="threads, and processes that draw")
     arguments = parser.parse_args()
     arguments.scratch.mkdir(parents=True, exist_ok=True)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    torch.set_num_threads(arguments.threads)
     recipe = yaml.safe_load((HERE / "recipe.yaml").read_text())
-    torch.set_num_threads(recipe["training"]["num_threads"])
-    run = Pretraining(recipe=recipe, scratch=arguments.scratch, num_workers=arguments.num_workers)
-    num_parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    print(f"{num_parameters:,} parameters, {len(run.tokenizer)} tokens, {run.num_steps} steps", flush=True)
-    run.run()
-    finish(run)
+    materials = Materials.prepare(recipe, arguments.scratch, arguments.threads)
+    for name in arguments.stage:
+        STAGES[name](materials).run()
+    if "caption" in arguments.stage:
+        export(materials.model, materials.tokenizer, materials.processor, OUTPUT)
+        finish(materials, [row for name in STAGES for row in read_log(arguments.scratch, name)])
+
+
+def read_log(scratch: Path, stage: str) -> list[dict]:
+    """Return the rows that a stage has logged."""
+    return torch.load(scratch / f"{stage}.pt", weights_only=True)["rows"]
 
 
 if __name__ == "__main__":

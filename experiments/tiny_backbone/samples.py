@@ -24,10 +24,15 @@ class Sample:
     assistant: str
 
 
-def image_placeholder(size_px: int, vision: dict) -> str:
-    """The user turn's image: one pad token per merged patch."""
-    num_tokens = (size_px // (vision["patch_size"] * vision["spatial_merge_size"])) ** 2
-    return f"<|vision_start|>{IMAGE_PAD * num_tokens}<|vision_end|>"
+def num_image_tokens(recipe: dict) -> int:
+    """Return the number of merged patches of a picture."""
+    vision = recipe["model"]["vision"]
+    return (recipe["pictures"]["input_px"] // (vision["patch_size"] * vision["spatial_merge_size"])) ** 2
+
+
+def image_placeholder(recipe: dict) -> str:
+    """Return the image of a user turn: one pad token per merged patch."""
+    return f"<|vision_start|>{IMAGE_PAD * num_image_tokens(recipe)}<|vision_end|>"
 
 
 class SampleMaker:
@@ -35,7 +40,7 @@ class SampleMaker:
 
     def __init__(self, *, recipe: dict) -> None:
         self.prompt, self.metadata = recipe["prompt"], recipe["metadata"]
-        self.image = image_placeholder(recipe["pictures"]["size_px"], recipe["model"]["vision"])
+        self.image = image_placeholder(recipe)
 
     def make(self, task: str, picture: int, look: Look, rng: np.random.Generator) -> Sample:
         user, assistant = getattr(self, f"_{task}")(look, rng)
