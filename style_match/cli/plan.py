@@ -7,7 +7,7 @@ from copy import deepcopy
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, flag_override, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from style_match.cli import schema
@@ -108,7 +108,7 @@ class Plan:
         if run := next((str(o.value()) for o in reversed(overrides) if o.key_or_group == "run" and o.value()), None):
             if faults := list(schema.path_faults(OmegaConf.create({"run": run}), ["run"])):
                 raise UserError("\n".join(faults))
-            base = _over_run(run, composed, choices)
+            base = _over_run(run, composed, choices, overrides)
         swept, here = {o.key_or_group for o in self._swept}, as_tree(composed)
         config = deepcopy(base)
         with read_write(config), read_write(config.hydra):
@@ -169,9 +169,13 @@ def folds_without_fold(overrides: Iterable[Override]) -> int | None:
     return folds if isinstance(folds, int) and folds > 1 and "split.fold" not in values else None
 
 
-def _over_run(run: str, composed: DictConfig, choices: list[str]) -> DictConfig:
-    was = read_config(run)
-    refuse_unknown_targets(was, run, composed, composed.hydra.runtime.config_sources)
+def _over_run(run: str, composed: DictConfig, choices: list[str], overrides: list[Override]) -> DictConfig:
+    was, command = read_config(run), deepcopy(composed)
+    with flag_override(command, ["struct", "readonly"], False):
+        for override in overrides:
+            if override.key_or_group.endswith("._target_"):
+                OmegaConf.update(command, override.key_or_group, override.value(), force_add=True)
+    refuse_unknown_targets(was, run, command, composed.hydra.runtime.config_sources)
     OmegaConf.update(composed := deepcopy(composed), "run", run)
     merged = merge_run_config(was, composed, choices)
     merged.hydra = composed.hydra

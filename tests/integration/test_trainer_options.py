@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.commands import SMALL_COUPLES, SMALL_STYLES
+from tests.commands import QUICK, SMALL_COUPLES, SMALL_STYLES
 from tests.composed import composed
 
 CALLBACK = """
@@ -75,7 +75,8 @@ def test_a_callback_has_no_effect_on_a_closed_form(run_step, tmp_path: Path, mon
     (tmp_path / "callbacks_of_mine.py").write_text(CALLBACK)
     monkeypatch.syspath_prepend(tmp_path)
     mine = ("+callbacks.mine._target_=callbacks_of_mine.CountBatches", f"+callbacks.mine.file={tmp_path / 'count'}")
-    done = run_step("train", *SMALL_COUPLES, "head=whitened", *mine, f"hydra.run.dir={tmp_path / 'run'}")
+    closed = ("data.num_couples=40", "sampler.batch_size=8", "head=whitened", "head.dim=8", *QUICK)
+    done = run_step("train", *closed, *mine, f"hydra.run.dir={tmp_path / 'run'}")
     assert "callbacks.mine has no effect: a closed form takes no steps" in done.stderr
 
 

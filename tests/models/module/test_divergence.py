@@ -28,10 +28,13 @@ def test_what_is_said(monkeypatch):
     from style_match.models.module import MatchModule
 
     group = {"lr": 0.0, "initial_lr": 1e-4}  # as a schedule leaves it
-    module = SimpleNamespace(trainer=SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[group])]))
+    trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[group])])
+    module = SimpleNamespace(trainer=trainer, loss=SimpleNamespace(temperature=0.1))
     error = MatchModule.diverged(module, "The training loss of epoch 3 is not a finite number")
     assert isinstance(error, UserError)
     assert str(error) == (
         "The training loss of epoch 3 is not a finite number: lower optimizer.lr, which is 0.0001, to 1e-05, for "
         "example, or raise loss.temperature."
     )
+    module.loss = SimpleNamespace(margin=0.2)
+    assert str(MatchModule.diverged(module, "The loss is not a number")).endswith("to 1e-05, for example.")
