@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -50,9 +49,9 @@ def pretraining_look(index: int, recipe: dict) -> Look:
 def load_drawings(scratch: Path, recipe: dict, num_workers: int) -> Drawings:
     """Return the drawings of a recipe; draw those that the scratch folder lacks."""
     stamp, num_train = scratch / "pictures.json", recipe["num_train"]
+    total = num_train + recipe["num_held_out"]
+    looks = [pretraining_look(index, recipe) for index in range(total)]
     if not (stamp.exists() and json.loads(stamp.read_text()) == recipe):
-        total = num_train + recipe["num_held_out"]
-        looks = [pretraining_look(index, recipe) for index in range(total)]
         side = recipe["input_px"]
         pictures = np.lib.format.open_memmap(scratch / "pictures.npy", "w+", np.uint8, (total, side, side, 3))
         chunks = [looks[start : start + CHUNK] for start in range(0, total, CHUNK)]
@@ -60,9 +59,7 @@ def load_drawings(scratch: Path, recipe: dict, num_workers: int) -> Drawings:
             for number, drawn in enumerate(pool.map(_draw, chunks, [recipe] * len(chunks))):
                 pictures[number * CHUNK : number * CHUNK + len(drawn)] = drawn
         pictures.flush()
-        (scratch / "looks.pkl").write_bytes(pickle.dumps(looks))
         stamp.write_text(json.dumps(recipe))
-    looks = pickle.loads((scratch / "looks.pkl").read_bytes())
     return Drawings(looks, np.load(scratch / "pictures.npy", mmap_mode="r"), num_train)
 
 

@@ -255,8 +255,10 @@ def _cause(error: Exception) -> Exception:
     inner: BaseException | None = error
     while isinstance(inner, InstantiationException):
         what, inner = inner, inner.__cause__
-    if inner is error or isinstance(inner, UserError):
-        return inner if isinstance(inner, UserError) else error
+    if isinstance(inner, UserError):
+        return inner
+    if inner is error:
+        return error
     text, _, key = str(what).partition("\nfull_key: ")
     name = f"{key}._target_" if key else "_target_"
     if text.startswith("Error locating target"):

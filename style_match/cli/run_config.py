@@ -46,6 +46,7 @@ NODES = frozenset(
 OF_THE_COMMAND = ("hydra", "run", "ckpt_path", "progress", "debug")
 
 FAILED = "failed.json"  # in the folder of a job that failed
+SEEN = "seen.txt"  # photos of the train and val splits, in run and matcher folders
 
 
 class FolderInUse(UserError):
@@ -116,7 +117,7 @@ def merge_run_config(
                 notice(
                     f"{group}.{name}={cut(str(folder))} of the run does not exist here; {group}.{name}={used} is used"
                 )
-                merged[group][name] = composed[group].get(name)
+                merged[group][name] = used
         for override in OverridesParser.create().parse_overrides(list(task_overrides)):
             key, value = override.key_or_group, override.value()
             if key in ("experiment", "recipe", "row"):

@@ -190,8 +190,9 @@ def _copies(scope: Scope, photos: Sequence[Path], looks: set[str]) -> dict[Path,
                 if path in found or not path.is_file():
                     continue
                 same_bytes = path.stat().st_size in sizes and scope.fingerprints.sha256(path) in sha256
-                if same_bytes or (is_photo(path.name) and scope.fingerprints.photo(path).pixels in looks):
-                    found[path] = scope.fingerprints.photo(path)
+                facts = scope.fingerprints.photo(path) if same_bytes or is_photo(path.name) else None
+                if facts is not None and (same_bytes or facts.pixels in looks):
+                    found[path] = facts
     return found
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
+from style_match.cli.run_config import SEEN
 from style_match.curation.rows import Lines
 from style_match.utils.errors import UserError
 from style_match.utils.files import read_yaml
 
-SEEN = "seen.txt"
 _TABLES = ("ranks.parquet", "answers.parquet", "tsne.parquet")
 _TEXTS = ("rejected.csv", "report.html", "train.log", "evaluate.log")
 _LOGGERS = ("wandb", "tensorboard")

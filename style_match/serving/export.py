@@ -14,6 +14,7 @@ from torch import nn
 from style_match import __version__
 from style_match.backbone.checkpoint import HUB_ID, PACKAGE, Checkpoint, resolve_checkpoint, resolve_dtype
 from style_match.backbone.inputs import TextInputs
+from style_match.cli.run_config import SEEN
 from style_match.cli.targets import conf_dir
 from style_match.data.datamodule import MatchDataModule
 from style_match.data.fingerprints import Fingerprints
@@ -27,7 +28,6 @@ from style_match.serving.matcher_folder import (
     CARD,
     FORMAT,
     HEAD,
-    SEEN,
     TEXT_FILE,
     digest,
     hashes_of,

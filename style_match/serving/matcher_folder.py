@@ -19,7 +19,7 @@ from style_match.backbone.checkpoint import (
     weight_files,
 )
 from style_match.backbone.feature_key import Hashes
-from style_match.cli.run_config import with_current_names
+from style_match.cli.run_config import SEEN, with_current_names
 from style_match.cli.schema import FLAG, LIST, NAMES, RULES, TEXT, Rule, leaves, rule_like, whole, word
 from style_match.cli.targets import conf_dir, refuse_unnamed
 from style_match.cli.words import find
@@ -139,7 +139,7 @@ def _faults(about: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
 # files.
 
 FORMAT = 1
-ABOUT, HEAD, CARD, SEEN = "matcher.json", "head.safetensors", "README.md", "seen.txt"
+ABOUT, HEAD, CARD = "matcher.json", "head.safetensors", "README.md"
 TEXT_FILE = "text.safetensors"  # weights of the text head, if it is not the head of the photos
 OWN = frozenset({ABOUT, HEAD, CARD, SEEN, TEXT_FILE})
 KEYS = {"name", "task", "synthetic", "sides", "label_column", "classes", "head", "backbone", "prompt", "pooling"}

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from style_match.backbone.inputs import Inputs
+from style_match.cli.targets import conf_dir
 from style_match.data.datamodule import MatchDataModule
 from style_match.data.texts import Texts
 from style_match.evaluation.evaluator import Evaluator
@@ -38,8 +39,6 @@ from style_match.utils.threads import pinned
 
 # Options of `trainer` that are not of lightning.Trainer; max_loss_items is in the configs of earlier versions.
 OWN_OPTIONS = ("checkpoint_every_s", "early_stopping", "max_loss_items")
-
-DEFAULT_CALLBACKS = frozenset(("best", "last", "early_stopping", "stay_stopped", "end_by_signal"))
 
 log = logging.getLogger(__name__)
 
@@ -238,7 +237,7 @@ def fit(cfg: DictConfig, module: MatchModule, datamodule: MatchDataModule, folde
     else:
         if datamodule.views is not None or not datamodule.balance.is_plain:
             progress.say("balance has no effect: a closed form is fitted once, to every training photo.")
-        if own := {str(name) for name in cfg.callbacks} - DEFAULT_CALLBACKS:
+        if own := set(cfg.callbacks) - set(OmegaConf.load(conf_dir() / "callbacks" / "default.yaml")):
             progress.say(f"callbacks.{', callbacks.'.join(sorted(own))} has no effect: a closed form takes no steps.")
         options = {"logger": False, "max_epochs": 0, "devices": 1, "enable_checkpointing": False}
     trainer = make_trainer(cfg, folder.path, callbacks=callbacks, **options)

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from style_match.backbone.inputs import Inputs
+from style_match.cli.run_config import SEEN
 from style_match.data.datamodule import MatchDataModule
 from style_match.data.fingerprints import PIXELS, pixels_name
 from style_match.data.metadata import metadata_name
 from style_match.training.run_folder import RunFolder
 from style_match.utils import progress
 from style_match.utils.errors import UserError
-
-FILE = "seen.txt"
 
 
 def write_trained_photos(folder: RunFolder, inputs: Inputs, data: MatchDataModule) -> None:
@@ -19,7 +18,7 @@ def write_trained_photos(folder: RunFolder, inputs: Inputs, data: MatchDataModul
     A photo that is not read (prompt=metadata) gets the hash of its profile id and metadata, since other data may have
     the same ids.
     """
-    folder.write_text(FILE, _content(inputs, data))
+    folder.write_text(SEEN, _content(inputs, data))
 
 
 def refuse_changed_split(folder: RunFolder, inputs: Inputs, data: MatchDataModule) -> None:
@@ -37,9 +36,9 @@ def refuse_changed_split(folder: RunFolder, inputs: Inputs, data: MatchDataModul
 
 def is_changed_split(run: Path, inputs: Inputs, data: MatchDataModule) -> bool:
     """Return whether the train and val splits differ from those of the run; False if it has no seen.txt."""
-    if not (run / FILE).is_file():
+    if not (run / SEEN).is_file():
         return False
-    was, now = (run / FILE).read_text(encoding="utf-8"), _content(inputs, data)
+    was, now = (run / SEEN).read_text(encoding="utf-8"), _content(inputs, data)
     if PIXELS not in was:  # of an earlier version
         now = "".join(line for line in now.splitlines(keepends=True) if not line.startswith(PIXELS))
     return was != now
@@ -51,11 +50,11 @@ def refuse_trained_photos(run: Path, inputs: Inputs, data: MatchDataModule) -> N
     Raises:
         UserError: The test split has such photos.
     """
-    if not (run / FILE).is_file():
-        progress.say(f"{run / FILE} is missing, so the test split cannot be checked for photos of the training.")
+    if not (run / SEEN).is_file():
+        progress.say(f"{run / SEEN} is missing, so the test split cannot be checked for photos of the training.")
         return
     test = _hashes(inputs, data, "test")
-    trained = set((run / FILE).read_text(encoding="utf-8").split("\n")) - {""}
+    trained = set((run / SEEN).read_text(encoding="utf-8").split("\n")) - {""}
     if both := [name for name, pixels in test.items() if name in trained or pixels in trained]:
         raise UserError(
             f"run={run} was trained or selected on {len(both)} of the {len(test)} photos of this test split. Drop "

@@ -59,7 +59,7 @@ class Place:
         return self.root / "run"
 
     def start(self, *words: str) -> subprocess.Popen:
-        """Start a training in a process group of its own."""
+        """Start a training in a separate process group."""
         self.root.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "STYLE_MATCH_CACHE": str(self.cache)}
         with open(self.root / "log.txt", "w") as log:

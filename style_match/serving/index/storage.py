@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from style_match.utils.errors import UserError
-from style_match.utils.files import hold
+from style_match.utils.files import hold, replace_whole
 
 GRAPH, LOCK = "graph.safetensors", ".lock"
 
@@ -69,9 +68,7 @@ def save_graph(folder: Path, arrays: Mapping[str, np.ndarray], about: Mapping[st
     """
     text = json.dumps(about)
     with writing(folder):
-        unfinished = folder / f".{GRAPH}.{os.getpid()}.tmp"
-        save_file(dict(arrays), unfinished, {"about": text, "digest": _digest(arrays, text)})
-        os.replace(unfinished, folder / GRAPH)
+        replace_whole(folder / GRAPH, save(dict(arrays), {"about": text, "digest": _digest(arrays, text)}))
 
 
 def load_graph(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
