@@ -23,4 +23,4 @@ def test_train_and_evaluate_name_the_seed_of_the_training(run_step, tmp_path):
         (line,) = [line for line in printed.splitlines() if line.startswith("Trained minus frozen")]
         assert line.startswith("Trained minus frozen (one training, seed 7): R@5 ")
         page = (folder / "report.html").read_text(encoding="utf-8")
-        assert "trained minus frozen<small>one training, seed 7</small>" in page
+        assert "trained minus frozen <small>one training, seed 7</small>" in page
