@@ -17,16 +17,11 @@ def run(cfg: DictConfig) -> None:
     if share is None:
         inputs.embed()
         return
-    rows = {row.address: row for row in inputs.rows}
-    own = [row for address, row in rows.items() if share.holds(address)]
-    place = f" ({share.place})" if share.place else ""
-    progress.say(f"share {share}{place}: {len(own)} of {len(rows)} photos")
-    inputs.embed(own, f"share {share}")
-    others = [address for address in rows if not share.holds(address)]
-    if lacking := len(inputs.store.missing(others)):
+    others = inputs.embed_share(share, inputs.rows)
+    if missing := len(inputs.store.missing(others)):
         again = "again" if share.place else "without share"
         progress.say(
-            f"other shares: {lacking} of {len(others)} photos are not in the store yet. Once their processes have "
+            f"other shares: {missing} of {len(others)} photos are not in the store yet. Once their processes have "
             f"ended, the same command {again} computes what then still lacks."
         )
     else:

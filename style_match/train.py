@@ -5,11 +5,18 @@ from omegaconf import DictConfig
 from style_match.cli import main
 
 
-def run(cfg: DictConfig) -> float:
+def run(cfg: DictConfig) -> float | None:
     """Train and test one run, and return val/mrr of the reported model, the objective of a sweep."""
     from style_match.backbone.inputs import Inputs
     from style_match.training.run_folder import RunFolder
+    from style_match.utils.distributed import launched
 
+    if process := launched():
+        cfg.trainer.devices = process.num // cfg.trainer.get("num_nodes", 1)
+        if process.rank > 0:
+            from style_match.training.loop import join
+
+            return join(cfg, Inputs(cfg))
     folder = RunFolder.open(cfg)
     with folder.watched():
         inputs = Inputs(cfg)

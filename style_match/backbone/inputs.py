@@ -1,6 +1,6 @@
 """From a config to what a head is trained on: dataset folder, split, one feature for each photo or text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from style_match.data.records import Photo
 from style_match.data.splits import Split, make_split
 from style_match.synthetic.dataset import draw_demo, is_synthetic
 from style_match.utils import progress
+from style_match.utils.distributed import Share
 from style_match.utils.errors import UserError
 from style_match.utils.files import cache_root
 
@@ -239,6 +240,15 @@ class Inputs:
     def embed(self, rows: "Sequence[Row] | None" = None, what: str = "features") -> None:
         """Compute what the store lacks of these rows, or of all photos, and report how many were computed."""
         self.stored.compute(self.rows if rows is None else rows, what)
+
+    def embed_share(self, share: Share, rows: "Iterable[Row]") -> list[str]:
+        """Compute what the store lacks of a share of the rows, and return the addresses of the others."""
+        rows = {row.address: row for row in rows}
+        own = [row for address, row in rows.items() if share.holds(address)]
+        place = f" ({share.place})" if share.place else ""
+        progress.say(f"share {share}{place}: {len(own)} of {len(rows)} photos")
+        self.embed(own, f"share {share}")
+        return [address for address in rows if not share.holds(address)]
 
     def encode_online(self, batch: dict[str, Any]) -> "Tensor":
         """Return (B, D) features of a batch's `rows`, computed by the backbone (encode=online).

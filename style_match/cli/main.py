@@ -11,8 +11,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import hydra
@@ -27,7 +28,7 @@ from style_match.cli.run_config import merge_run_config, read_config
 from style_match.cli.targets import conf_dir, refuse_unknown_targets
 from style_match.cli.words import VERSION_BASE, Composer
 from style_match.utils import progress
-from style_match.utils.distributed import refuse_several
+from style_match.utils.distributed import launched, refuse_several
 from style_match.utils.errors import UserError
 from style_match.utils.secrets import hide, watch_environment
 from style_match.utils.text import cut
@@ -116,10 +117,26 @@ def _answer(step: str, run: Run, args: argparse.Namespace, *, debug: bool) -> in
             return _print_help(composer, plan.config)
     if is_shown:
         return _hydra_main(step, run, args, args.overrides)
-    if "share" not in plan.config:
-        refuse_several(step)
     args.multirun = plan.is_sweep
-    output_dir = _make_output_dir(plan)
+    _refuse_several(step, plan.config, is_sweep=plan.is_sweep)
+    with ExitStack() as stack:
+        if (process := launched()) and process.rank > 0:  # rank 0 writes the folder of the run
+            output_dir = stack.enter_context(TemporaryDirectory())
+        else:
+            output_dir = _make_output_dir(plan)
+        return _run(step, run, args, plan, output_dir, debug=debug)
+
+
+def _refuse_several(step: str, config: DictConfig, *, is_sweep: bool) -> None:
+    """Refuse several processes of a launcher, except where each of them does its part."""
+    if is_sweep and "share" not in config:
+        refuse_several("a sweep")
+    elif step != "train" and "share" not in config:
+        refuse_several(f"style_match.{step}")
+
+
+def _run(step: str, run: Run, args: argparse.Namespace, plan: Plan, output_dir: str, *, debug: bool) -> int:
+    """Run the job, or the jobs of a sweep, and return the exit code."""
     overrides = plan.for_hydra(output_dir)
     job = Job(run, is_sweep=plan.is_sweep, num_jobs=plan.num_jobs, debug=debug)
     if not plan.is_sweep:
@@ -235,8 +252,7 @@ class Job:
 
     def _run(self, cfg: DictConfig, overrides: list[str]) -> object:
         config = HydraConfig.get()
-        if "share" not in cfg:
-            refuse_several(config.job.name)  # a job of Slurm can be several processes
+        _refuse_several(config.job.name, cfg, is_sweep=self.is_sweep)  # a job of Slurm can be several processes
         if cfg.get("run"):
             was = read_config(cfg.run)
             refuse_unknown_targets(was, cfg.run, cfg, config.runtime.config_sources)

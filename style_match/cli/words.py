@@ -175,6 +175,8 @@ class Composer:
 
     def _takes_several(self, group: str) -> bool:
         """Whether choices of the group can be combined: each is a node of its own name, or made of such."""
+        if group == "callbacks":  # choices add callbacks to each other
+            return True
         contents = {choice: self._load(f"{group}/{choice}").keys() - {"defaults"} for choice in self.choices(group)}
         return all(choice in names or not names for choice, names in contents.items())
 

@@ -30,6 +30,7 @@ def quiet_lightning() -> None:
         "Checkpoint directory .* exists and is not empty",
         "The `srun` command is available on your system but is not used",
         "torch.distributed.nn.functional.all_gather is deprecated",
+        "It is recommended to use `self.log",  # training losses are the same on every rank
         "`LightningModule.configure_optimizers` returned `None`",
         ".*does not have many workers which may be a bottleneck",
         "The `LightningModule.training_step` .* no optimizer",

@@ -1,5 +1,6 @@
 """Checkpoints of a run: the selected one, and the weights in them."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from style_match.models.module import MatchModule
 from style_match.utils.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ def selected(trainer: lightning.Trainer, module: MatchModule, folder: Path) -> S
     if trainer.fast_dev_run or not best.is_file() or (saves and trainer.max_epochs == 0):  # type: ignore[attr-defined]
         return Selected(None, trainer.current_epoch)
     epochs_run = int(_read(last)["epoch"]) + 1 if saves and last.is_file() else 0
-    return Selected(load_weights(module, best), epochs_run)
+    epoch = load_weights(module, best)
+    if epochs_run:
+        log.info("selected: epoch %d of %d", epoch + 1, epochs_run)
+    return Selected(epoch, epochs_run)
 
 
 def load_weights(module: MatchModule, path: Path) -> int:

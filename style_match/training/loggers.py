@@ -181,25 +181,14 @@ def offline_parts(folder: Path, run_id: str) -> list[Path]:
 def sync_command(parts: Sequence[Path]) -> str:
     """Return the command that sends the parts of a run in their order."""
     options = [] if parts[-1].name.startswith("offline-") else ["--include-online"]
-    command = ["wandb", "sync", *options]
-    if len(parts) == 1 or not _takes_append():
-        return shlex.join([*command, *map(str, parts)])
-    commands = [[*command, str(parts[0])], *([*command, "--append", str(part)] for part in parts[1:])]
-    return " && ".join(map(shlex.join, commands))
-
-
-def _takes_append() -> bool:
-    """Return whether `wandb sync` has the option --append; newer versions always append."""
-    from wandb.cli.cli import sync
-
-    return any(option.name == "append" for option in sync.params)
+    return shlex.join(["wandb", "sync", *options, *map(str, parts)])
 
 
 def choose_mode(mode: str) -> str:
     """Return online, offline or disabled, and print why if `auto` becomes offline.
 
     Raises:
-        UserError: `online` without a key.
+        UserError: `online` without a key, or a key that cannot be one.
     """
     option = f"logger.wandb.mode={mode}"
     if mode == "auto" and os.environ.get("WANDB_MODE"):
@@ -207,8 +196,12 @@ def choose_mode(mode: str) -> str:
         mode = {"dryrun": "offline", "run": "online"}.get(os.environ["WANDB_MODE"], os.environ["WANDB_MODE"])
     if mode not in ("auto", "online"):
         return mode
-    if wandb.api.api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return "online"
+    wandb.setup(settings=wandb.Settings(silent=True))  # `login` prints where it found a key
+    try:
+        if wandb.login(prompt=False, verify=False):
+            return "online"
+    except (wandb.errors.AuthenticationError, ValueError) as error:
+        raise UserError(f"{option}: {error} Correct the key, or set logger.wandb.mode=offline.") from error
     if mode == "online":
         raise UserError(
             f"{option} needs a key: run `wandb login`, set WANDB_API_KEY, or set logger.wandb.mode=offline."

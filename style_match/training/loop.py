@@ -9,9 +9,10 @@ from typing import Any
 
 import lightning
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -25,15 +26,16 @@ from style_match.evaluation.ranks import check_k
 from style_match.models.head.identity import Identity
 from style_match.models.module import MatchModule
 from style_match.training.callbacks import FitProgress, ProcessSetup, quiet_lightning
-from style_match.training.checkpoints import Selected, selected
+from style_match.training.checkpoints import selected
 from style_match.training.devices import processes
 from style_match.training.loggers import loggers
 from style_match.training.online import OnlineBackbone
 from style_match.training.outputs import finish, write_outputs
-from style_match.training.run_folder import RunFolder, sweep_group
+from style_match.training.run_folder import RunFolder, checkpoint_to_resume, sweep_group
 from style_match.training.text import TextSpace, is_on, loss_options, text_term, training_texts
 from style_match.training.trained_photos import refuse_changed_split, write_trained_photos
 from style_match.utils import progress
+from style_match.utils.distributed import launched, share_of_process
 from style_match.utils.errors import UserError
 from style_match.utils.threads import pinned
 
@@ -79,7 +81,9 @@ def train(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> float:
         if not isinstance(module.head, Identity):
             for line in inputs.balancing.lines():
                 progress.say(line)
-            chosen = fit(cfg, module, datamodule, folder, logs)
+            compute_features(cfg, inputs, datamodule)
+            trainer = fit(cfg, module, datamodule, folder.path, checkpoint=folder.checkpoint, logs=logs)
+            chosen = selected(trainer, module, folder.path)
             if num_devices(cfg, module) > 1:  # another process has written the logs of the training
                 open_files.close()
                 logs = open_files.enter_context(open_loggers())
@@ -91,6 +95,32 @@ def train(cfg: DictConfig, folder: RunFolder, inputs: Inputs) -> float:
                 logger.log_outputs(outputs)
     finish(folder, outputs, show=not folder.is_job)  # last: a folder with metrics.json is complete
     return results.val.metrics["mrr"]["value"]
+
+
+def join(cfg: DictConfig, inputs: Inputs) -> None:
+    """Train as a process of rank > 0 that torchrun or srun started beside that of `train`; it writes no files."""
+    datamodule = make_datamodule(cfg, inputs)
+    if is_on(cfg):
+        datamodule.texts = training_texts(cfg, inputs, datamodule.gallery("train").photos.tolist())
+    module = make_module(cfg, inputs, datamodule.texts)
+    if not takes_steps(module.head):
+        return
+    checkpoint = checkpoint_to_resume(cfg, Path(cfg.run).expanduser()) if cfg.run else None
+    compute_features(cfg, inputs, datamodule)
+    fit(cfg, module, datamodule, Path(HydraConfig.get().runtime.output_dir), checkpoint=checkpoint)
+
+
+def compute_features(cfg: DictConfig, inputs: Inputs, datamodule: MatchDataModule) -> None:
+    """Compute the features that the store lacks, with all threads.
+
+    Processes of a launcher share them; Lightning has rank 0 compute what is still missing when the training starts.
+    """
+    if cfg.encode == "online":
+        return
+    if share := share_of_process(None):
+        inputs.embed_share(share, (*inputs.rows, *inputs.view_rows))
+    else:
+        datamodule.prepare_data()
 
 
 def make_datamodule(cfg: DictConfig, inputs: Inputs) -> MatchDataModule:
@@ -162,7 +192,10 @@ def make_trainer(cfg: DictConfig, folder: Path, **options: Any) -> lightning.Tra
     if kept.precision == "auto":
         has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         kept.precision = "bf16-mixed" if has_bf16 and kept.accelerator != "cpu" else "32-true"
-    if kept.strategy == "auto" and kept.devices not in (1, "1", "auto"):
+    if launched() and "devices" not in options:  # the processes are there
+        kept.plugins = [plugin for plugin in kept.plugins if not plugin._target_.endswith(".LightningEnvironment")]
+        kept.strategy = "ddp" if kept.strategy in ("auto", "ddp_spawn") else kept.strategy
+    elif kept.strategy == "auto" and kept.devices not in (1, "1", "auto"):
         kept.strategy = "ddp_spawn"
     try:
         return instantiate(kept, default_root_dir=folder, _convert_="all", **options)
@@ -184,7 +217,9 @@ def takes_steps(head: nn.Module) -> bool:
 
 def num_devices(cfg: DictConfig, module: MatchModule) -> int:
     """Return how many processes train the head."""
-    return int(cfg.trainer.devices) if takes_steps(module.head) and str(cfg.trainer.devices).isdigit() else 1
+    if not takes_steps(module.head) or not str(cfg.trainer.devices).isdigit():
+        return 1
+    return process.num if (process := launched()) else int(cfg.trainer.devices)
 
 
 def check_before_work(cfg: DictConfig, datamodule: MatchDataModule, module: MatchModule) -> None:
@@ -197,10 +232,17 @@ def check_before_work(cfg: DictConfig, datamodule: MatchDataModule, module: Matc
     num = num_devices(cfg, module)
     datamodule.train_batches(num_replicas=num)
     if takes_steps(module.head):
-        make_trainer(cfg, Path(), callbacks=make_callbacks(cfg), logger=False)  # are the devices there?
-    if cfg.trainer.strategy == "ddp":
+        callbacks = make_callbacks(cfg)  # made again for the training: some hold state
+        make_trainer(cfg, Path(), callbacks=callbacks, logger=False)  # are the devices there?
+        if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+            progress.say(
+                "callbacks: none writes checkpoints, so the weights of the last epoch are tested and the run cannot be "
+                "resumed or exported. Choose the default ones too: callbacks=[default,...]."
+            )
+    if cfg.trainer.strategy == "ddp" and not launched():
         raise UserError(
-            "trainer.strategy=ddp would start this command again in every process. Use trainer.strategy=ddp_spawn."
+            "trainer.strategy=ddp would start this command again in every process. Use trainer.strategy=ddp_spawn, or "
+            "start the processes by torchrun --nproc-per-node N -m style_match.train."
         )
     if str(cfg.trainer.devices).isdigit() and num < cfg.trainer.devices:
         progress.say(
@@ -217,19 +259,24 @@ def check_evaluation(datamodule: MatchDataModule, evaluator: Evaluator) -> None:
         check_k(evaluator.csls_k, min(train.num_left, len(train.right_ids)))
 
 
-def fit(cfg: DictConfig, module: MatchModule, datamodule: MatchDataModule, folder: RunFolder, logs: Any) -> Selected:
-    """Train until `trainer.max_epochs` or early stopping, and load the selected weights into `module`.
+def fit(
+    cfg: DictConfig,
+    module: MatchModule,
+    datamodule: MatchDataModule,
+    folder: Path,
+    *,
+    checkpoint: Path | None = None,
+    logs: Any = (),
+) -> lightning.Trainer:
+    """Train from a checkpoint, or from new weights, until `trainer.max_epochs` or early stopping.
 
     A head without weights for gradient steps is a closed form: Lightning fits it in `on_fit_start`, in no epoch.
 
     Raises:
         UserError: There are fewer devices, or a part cannot be sent to another process.
     """
-    online = cfg.encode == "online"
-    if not online:
-        datamodule.prepare_data()  # the backbone computes with all threads
-    threads = None if online else cfg.threads
-    callbacks: list[Callback] = [ProcessSetup(threads, folder.file("train.log"))]
+    threads = None if cfg.encode == "online" else cfg.threads
+    callbacks: list[Callback] = [ProcessSetup(threads, folder / "train.log")]
     options: dict[str, Any] = {"logger": logs or False}
     if takes_steps(module.head):
         callbacks += make_callbacks(cfg)
@@ -240,16 +287,15 @@ def fit(cfg: DictConfig, module: MatchModule, datamodule: MatchDataModule, folde
         if own := set(cfg.callbacks) - set(OmegaConf.load(conf_dir() / "callbacks" / "default.yaml")):
             progress.say(f"callbacks.{', callbacks.'.join(sorted(own))} has no effect: a closed form takes no steps.")
         options = {"logger": False, "max_epochs": 0, "devices": 1, "enable_checkpointing": False}
-    trainer = make_trainer(cfg, folder.path, callbacks=callbacks, **options)
-    with pinned(threads), processes(folder.path, num_devices(cfg, module)):
-        trainer.fit(module, datamodule=datamodule, ckpt_path=folder.checkpoint, weights_only=True)
+    trainer = make_trainer(cfg, folder, callbacks=callbacks, **options)
+    with pinned(threads), processes(folder, 1 if launched() else num_devices(cfg, module)):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    if launched() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # rank 0 alone tests
     if not takes_steps(module.head):
         for name in ("best", "last"):
-            trainer.save_checkpoint(folder.checkpoints / f"{name}.ckpt")
-    chosen = selected(trainer, module, folder.path)
-    if chosen.epochs_run and chosen.epoch is not None:
-        log.info("selected: epoch %d of %d", chosen.epoch + 1, chosen.epochs_run)
-    return chosen
+            trainer.save_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
+    return trainer
 
 
 def test(

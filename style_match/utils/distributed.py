@@ -49,16 +49,16 @@ def launched() -> Launched | None:
     return None
 
 
-def refuse_several(step: str) -> None:
-    """Refuse to run a step in several processes.
+def refuse_several(what: str) -> None:
+    """Refuse to run a step, or a sweep, in several processes.
 
     Raises:
         UserError: a launcher started several.
     """
     if started := launched():
         raise UserError(
-            f"{started.by} started {started.num} processes of style_match.{step}, which is one process: start one. "
-            "Only style_match.embed divides its rows among processes; for style_match.train set trainer.devices=N."
+            f"{started.by} started {started.num} processes of {what}, which is one process: start one. Only "
+            "style_match.embed and a single style_match.train run in several; for a sweep set trainer.devices=N."
         )
 
 

@@ -4,6 +4,7 @@ import csv
 import os
 
 import pytest
+import wandb
 
 from style_match.cli import schema
 from style_match.training import loggers
@@ -15,11 +16,13 @@ KEY = "0123456789abcdef" * 3
 
 @pytest.fixture
 def keyless(monkeypatch, tmp_path):
-    """No key and no mode in the environment or at home."""
+    """No key and no mode in the environment, at home or in this process."""
+    wandb.teardown()
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return monkeypatch
+    yield monkeypatch
+    wandb.teardown()
 
 
 def config(*words: str):
@@ -88,6 +91,12 @@ def test_wandb_online_without_a_key_does_not_ask(keyless, environment):
         keyless.setenv(name, value)
     with pytest.raises(UserError, match="wandb login"):
         loggers.choose_mode("auto" if environment else "online")
+
+
+def test_a_key_that_cannot_be_one_is_named(keyless):
+    keyless.setenv("WANDB_API_KEY", "abc")
+    with pytest.raises(UserError, match=r"WANDB_API_KEY invalid.*logger\.wandb\.mode=offline"):
+        loggers.choose_mode("auto")
 
 
 def test_photos_need_a_logger_that_takes_them():

@@ -87,11 +87,11 @@ def test_the_step_answers_where_nothing_heavy_can_be_imported(run_step, words, c
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate"])
-def test_steps_that_are_one_process_refuse_several(step, monkeypatch, name, tmp_path):
+@pytest.mark.parametrize(("name", "words"), [("train", ("-m", "seed=0,1")), ("evaluate", ())])
+def test_steps_that_are_one_process_refuse_several(step, monkeypatch, name, words, tmp_path):
     for variable, value in (("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_LOCALID", "1")):
         monkeypatch.setenv(variable, value)
-    assert step(step=name) == 2
+    assert step(*words, step=name) == 2
     assert step.configs == [] and list(tmp_path.iterdir()) == []
     assert "srun started 2 processes" in step.err
     assert step("--help", step=name) == 0

@@ -21,6 +21,7 @@ HEAD = ("head.hidden_dim=32", "head.dim=16")
 SHORT = ("trainer.max_epochs=3",)
 SMALL = (*DATA, *HEAD, *SHORT)
 TWO = "trainer.devices=2"
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 STYLES = ("data=demo_styles", "data.num_photos=150", "sampler.num_samples=4", "loss=triplet", *QUICK)
 
 
@@ -132,6 +133,26 @@ def test_a_run_on_two_devices_repeats_bit_for_bit_and_also_after_a_stop(runs, ru
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_torchrun_gives_the_run_of_two_devices_and_resumes_it(runs, run_command, tmp_path):
+    _, (two, _) = runs
+    folder = tmp_path / "run"
+    short = ("trainer.max_epochs=2", "trainer.checkpoint_every_s=0", f"hydra.run.dir={folder}")
+    done = run_command("train", *DATA, *HEAD, *short, launcher=TORCHRUN)
+    assert ", 2 processes" in done.stderr and done.stderr.count("training: 2 epochs") == 1
+    (folder / "metrics.json").unlink()
+    run_command("train", f"run={folder}", "ckpt_path=last", *SHORT, launcher=TORCHRUN)
+    assert metrics(folder) == metrics(two)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in two.iterdir()}
+    assert list(curves(folder)) == ["0", "1", "2"]
+
+
+def test_torchrun_of_a_head_that_takes_no_steps(run_command, tmp_path):
+    words = ("head=pair_lda", *DATA, *SHORT)
+    run_command("train", *words, f"hydra.run.dir={tmp_path / 'one'}")
+    run_command("train", *words, f"hydra.run.dir={tmp_path / 'two'}", launcher=TORCHRUN)
+    assert metrics(tmp_path / "two") == metrics(tmp_path / "one")
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGKILL", -9), ("SIGTERM", -15), ("SIGINT", 130)])
 def test_no_process_outlives_the_command(runs, tmp_path, cache, name, code):
     process, _ = started(tmp_path / "run", cache)
@@ -151,7 +172,7 @@ def test_a_killed_process_ends_the_command_with_one_message(runs, tmp_path, cach
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2 and "Traceback" not in said
     assert said.splitlines()[-1] == (
-        "A training process was killed (SIGKILL), as happens where memory runs out. "
+        "A training process was killed (SIGKILL), as happens if memory runs out. "
         f"Resume with run={tmp_path / 'run'} ckpt_path=last."
     )
     assert nobody_left(process)

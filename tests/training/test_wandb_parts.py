@@ -70,14 +70,10 @@ def test_each_of_many_parts_is_numbered_on_and_sent(tmp_path, capsys, monkeypatc
     assert len(parts_sent(last)) == 3
 
 
-def test_the_command_of_versions_that_replace_unless_told_to_append(monkeypatch):
+def test_the_command_that_sends_all_parts():
     from style_match.training import loggers
 
     parts = [Path("w/offline-run-1-a"), Path("w/offline-run-2-a")]
-    monkeypatch.setattr(loggers, "_takes_append", lambda: True)
-    assert loggers.sync_command(parts) == f"wandb sync {parts[0]} && wandb sync --append {parts[1]}"
-    assert loggers.sync_command(parts[:1]) == f"wandb sync {parts[0]}"
-    monkeypatch.setattr(loggers, "_takes_append", lambda: False)
     assert loggers.sync_command(parts) == f"wandb sync {parts[0]} {parts[1]}"
     assert loggers.sync_command([*parts, Path("w/run-3-a")]).startswith("wandb sync --include-online w/offline-run-1-a")
 

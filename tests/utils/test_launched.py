@@ -52,7 +52,7 @@ def test_variables_that_contradict_each_other_are_named(environment, wrong):
 
 
 def test_a_step_that_is_one_process(environment):
-    refuse_several("train")
+    refuse_several("a sweep")
     environment(SRUN)
-    with pytest.raises(UserError, match=r"srun started 4 processes of style_match\.train.*trainer\.devices"):
-        refuse_several("train")
+    with pytest.raises(UserError, match=r"srun started 4 processes of a sweep.*trainer\.devices"):
+        refuse_several("a sweep")
