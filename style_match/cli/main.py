@@ -39,7 +39,7 @@ Run = Callable[[DictConfig], object]
 
 
 def either(first: str | None, second: str) -> str:
-    """The first of two paths that is not null; `~` is expanded, which a shell leaves in `run=~/FOLDER`."""
+    """Return the first of two paths that is not null; `~` is expanded, which a shell leaves in `run=~/FOLDER`."""
     return str(Path(first or second).expanduser())
 
 
@@ -51,8 +51,8 @@ def main(step: str, run: Run) -> None:
     """Run a step as its command line says.
 
     Args:
-        step: its name, also of its primary config.
-        run: does the work of one run, and imports heavy packages itself. With `run=FOLDER` on the command line, it
+        step: Its name, also of its primary config.
+        run: Does the work of one run, and imports heavy packages itself. With `run=FOLDER` on the command line, it
             gets the config of that run, changed by this command line (`merge_run_config`).
     """
     args = _parser().parse_intermixed_args()
@@ -82,7 +82,7 @@ def main(step: str, run: Run) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The flags of `hydra.main`, which explains them with --hydra-help."""
+    """Return the flags of `hydra.main`, which explains them with --hydra-help."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-h", "--help", action="store_true")
@@ -215,8 +215,8 @@ class Job:
     """The task function of Hydra: one run, or one job of a sweep, perhaps in another process.
 
     Attributes:
-        mistake: the mistake of the user that ended a single run.
-        command: tells the failures of this command from those of others in the same sweep folder.
+        mistake: The mistake of the user that ended a single run.
+        command: Tells the failures of this command from those of others in the same sweep folder.
     """
 
     def __init__(self, run: Run, *, is_sweep: bool, num_jobs: int | None, debug: bool = False):
@@ -228,7 +228,7 @@ class Job:
         self.mistake: UserError | None = None
 
     def __call__(self, cfg: DictConfig) -> object:
-        """What the run returns; a mistake is recorded and not raised, nor is any error in a sweep."""
+        """Return what the run returns; a mistake is recorded and not raised, nor is any error in a sweep."""
         start = time.monotonic()
         overrides = list(HydraConfig.get().overrides.task)
         try:
@@ -300,7 +300,7 @@ def _print(text: str, code: int) -> int:
 
 
 def _by_keyboard(stop: BaseException | None) -> bool:
-    """Whether Ctrl-C is the cause; Lightning turns it into `sys.exit(1)`."""
+    """Return whether Ctrl-C is the cause; Lightning turns it into `sys.exit(1)`."""
     while stop is not None and not isinstance(stop, KeyboardInterrupt):
         stop = stop.__cause__ or stop.__context__
     return stop is not None

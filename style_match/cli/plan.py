@@ -22,9 +22,9 @@ class Plan:
     """The jobs of a command line (a single run is one job) and everything that is wrong with them.
 
     Attributes:
-        config: of the first job, with its `hydra` node, once `check` has passed.
-        jobs: the overrides of every job, in the order in which Hydra's own sweeper numbers them.
-        is_sweep: whether Hydra sweeps: by `-m`, by an experiment or over all folds.
+        config: Of the first job, with its `hydra` node, once `check` has passed.
+        jobs: The overrides of every job, in the order in which Hydra's own sweeper numbers them.
+        is_sweep: Whether Hydra sweeps: by `-m`, by an experiment or over all folds.
     """
 
     config: DictConfig
@@ -58,7 +58,7 @@ class Plan:
         """Check every key, and with `values` every value, of every job.
 
         Raises:
-            UserError: with the faults of all jobs, each once.
+            UserError: With the faults of all jobs, each once.
         """
         of_keys, of_values = list(self._faults), list[str]()
         for job in self.jobs:
@@ -70,7 +70,7 @@ class Plan:
             raise UserError("\n".join(found))
 
     def for_hydra(self, output_dir: str) -> list[str]:
-        """The overrides to run with, once checked.
+        """Return the overrides to run with, once checked.
 
         Args:
             output_dir: `hydra.run.dir` or `hydra.sweep.dir`, resolved once for all jobs, wherever these run.
@@ -163,7 +163,7 @@ class _current:
 
 
 def folds_without_fold(overrides: Iterable[Override]) -> int | None:
-    """The number of folds, if a command line sets `split.folds` and not `split.fold`."""
+    """Return the number of folds, if a command line sets `split.folds` and not `split.fold`."""
     values = {o.key_or_group: o.value() for o in overrides}
     folds = values.get("split.folds")
     return folds if isinstance(folds, int) and folds > 1 and "split.fold" not in values else None
@@ -188,7 +188,7 @@ def _over_run(run: str, composed: DictConfig, choices: list[str], overrides: lis
 
 
 def _jobs(overrides: Sequence[Override]) -> list[list[str]]:
-    """The overrides of every job; an interval of an optimizing sweeper is represented by its lower end."""
+    """Return the overrides of every job; an interval of an optimizing sweeper is represented by its lower end."""
     rows = []
     for override in overrides:
         key = override.get_key_element()

@@ -27,7 +27,7 @@ _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def path_as_value(line: str) -> str:
-    """An override, its value quoted where it is a text or a path that Hydra would read as something else.
+    """Return an override, its value quoted where it is a text or a path that Hydra would read as something else.
 
     A path is spelled as the disk has it; other words in the Unicode form of tables and metadata (`plain`).
     """
@@ -47,13 +47,13 @@ def path_as_value(line: str) -> str:
 
 
 def as_text(value: str) -> str:
-    """A value in quotes (if it has none), in which `${` is not an interpolation."""
+    """Return a value in quotes (if it has none), in which `${` is not an interpolation."""
     value = value if _is_quoted(value) else quoted(value)
     return _INTERPOLATION.sub(lambda found: 2 * found[1] + r"\${", value)
 
 
 def quoted(value: str) -> str:
-    """A value in quotes, read back by Hydra's grammar whatever characters it contains."""
+    """Return a value in quotes, read back by Hydra's grammar whatever characters it contains."""
     behind = len(value) - len(value.rstrip("\\"))  # a backslash before the closing quote would escape it
     return '"' + _BEFORE_QUOTE.sub(r'\1\1\\"', value) + "\\" * behind + '"'
 
@@ -78,7 +78,7 @@ def _as_texts(value: str) -> str:
 
 
 def _is_quoted(value: str) -> bool:
-    """Whether a value is one text in quotes, as Hydra's grammar has it."""
+    """Return whether a value is one text in quotes, as Hydra's grammar has it."""
     if value[:1] not in ("'", '"'):
         return False
     try:

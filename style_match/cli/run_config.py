@@ -54,10 +54,10 @@ class FolderInUse(UserError):
 
 
 def read_config(run: str | Path) -> DictConfig:
-    """The resolved config of a run folder.
+    """Return the resolved config of a run folder.
 
     Raises:
-        UserError: no such folder, or no valid `config.yaml` in it.
+        UserError: No such folder, or no valid `config.yaml` in it.
     """
     path = Path(run).expanduser() / "config.yaml"
     if not path.parent.is_dir():
@@ -89,20 +89,20 @@ def merge_run_config(
     *,
     notice: Callable[[str], object] = lambda line: None,
 ) -> DictConfig:
-    """The config of a run, changed by the overrides of a command line.
+    """Return the config of a run, changed by the overrides of a command line.
 
     A choice of a group replaces the node of the group, a value replaces a value; everything else is the run's.
     Nodes that the run's config lacks (it may be of an older version) are taken from the composed one. So are folders
     for features and splits that do not exist here: a run folder from another machine creates no folders.
 
     Args:
-        run_cfg: of the run folder (`read_config`).
-        composed_cfg: of the command line that names the run.
-        task_overrides: of that command line, such as `data=demo_couples` or `evaluation.ks=[1]`.
-        notice: called with a line for the user about each folder that does not exist.
+        run_cfg: Of the run folder (`read_config`).
+        composed_cfg: Of the command line that names the run.
+        task_overrides: Of that command line, such as `data=demo_couples` or `evaluation.ks=[1]`.
+        notice: Called with a line for the user about each folder that does not exist.
 
     Raises:
-        UserError: an experiment, a recipe or a table row, which would change the config of the run everywhere.
+        UserError: An experiment, a recipe or a table row, which would change the config of the run everywhere.
     """
     merged, composed = deepcopy(run_cfg), OmegaConf.to_container(composed_cfg, resolve=False)
     assert isinstance(composed, dict)
@@ -151,7 +151,7 @@ _MOVED = tuple(
 
 
 def with_current_names(tree: Any) -> Any:
-    """A copy of a config (nested dicts and lists) in which moved classes and functions have their current names."""
+    """Return a copy of a config (nested dicts and lists) with the current names of moved classes and functions."""
     if isinstance(tree, list):
         return [with_current_names(each) for each in tree]
     if not isinstance(tree, dict):
@@ -183,7 +183,7 @@ def _at_its_place(tree: Any, folder: Path) -> Any:
 
 
 def current_name(name: str) -> str:
-    """The current dotted name of a class or function of this package."""
+    """Return the current dotted name of a class or function of this package."""
     for was, now in _MOVED:
         if was.match(name):
             return was.sub(now, name, count=1)
@@ -191,7 +191,7 @@ def current_name(name: str) -> str:
 
 
 def leaves(config: DictConfig) -> dict[str, Any]:
-    """The values of a config by their dotted paths, references resolved; lists are values."""
+    """Return the values of a config by their dotted paths, references resolved; lists are values."""
 
     def below(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         for name, value in tree.items():
@@ -204,5 +204,5 @@ def leaves(config: DictConfig) -> dict[str, Any]:
 
 
 def is_below(path: str, parts: Iterable[str]) -> bool:
-    """Whether a dotted path is one of `parts` or an option of one."""
+    """Return whether a dotted path is one of `parts` or an option of one."""
     return any(path == part or path.startswith(f"{part}.") for part in parts)

@@ -43,14 +43,14 @@ class Rule:
 
 
 def whole(least: int | None = None, most: int | None = None) -> Rule:
-    """An integer within bounds, which are included."""
+    """Return an integer within bounds, which are included."""
     return Rule(_within("an integer", least=least, most=most), lambda v: type(v) is int and _holds(v, least, most))
 
 
 def number(
     *, above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None
 ) -> Rule:
-    """A finite number; `above` and `below` are excluded, `least` and `most` included."""
+    """Return a finite number; `above` and `below` are excluded, `least` and `most` included."""
     return Rule(
         _within("a number", above=above, least=least, below=below, most=most),
         lambda v: (
@@ -78,7 +78,7 @@ def _within(kind: str, **bounds: float | None) -> str:
 
 
 def _items(what: str, is_item: Callable[[Any], bool], such_as: str, *, least: int = 1) -> Rule:
-    """A list of distinct items."""
+    """Return a list of distinct items."""
     return Rule(
         f"a list of distinct {what}, such as {such_as}",
         lambda value: (
@@ -216,7 +216,7 @@ RULES: dict[str, Rule] = {option: rule for rule, options in _RULES for option in
 
 
 def rule_like(value: Any) -> Rule:
-    """What may be set where a YAML has `value`."""
+    """Return what may be set where a YAML has `value`."""
     if value is None or (isinstance(value, str) and "${" in value):
         return ANYTHING
     kinds = ((bool, FLAG), (int, whole()), (float, number()), (dict, NODE), (list, LIST))
@@ -230,12 +230,12 @@ def check(config: DictConfig, base: DictConfig | None = None, *, step: str = "tr
 
 
 def faults(config: DictConfig, base: DictConfig | None = None, *, step: str = "train") -> list[str]:
-    """What is wrong with the values of a config, one line each.
+    """Return what is wrong with the values of a config, one line each.
 
     Args:
-        config: composed, with or without its `hydra` node.
-        base: the same before values are set on the command line; gives the kind of each option.
-        step: the step that will read it.
+        config: Composed, with or without its `hydra` node.
+        base: The same before values are set on the command line; gives the kind of each option.
+        step: The step that will read it.
     """
     before = as_tree(base if base is not None else config)
     found = []
@@ -263,7 +263,7 @@ def leaves(
     """(dotted path, value) of the options of a config, without `hydra` and what Hydra instantiates by.
 
     Args:
-        is_leaf: whether the value at a path is one value, even if it is a dict.
+        is_leaf: Whether the value at a path is one value, even if it is a dict.
     """
     for name, below in tree.items():
         path = f"{prefix}{name}"
@@ -301,7 +301,7 @@ def _path_fault(path: str) -> str | None:
 
 
 def _is_leaf(path: str, before: Any) -> bool:
-    """Whether an option has one value, by its rule or by the value that its YAML gives it."""
+    """Return whether an option has one value, by its rule or by the value that its YAML gives it."""
     return path in RULES or not isinstance(find(before, path, {}), dict | None)
 
 
@@ -326,7 +326,7 @@ def _required(config: DictConfig, path: str) -> str:
 
 
 def _as_typed(value: Any) -> str:
-    """A value as it is set on the command line."""
+    """Return a value as it is set on the command line."""
     if isinstance(value, list):
         return f"[{','.join(map(_as_typed, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -347,7 +347,7 @@ _SAMPLERS = {
 
 
 def targets_of(node: Any) -> set[str]:
-    """Every `_target_` of a part and of the parts in it."""
+    """Return every `_target_` of a part and of the parts in it."""
     if not OmegaConf.is_dict(node):
         return set()
     return {str(node.get("_target_"))}.union(*map(targets_of, node.values()))

@@ -15,7 +15,7 @@ LOOKED_UP = "hydra.utils.get_"  # prefix of functions that import the value of `
 
 
 def conf_dir() -> Path:
-    """The configs: inside the package if it is installed, beside it in a checkout."""
+    """Return the configs: inside the package if it is installed, beside it in a checkout."""
     inside = Path(__file__).resolve().parents[1] / "conf"
     return inside if inside.is_dir() else inside.parent.parent / "conf"
 
@@ -26,12 +26,12 @@ def refuse_unknown_targets(config: DictConfig, run: str | Path, command: DictCon
     Callbacks only matter to a step that has some: evaluation and export never import those of a training.
 
     Args:
-        config: of the run folder `run`.
-        command: composed config of the command that reads it; what it names is trusted in the same place.
-        sources: its `hydra.runtime.config_sources`.
+        config: Of the run folder `run`.
+        command: Composed config of the command that reads it; what it names is trusted in the same place.
+        sources: Its `hydra.runtime.config_sources`.
 
     Raises:
-        UserError: the first such `_target_` or path of a function.
+        UserError: The first such `_target_` or path of a function.
     """
     folders = [Path(str(each.path).removeprefix("file://")) for each in sources if each.schema == "file"]
     tree, typed = (OmegaConf.to_container(each, resolve=False) for each in (config, command))
@@ -50,11 +50,11 @@ def refuse_unnamed(
     matchers are written resolved, so that an interpolation can only hide a name.
 
     Args:
-        slots: path in the file -> path in a config, where these differ.
-        trusted: a config of the user's own, which may name more.
+        slots: Path in the file -> path in a config, where these differ.
+        trusted: A config of the user's own, which may name more.
 
     Raises:
-        UserError: the first `_target_` or path of a function that no YAML names in that place; an interpolation.
+        UserError: The first `_target_` or path of a function that no YAML names in that place; an interpolation.
     """
     known = {(_without_numbers(option), name) for folder in folders for option, name in _of_yamls(folder)}
     known |= {(_without_numbers(option), name) for option, name in _named(trusted)}
@@ -91,13 +91,13 @@ def _of_yamls(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _kind(option: str) -> str:
-    """The same for all places of heads."""
+    """Return the same for all places of heads."""
     group, _, key = option.partition(".")[0], *option.rpartition(".")[1:]
     return f"head.{key}" if group in ("head", "text") else option
 
 
 def _without_numbers(option: str) -> str:
-    """An option without the indices of list items."""
+    """Return an option without the indices of list items."""
     return ".".join(part for part in option.split(".") if not part.isdecimal())
 
 

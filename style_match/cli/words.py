@@ -31,8 +31,8 @@ class Composer:
     """Composes configs of one step; a context, in which Hydra is initialized.
 
     Attributes:
-        groups: the groups in the defaults list of the step, in its order.
-        command: how the step is called.
+        groups: The groups in the defaults list of the step, in its order.
+        command: How the step is called.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class Composer:
         return parser.parse_overrides(list(overrides))
 
     def compose(self, choices: Sequence[str]) -> DictConfig:
-        """The config of these choices of groups, with its `hydra` node."""
+        """Return the config of these choices of groups, with its `hydra` node."""
         key = tuple(choices)
         if key not in self._composed:
             self._composed[key] = compose(self.config_name, [*self._searchpath, *choices], return_hydra_config=True)
         return self._composed[key]
 
     def choices(self, group: str) -> list[str]:
-        """The choices of a group, none if there is no such group."""
+        """Return the choices of a group, none if there is no such group."""
         if not group:
             return []
         if group not in self._choices:
@@ -90,7 +90,7 @@ class Composer:
         return self._choices[group]
 
     def is_choice(self, override: Override) -> bool:
-        """Whether an override selects a choice of a group (and does not set a value)."""
+        """Return whether an override selects a choice of a group (and does not set a value)."""
         return not isinstance(override.value(), dict) and bool(self.choices(override.key_or_group))
 
     def choice_faults(self, override: Override) -> list[str]:
@@ -122,11 +122,11 @@ class Composer:
         )
 
     def option_fault(self, override: Override, config: DictConfig, *, swept: Collection[str] = ()) -> str | None:
-        """What is wrong with the key of an override that sets a value.
+        """Return what is wrong with the key of an override that sets a value.
 
         Args:
-            config: of the choices of the same command, before values are set.
-            swept: groups that the command sweeps over.
+            config: Of the choices of the same command, before values are set.
+            swept: Groups that the command sweeps over.
         """
         key, line = override.key_or_group, cut(str(override.input_line))
         tree = as_tree(config)
@@ -169,12 +169,12 @@ class Composer:
         return f"{path}={value}" if path else None
 
     def _load(self, path: str) -> dict[str, Any]:
-        """The content of a YAML, not composed."""
+        """Return the content of a YAML, not composed."""
         files = [folder / f"{path}.yaml" for folder in self._folders]
         return next((yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in files if file.is_file()), {})
 
     def _takes_several(self, group: str) -> bool:
-        """Whether choices of the group can be combined: each is a node of its own name, or made of such."""
+        """Return whether choices of the group can be combined: each is a node of its own name, or made of such."""
         if group == "callbacks":  # choices add callbacks to each other
             return True
         contents = {choice: self._load(f"{group}/{choice}").keys() - {"defaults"} for choice in self.choices(group)}
@@ -185,12 +185,12 @@ class Composer:
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
-    """The one of `known` that a mistyped word most probably meant."""
+    """Return the one of `known` that a mistyped word most probably meant."""
     return other_case(word, known) or next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def find(tree: Any, path: str, absent: Any = None) -> Any:
-    """The value at a dotted path in nested dicts and lists, or `absent`."""
+    """Return the value at a dotted path in nested dicts and lists, or `absent`."""
     for part in path.split("."):
         if isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
             tree = tree[int(part)]
@@ -202,12 +202,12 @@ def find(tree: Any, path: str, absent: Any = None) -> Any:
 
 
 def as_tree(config: Any) -> Any:
-    """A config as nested dicts and lists, interpolations not resolved."""
+    """Return a config as nested dicts and lists, interpolations not resolved."""
     return OmegaConf.to_container(config, resolve=False)
 
 
 def has_place(tree: Any, override: Override) -> bool:
-    """Whether an override sets an option of a config (nested dicts), or adds one with `+` where that is allowed."""
+    """Return whether an override sets an option of a config (nested dicts), or adds one with an allowed `+`."""
     key = override.key_or_group.replace("[", ".").replace("]", "")
     if find(tree, key, ABSENT) is not ABSENT:
         return True
@@ -218,7 +218,7 @@ def has_place(tree: Any, override: Override) -> bool:
 
 
 def _dict_fault(node: Any, override: Override) -> str | None:
-    """What is wrong with a dict or a list that is set for a node of options."""
+    """Return what is wrong with a dict or a list that is set for a node of options."""
     value = override.value()
     if not (isinstance(node, dict) and node and isinstance(value, dict | list)):
         return None
