@@ -19,6 +19,7 @@ from style_match.backbone.qwen3_vl import resolve_device
 from style_match.cli.run_config import read_config
 from style_match.data.datamodule import MatchDataModule
 from style_match.data.dataset import DatasetFolder, write_rejected
+from style_match.data.images import as_uri, thumbnail
 from style_match.evaluation.evaluator import Result
 from style_match.evaluation.outputs import answers_table, metrics_sections, ranks_table, write_table
 from style_match.evaluation.ranks import DIRECTIONS
@@ -31,6 +32,7 @@ from style_match.utils import progress
 from style_match.utils.files import as_csv, write_whole
 
 MODELS = ("chance", "frozen", "trained")
+THUMBNAIL_PX = 112  # longest side of a photo in report.html
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +164,12 @@ def write_outputs(
     points = _draw(cfg, folder.file("tsne.png"), inputs.folder, data, results, synthetic=synthetic)
     write_table(folder.file("tsne.parquet"), points)
     folder.write_provenance(**provenance)
+    max_source_pixels = cfg.data.max_source_pixels
+
+    def photo(profile_id: str) -> str:
+        path = inputs.folder.photos_of(profile_id)[0].path
+        return as_uri(thumbnail(path, THUMBNAIL_PX, max_source_pixels=max_source_pixels))
+
     instantiate(cfg.picture.report)(
         folder.file("report.html"),
         name=folder.path.name,
@@ -174,6 +182,8 @@ def write_outputs(
         provenance=folder.provenance(),
         config=OmegaConf.to_yaml(cfg, resolve=True),
         synthetic=synthetic,
+        photo=photo if cfg.prompt.image else None,
+        labels=inputs.folder.labels if data.task == "style" else None,
     )
     write_table(folder.file("ranks.parquet"), ranks_table(results.models))
     write_table(folder.file("answers.parquet"), answers_table(results.models))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -104,7 +105,11 @@ def write_report(
     config: str,
     synthetic: bool,
     num_queries: int,
+    num_answers: int,
+    thumbnails: bool | None,
     dpi: int,
+    photo: Callable[[str], str] | None = None,
+    labels: Mapping[str, str] | None = None,
     seed: int | None = None,
 ) -> None:
     """Write the page atomically; pictures are inside, and everything that comes from data is escaped.
@@ -121,17 +126,28 @@ def write_report(
         config: The config in YAML.
         synthetic: Whether the people are drawn.
         num_queries: Number of best and of worst queries that are listed.
+        num_answers: Number of first answers of each.
+        thumbnails: Whether their photos are shown; None for those of drawn people only.
         dpi: Resolution of the training curves.
+        photo: Returns a small photo of a profile as a data URI; None if the run reads no photos.
+        labels: Profile id to class, for styles.
         seed: Of the training.
 
     Raises:
         UserError: The file cannot be written.
     """
     models = [model for model in _MODELS if model in sections]
-    best, worst = _queries(results, num_queries)
+    queries = _queries(results, num_queries, num_answers, labels)
+    shown = {profile for rows in queries.values() for row in rows for profile in _profiles(row)}
+    with_photos = photo is not None and (synthetic if thumbnails is None else thumbnails)
     page = fill(
         TEMPLATE,
         name=name,
+        heading=_heading(provenance.get("choices", {})) or name,
+        date=time.strftime("%Y-%m-%d"),
+        synthetic=synthetic,
+        photos={profile: photo(profile) for profile in sorted(shown)} if photo and with_photos else {},
+        confusion=None if labels is None else _confusion(list(results.values())[-1], labels),
         subtitle=title(sections["frozen"], synthetic=synthetic),
         models=[(model, _MODELS[model]) for model in models],
         metrics=list(_metric_rows(sections, models, gain)),
@@ -139,7 +155,7 @@ def write_report(
         counts=list(_count_rows(sections, models)),
         tsne=_data_uri(tsne.read_bytes()) if tsne else None,
         curves=_data_uri(picture) if (picture := draw_curves(logged, dpi=dpi)) else None,
-        queries=[("Best queries", best), ("Worst queries", worst)],
+        queries=list(queries.items()),
         model=_MODELS[list(results)[-1]],
         paired=len(results) > 1,
         provenance=list(_flat(provenance)),
@@ -189,17 +205,34 @@ def _count_rows(sections: Mapping[str, Any], models: Iterable[str]) -> Iterator[
             yield label, [", ".join(map(str, v)) if isinstance(v, list) else f"{v or 0:,}" for v in values]
 
 
-def _queries(results: Mapping[str, Result], count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the best and the worst queries of the last model, with their ranks by the first model."""
+def _heading(choices: Mapping[str, Any]) -> str:
+    """Return data, loss, head and pooling of a run, by the names of their configs; empty if they are not known."""
+    parts = [(choices.get(group), kind) for group, kind in (("loss", ""), ("head", " head"), ("pooling", " pooling"))]
+    what = ", ".join(f"{name}{kind}" for name, kind in parts if name)
+    return f"{choices['data']}: {what}" if choices.get("data") and what else ""
+
+
+def _queries(
+    results: Mapping[str, Result], count: int, num_answers: int, labels: Mapping[str, str] | None
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the best and the worst queries of the last model, with their first answers and ranks by the first model.
+
+    No query is listed twice.
+    """
     models = list(results.values())
     before, after = models[0], models[-1]
     rank, earlier = after.ranks.rank.tolist(), before.ranks.rank.tolist()
     order = sorted(range(len(rank)), key=lambda i: (rank[i], -earlier[i]))
 
     def row(i: int) -> dict[str, Any]:
+        query, partner = after.query_ids[i], after.partner_ids[i]
+        answers = after.answer_ids[i][:num_answers]
         return {
-            "query": after.query_ids[i],
-            "partner": after.partner_ids[i],
+            "answers": [
+                (answer, answer == partner if labels is None else labels[answer] == labels[query]) for answer in answers
+            ],
+            "query": query,
+            "partner": partner,
             "direction": DIRECTIONS[int(after.ranks.direction[i])].replace("_", " "),
             "rank": rank[i],
             "earlier": earlier[i],
@@ -207,14 +240,39 @@ def _queries(results: Mapping[str, Result], count: int) -> tuple[list[dict[str, 
             "similarity": f"{float(after.ranks.similarity[i]):.3f}",
         }
 
-    return [row(i) for i in order[:count]], [row(i) for i in reversed(order[-count:])]
+    worst = order[count:][-count:] if count else []
+    return {
+        "Best queries": [row(i) for i in order[:count]],
+        "Worst queries": [row(i) for i in reversed(worst)],
+    }
+
+
+def _profiles(row: Mapping[str, Any]) -> list[str]:
+    return [row["query"], row["partner"], *(answer for answer, _ in row["answers"])]
+
+
+def _confusion(result: Result, labels: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the classes, and of each the shares in percent of the classes of its queries' first answers."""
+    pairs = Counter(
+        (labels[query], labels[answers[0]])
+        for query, answers in zip(result.query_ids, result.answer_ids, strict=True)
+        if answers
+    )
+    classes = sorted({name for pair in pairs for name in pair})
+    rows = []
+    for name in classes:
+        counts = [pairs[name, other] for other in classes]
+        if total := sum(counts):
+            rows.append((name, [100 * count / total for count in counts], total))
+    return {"classes": classes, "rows": rows}
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the rows of the table of provenance, without empty values and choices of Hydra's own groups."""
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
-        else:
+        elif value not in (None, "", [], {}) and not key.startswith("hydra/"):
             yield f"{prefix}{key}", str(value)
 
 

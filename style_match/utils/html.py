@@ -5,11 +5,14 @@ from typing import Any
 
 
 def fill(template: Path, /, **facts: Any) -> str:
-    """The text of a Jinja template; what goes into HTML is escaped, and a fact that lacks is an error."""
+    """Return the text of a Jinja template; what goes into HTML is escaped, and a missing fact is an error.
+
+    A page extends `base.html.jinja`, which is beside this file.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(template.parent),
+        loader=FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=".html." in template.name,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -14,6 +14,7 @@ from style_match.evaluation.outputs import metrics_sections
 from style_match.training.page import draw_curves, write_report
 from style_match.utils.errors import UserError
 
+PHOTO = "data:image/jpeg;base64,AAAA"
 EVIL = "f0<script>alert('x')</script>&\"'"
 
 
@@ -71,10 +72,19 @@ def run(tmp_path_factory):
             {"epoch": "0", "train/loss": "3.0", "val/mrr": ""},
             {"epoch": "0", "train/loss": "", "val/mrr": ".1"},
         ],
-        "provenance": {"git": {"commit": "c0ffee", "dirty": False}, "seed": 0, "command": "train data.root='<&>'"},
+        "provenance": {
+            "git": {"commit": "c0ffee", "dirty": False},
+            "seed": 0,
+            "command": "train data.root='<&>'",
+            "gpu": None,
+            "choices": {"data": "couples<b>", "loss": "infonce", "head": "mlp", "pooling": "mean", "hydra/help": "x"},
+        },
         "config": "head:\n  dim: 512\nnote: '</pre><script>'\n",
         "synthetic": True,
         "num_queries": 4,
+        "num_answers": 3,
+        "thumbnails": None,
+        "photo": lambda profile: f"{PHOTO}?{profile[1:]}",
         "dpi": 50,
     }
 
@@ -93,16 +103,16 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(run, tmp_path):
     assert not re.search(r"""(src|href|url\()=?["']?(https?:|//|file:)""", text)
     policy = next(a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a)
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    images = [a["src"] for tag, a in page.tags if tag == "img"]
+    images = [a["src"] for tag, a in page.tags if tag == "img" and not a["src"].startswith(PHOTO)]
     sizes = [Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2]))).size for src in images]
-    assert sizes[0] == (30, 20) and len(sizes) == 2
+    assert (30, 20) in sizes and len(sizes) == 2
     assert any(a.get("name") == "viewport" for tag, a in page.tags if tag == "meta")
 
 
 def test_the_page_tells_the_run(run, tmp_path):
     _, page = written(run, tmp_path / "report.html")
     said = " ".join(" ".join(page.text).split())
-    assert "runs/train/<b>demo</b>" in said
+    assert "runs/train/<b>demo</b>" in said and "couples<b>: infonce, mlp head, mean pooling" in said
     assert "Test split: 50 queries, gallery of 25, synthetic data" in said
     for section in run["sections"].values():
         cell = section["mrr"]
@@ -110,6 +120,7 @@ def test_the_page_tells_the_run(run, tmp_path):
     low, high = run["sections"]["trained"]["recall@5"]["ci95"]
     assert f"{100 * low:.1f} to {100 * high:.1f}" in said
     assert f"{100 * run['gain']['mrr']['value']:+.1f} [" in said
+    assert "gpu" not in said and "hydra/help" not in said
     assert "k left out" in said and "git.commit c0ffee" in said and "command train data.root='<&>'" in said
     assert "note: '</pre><script>'" in said
 
@@ -123,11 +134,54 @@ def test_best_and_worst_queries_by_id(run, tmp_path):
     _, page = written(run, tmp_path / "report.html")
     said = " ".join(" ".join(page.text).split())
     best, worst = (said[said.index(f"{which} queries") :] for which in ("Best", "Worst"))
-    pattern = r"(left to right|right to left) \S+ (\d+) of 25"
+    pattern = r"(left to right|right to left): rank (\d+) of 25"
     assert [int(rank) for _, rank in re.findall(pattern, best)[:4]] == sorted(ranks)[:4]
     assert [int(rank) for _, rank in re.findall(pattern, worst)[:4]] == sorted(ranks, reverse=True)[:4]
     last = trained.query_ids[int(np.argmax(ranks))]
     assert last in worst
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "thumbnails", "shown"),
+    [(True, None, True), (True, False, False), (False, None, False), (False, True, True)],
+)
+def test_photos_of_people_only_where_they_are_wanted(run, tmp_path, synthetic, thumbnails, shown):
+    _, page = written(run, tmp_path / "report.html", synthetic=synthetic, thumbnails=thumbnails)
+    photos = [a["src"] for tag, a in page.tags if tag == "img" and a["src"].startswith(PHOTO)]
+    said = " ".join(" ".join(page.text).split())
+    assert len(photos) == shown * 2 * 4 * (2 + 3)
+    assert ("it shows people" in said) == (shown and not synthetic)
+    assert ("picture.report.thumbnails=true" in said) == (not shown)
+    framed = [a for tag, a in page.tags if tag == "figure" and a.get("class") == "true"]
+    hits = sum(rank <= 3 for rank in run["results"]["trained"].ranks.rank.tolist())
+    assert len(framed) == 8 + min(4, hits)  # each partner, and each partner among the answers of the best queries
+
+
+def test_a_run_that_reads_no_photos(run, tmp_path):
+    _, page = written(run, tmp_path / "report.html", photo=None)
+    assert not [a for tag, a in page.tags if tag == "img" and a["src"].startswith(PHOTO)]
+
+
+def test_no_query_is_both_best_and_worst(run, tmp_path):
+    _, page = written(run, tmp_path / "report.html", num_queries=40)
+    said = " ".join(" ".join(page.text).split())
+    best, worst = said.split("Worst queries")
+    assert (best.count(" of 25, frozen"), worst.count(" of 25, frozen")) == (40, 10)
+
+
+def test_classes_of_the_first_answers(run, tmp_path):
+    """Three classes on a line, each nearest to itself but for one profile of the first that lies in the second."""
+    labels = dict(zip("abcdefg", ("A", "A", "A", "B", "B", "C", "C"), strict=True))
+    angles = torch.tensor([0.0, 0.01, 1.0, 1.01, 1.03, 2.0, 2.02])
+    embeddings = torch.stack([angles.cos(), angles.sin()], 1)
+    result = Evaluator(default_ks=[1], num_resamples=100).styles(embeddings, list(labels), labels)
+    sections = metrics_sections(frozen=result)
+    changes = {"sections": sections, "results": {"frozen": result}, "gain": None, "labels": labels}
+    text, _ = written(run, tmp_path / "report.html", **changes)
+    table = text[text.index('class="confusion"') :]
+    rows = re.findall(r"<tr><th>(\w)</th>(.*?)</tr>", table, re.DOTALL)
+    shares = {name: [int(each) for each in re.findall(r">(\d+)</td>", cells)] for name, cells in rows}
+    assert shares == {"A": [67, 33, 0, 3], "B": [50, 50, 0, 2], "C": [0, 0, 100, 2]}
 
 
 def test_a_run_without_a_head_and_without_pictures(run, tmp_path):
