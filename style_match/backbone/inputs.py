@@ -136,7 +136,17 @@ class Inputs:
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
-        """The rendered prompt of each photo, in the order of `folder.photos`."""
+        """The rendered prompt of each photo, in the order of `folder.photos`.
+
+        Raises:
+            UserError: The prompt needs metadata, and some photo has none.
+        """
+        if self.cfg.prompt.metadata and not self.folder.metadata:
+            root, schema = self.folder.root, self.folder.task
+            raise UserError(
+                f"prompt={self.cfg.prompt.name} needs {root / 'metadata.jsonl'}, which is missing or empty. Make it by "
+                f"`python -m style_match.label images={root} schema={schema} labeler=openai`, or use prompt=image."
+            )
         return render_all(
             [photo.image for photo in self.folder.photos],
             self.folder.metadata,

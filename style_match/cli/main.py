@@ -55,7 +55,9 @@ def main(step: str, run: Run) -> None:
         run: Does the work of one run, and imports heavy packages itself. With `run=FOLDER` on the command line, it
             gets the config of that run, changed by this command line (`merge_run_config`).
     """
-    args = _parser().parse_intermixed_args()
+    args, unknown = _parser().parse_known_intermixed_args()
+    if unknown:
+        sys.exit(_print(_flag_fault(unknown[0]), 2))
     debug = any(word.lstrip("+").lower() == "debug=true" for word in args.overrides)
     args.overrides = [word for word in args.overrides if word.lstrip("+").lower() not in ("debug=true", "debug=false")]
     watch_environment()
@@ -283,6 +285,14 @@ def _cause(error: Exception) -> Exception:
     if isinstance(inner, TypeError) and re.search(r"unexpected keyword argument|missing \d+ required", str(inner)):
         return UserError(f"{name}: {inner}. Set the arguments that its class takes.")
     return error
+
+
+def _flag_fault(flag: str) -> str:
+    option, _, value = flag.lstrip("-").partition("=")
+    return (
+        f"{flag}: unknown flag. Options are set without dashes: {option}={value or 'VALUE'}. In the sweep file of "
+        "`wandb agent` write ${args_no_hyphens} for ${args}. Flags are listed by --hydra-help."
+    )
 
 
 def _syntax_fault(override: str) -> str:

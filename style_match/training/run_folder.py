@@ -12,6 +12,8 @@
 | job of a sweep | `metrics.json` | finished; refused if options differ |
 | job of a sweep | a run on other data or features | new; the old run is moved to `replaced/` |
 
+Results of a finished run that is resumed, for more epochs, are kept in `R/replaced/`.
+
 A finished job stays finished when the code changes. Provenance records the code of every run, and a report says when
 its runs were made by several versions.
 """
@@ -22,6 +24,7 @@ import logging
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -198,8 +201,21 @@ class RunFolder:
                 f"{inputs.folder.root} has changed since the run {self.path} started. Restore it, or start a new run."
             )
 
+    def keep_results(self) -> None:
+        """Copy the results of a finished run that is trained further to `replaced/`, as a run folder of its own."""
+        if not (self.checkpoint and self.file("metrics.json").exists()):
+            return
+        target = self.file(REPLACED) / time.strftime("%Y-%m-%d_%H-%M-%S")
+        target.mkdir(parents=True, exist_ok=True)
+        for path in self.path.iterdir():
+            if path.is_file() and path.name != ".lock":
+                shutil.copy2(path, target)
+        shutil.copytree(self.checkpoints, target / self.checkpoints.name, dirs_exist_ok=True)
+        progress.say(f"{self.path} is finished: its results will be replaced, and are kept in {target}")
+
     def begin(self, cfg: DictConfig, inputs: Inputs) -> None:
         """Write the config, and the identity of the data and features."""
+        self.keep_results()
         self.write_config(cfg)
         self.write_provenance(**data_identity(inputs))
 

@@ -9,7 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from style_match.cli import main
+from style_match.cli import main, schema
 from tests import composed as parts
 
 CONF = main.conf_dir()
@@ -133,3 +133,15 @@ def test_an_experiment_opens_with_its_command(path: Path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "# @package _global_"
     assert any(f"python -m style_match.train experiment={path.stem}" in line for line in lines if line.startswith("#"))
+
+
+def test_the_sweep_of_wandb_sets_options_that_exist():
+    sweep = yaml.safe_load((CONF.parent / "experiments/dashboard/sweep.yaml").read_text(encoding="utf-8"))
+    values = {
+        name: each["values"][-1] if "values" in each else each.get("value", each.get("max"))
+        for name, each in sweep["parameters"].items()
+    }
+    fixed = [word for word in sweep["command"] if "=" in word]
+    config = parts.composed("train", *fixed, *(f"{name}={value}" for name, value in values.items()))
+    assert schema.faults(config, parts.composed("train", *fixed, "loss=infonce"), step="train") == []
+    assert sweep["command"][-1] == "${args_no_hyphens}" and config.optimizer.lr == 1e-3

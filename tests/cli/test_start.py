@@ -87,6 +87,15 @@ def test_the_step_answers_where_nothing_heavy_can_be_imported(run_step, words, c
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "form"), [(["--head.dim=4"], "head.dim=4"), (["seed=1", "--loss", "triplet"], "loss=VALUE")]
+)
+def test_an_option_with_dashes_is_answered_with_the_form_that_works(run_step, words, form):
+    done = run_step("train", *words, code=2)
+    assert f"{words[len(words) // 2]}: unknown flag. Options are set without dashes: {form}. In" in done.stderr
+    assert "${args_no_hyphens}" in done.stderr and "usage" not in done.stderr
+
+
 @pytest.mark.parametrize(("name", "words"), [("train", ("-m", "seed=0,1")), ("evaluate", ())])
 def test_steps_that_are_one_process_refuse_several(step, monkeypatch, name, words, tmp_path):
     for variable, value in (("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_LOCALID", "1")):

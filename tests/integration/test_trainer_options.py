@@ -46,8 +46,15 @@ def test_a_run_with_a_callback_of_ones_own_is_evaluated_exported_and_resumed(run
     refused = run_step("train", run, "ckpt_path=last", "trainer.max_epochs=3", code=2)
     assert "callbacks.mine._target_=callbacks_of_mine.CountBatches is not named by any config" in refused.stderr
     before = int((tmp_path / "count").read_text())
-    run_step("train", run, "ckpt_path=last", "trainer.max_epochs=3", *mine)
+    metrics = (tmp_path / "run" / "metrics.json").read_bytes()
+    resumed = run_step("train", run, "ckpt_path=last", "trainer.max_epochs=3", *mine)
     assert 0 < int((tmp_path / "count").read_text()) < before, "one more epoch"
+    (kept,) = (tmp_path / "run" / "replaced").iterdir()
+    assert f"its results will be replaced, and are kept in {kept}" in resumed.stderr
+    assert (kept / "metrics.json").read_bytes() == metrics
+    run_step("evaluate", f"run={kept}", f"hydra.run.dir={tmp_path / 'kept'}")
+    sections = [json.loads((each / "metrics.json").read_text()) for each in (kept, tmp_path / "kept")]
+    assert sections[0]["trained"] == sections[1]["trained"]
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_how_many_and_who(page, seen):
     page.get_by_label("Only").select_option("")
     for wrong, told in (
         ("agee < 3", "Did you mean age?"),
-        ("age <", "where: expected"),
+        ("age <", "where: the condition is not complete"),
         ("age > 90", "where leaves 0"),
     ):
         page.get_by_label("Filter").fill(wrong)
