@@ -51,7 +51,8 @@ def test_rows_and_columns(couples):
     sections, _ = couples
     lines = [line.split() for line in printed(sections, width=200).splitlines()]
     assert lines[2] == ["percent", "R@5", "R@10", "R@20", "R@30", "MRR"]
-    assert [" ".join(line[:2]) for line in lines[4:7]] == ["chance 12.5", "frozen backbone", "trained head"]
+    rows = [" ".join(line[:2]) for line in lines[4:9]]
+    assert rows == ["chance 12.5", "frozen backbone", "95 %", "trained head", "95 %"]
     assert "synthetic" not in printed(sections, width=80)
     frozen = printed({name: sections[name] for name in ("chance", "frozen")}, width=80)
     assert "trained" not in frozen.lower()
