@@ -14,7 +14,6 @@ from style_match.utils.text import quoted, safe
 
 ENDPOINTS = {"responses": "/v1/responses", "chat": "/v1/chat/completions"}
 MAX_TOKENS = 10**8  # of a request; larger counts are errors of the server
-MAX_DIGITS = 300
 MAX_NAME, MAX_DETAIL, MAX_URL = 200, 1000, 48  # characters
 
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # of a chat message
@@ -41,7 +40,7 @@ _TOO_MUCH_REASONING = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Interface:
     """Builds requests and parses answers.
 
@@ -53,6 +52,7 @@ class Interface:
         max_output_tokens: including reasoning.
         temperature: None sends none.
         store: False forbids storing at the provider; None sends nothing, for servers that do not know the option.
+        price: None if it is unknown.
     """
 
     api: str
@@ -62,33 +62,26 @@ class Interface:
     max_output_tokens: int
     temperature: float | None
     store: bool | None
+    price: Price | None
 
     def body(self, request: Request, jpeg: bytes) -> dict[str, Any]:
         """Return the request: prompt, schema, and pixels of the photo; nothing else of the user."""
         url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-        detail = _given(detail=self.detail)
-        body = {"model": self.model, **_given(store=self.store, temperature=self.temperature)}
         json_schema = {"name": request.schema.name, "schema": request.schema.json_schema, "strict": True}
         if self.api == "responses":
-            photo = {"type": "input_image", "image_url": url, **detail}
-            content = [{"type": "input_text", "text": request.text}, photo]
-            effort = {} if self.effort is None else {"reasoning": {"effort": self.effort}}
-            return (
-                body
-                | effort
-                | {
-                    "instructions": request.instructions,
-                    "input": [{"role": "user", "content": content}],
-                    "text": {"format": {"type": "json_schema", **json_schema}},
-                    "max_output_tokens": self.max_output_tokens,
-                }
-            )
-        photo = {"type": "image_url", "image_url": {"url": url, **detail}}
-        limit = "max_tokens" if self.store is None else "max_completion_tokens"  # other servers know the old name
-        return (
-            body
-            | _given(reasoning_effort=self.effort)
-            | {
+            photo = _given(type="input_image", image_url=url, detail=self.detail)
+            options = {
+                "reasoning": _given(effort=self.effort) or None,
+                "instructions": request.instructions,
+                "input": [{"role": "user", "content": [{"type": "input_text", "text": request.text}, photo]}],
+                "text": {"format": {"type": "json_schema", **json_schema}},
+                "max_output_tokens": self.max_output_tokens,
+            }
+        else:
+            photo = {"type": "image_url", "image_url": _given(url=url, detail=self.detail)}
+            limit = "max_tokens" if self.store is None else "max_completion_tokens"  # other servers know the old name
+            options = {
+                "reasoning_effort": self.effort,
                 "messages": [
                     {"role": "system", "content": request.instructions},
                     {"role": "user", "content": [{"type": "text", "text": request.text}, photo]},
@@ -96,30 +89,24 @@ class Interface:
                 "response_format": {"type": "json_schema", "json_schema": json_schema},
                 limit: self.max_output_tokens,
             }
-        )
+        return _given(model=self.model, store=self.store, temperature=self.temperature, **options)
 
-    def answer(self, text: str | Mapping[str, Any], schema: Schema, price: Price | None, *, factor: float) -> Answer:
-        """Parse a body of HTTP status 200.
-
-        Args:
-            text: the body, or its parsed JSON.
-            factor: of the price.
-        """
+    def answer(self, text: str | Mapping[str, Any], schema: Schema) -> Answer:
+        """Parse a body of HTTP status 200, or its JSON."""
         try:
-            body = loads(text) if isinstance(text, str) else text
-        except ValueError:
+            body = json.loads(text) if isinstance(text, str) else text
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, Mapping):
             return Answer(Status.INVALID, detail=f"the answer is no JSON object{_excerpt(text)}. {_CHECK_SERVER}")
-        usage, cache_writes = _usage(body.get("usage"), self.api)
-        cost = price.of(usage, cache_writes=cache_writes, factor=factor) if price and usage else None
+        usage = _usage(body.get("usage"))
         facts: dict[str, Any] = {
             "usage": usage or Usage(),
-            "cost_usd": cost,
+            "cost_usd": self.price.of(usage) if self.price and usage else None,
             "model": safe(str(body.get("model") or ""))[:MAX_NAME],
         }
         try:
-            status, content = _of_responses(body) if self.api == "responses" else _of_chat(body)
+            status, content = _of_responses(body) if "output" in body else _of_chat(body)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             detail = f"the answer does not have the form of labeler.api={self.api}{_excerpt(text)}. {_CHECK_SERVER}"
             return Answer(Status.INVALID, detail=detail, **facts)
@@ -130,18 +117,6 @@ class Interface:
         except ValueError as error:
             status, detail = _explain(content, str(error))
             return Answer(status, detail=detail, **facts)
-
-
-def loads(text: str | bytes) -> Any:
-    """Parse JSON of a server; numbers with very many digits become None.
-
-    Raises:
-        ValueError: The text is no JSON or nested too deeply.
-    """
-    try:
-        return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < MAX_DIGITS else None)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def shortened(body: Any) -> Any:
@@ -157,19 +132,19 @@ def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _usage(usage: Any, api: str) -> tuple[Usage | None, int]:
-    """Return (tokens, tokens written to the provider's cache); (None, 0) if the counts are missing or impossible."""
-    kinds = ("input", "output") if api == "responses" else ("prompt", "completion")
+def _usage(usage: Any) -> Usage | None:
+    """Return the counted tokens in the words of either interface; None if counts are missing or impossible."""
     if not isinstance(usage, Mapping):
-        return None, 0
-    num_input, num_output = (_count(usage.get(f"{kind}_tokens")) for kind in kinds)
+        return None
+    read, written = ("input", "output") if "input_tokens" in usage else ("prompt", "completion")
+    num_input, num_output = _count(usage.get(f"{read}_tokens")), _count(usage.get(f"{written}_tokens"))
     if num_input is None or num_output is None:
-        return None, 0
-    details = usage.get(f"{kinds[0]}_tokens_details")
+        return None
+    details = usage.get(f"{read}_tokens_details")
     details = details if isinstance(details, Mapping) else {}
     num_cached = min(_count(details.get("cached_tokens")) or 0, num_input)
-    num_written = min(_count(details.get("cache_write_tokens")) or 0, num_input - num_cached)
-    return Usage(num_input, num_cached, num_output), num_written
+    num_stored = min(_count(details.get("cache_write_tokens")) or 0, num_input - num_cached)
+    return Usage(num_input, num_cached, num_output, num_stored)
 
 
 def _count(value: Any) -> int | None:
@@ -199,8 +174,7 @@ def _of_chat(body: Mapping[str, Any]) -> tuple[Status, str]:
     if not text.strip():  # some servers take the answer for a part of the reasoning
         text = next((f"<think>{found}" for name in _REASONING_KEYS if (found := _text_of(message.get(name)))), "")
     reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
-    reason = reasons.get(finish) if isinstance(finish, str) else None
-    return _judge(text, message.get("refusal") or _refusal_in(content), reason)
+    return _judge(text, message.get("refusal") or _refusal_in(content), reasons.get(str(finish)))
 
 
 def _text_of(content: Any) -> str:
