@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from style_match.data.records import Faults, nearest
 from style_match.data.schema import Schema
@@ -225,21 +225,14 @@ def _cell(number: float) -> str:
 
 
 def draw_confusion(found: Agreement, *, title: str, dpi: int) -> bytes:
-    """Return a PNG of the confusion matrix: counts in the cells, shaded by their share of the row."""
+    """Return a PNG of the confusion matrix."""
     side = 2.2 + 0.75 * len(found.classes)
     drawing = figure(width=side + 0.9, height=side)
     axes = drawing.subplots()
-    shares = found.matrix / np.maximum(found.matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(found.matrix):
-        colour = "white" if shares[row, column] > 0.5 else INK
-        axes.text(column, row, str(count), ha="center", va="center", fontsize=9, color=colour)
-    places = range(len(found.classes))
-    axes.set_xticks(places, found.classes, rotation=40, ha="right", fontsize=8)
-    axes.set_yticks(places, found.classes, fontsize=8)
-    axes.set_xlabel("labeler", fontsize=9)
-    axes.set_ylabel("human", fontsize=9)
+    display = ConfusionMatrixDisplay(found.matrix, display_labels=found.classes)
+    display.plot(ax=axes, cmap="Blues", colorbar=False, xticks_rotation=40, text_kw={"fontsize": 9})
+    axes.tick_params(labelsize=8)
+    axes.set(xlabel="labeler", ylabel="human")
     kappa = "undefined" if math.isnan(found.kappa[0]) else f"{found.kappa[0]:.2f}"
     axes.set_title(f"{found.attribute}: {found.matrix.sum()} photos, kappa {kappa}\n{title}", fontsize=9, color=INK)
-    axes.spines[:].set_visible(False)
     return png(drawing, dpi=dpi)

@@ -117,12 +117,16 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> tuple[Photos, list[Failur
         raise UserError("\n  ".join([f"{title}on_bad_image=exclude:", *rows]))
     left_out = [Failure(image, "no consent", reason, 0) for image, reason in refused.items()]
     left_out += [Failure(image, "unreadable", fault, 0) for image, fault in bad.items()]
-    notes = [colour_fault_note([image for image, each in facts.items() if each.colour_fault])]
-    notes += [consent_note(found.table), system_folders_note(found.num_system) if found.num_system else None]
     num_different = len({each.sha256 for each in facts.values()})
     others = f"; {found.num_other} other files are ignored" if found.num_other else ""
-    notes += [f"photos: {len(found.photos)}, {num_different} different{others}"]
-    for note in filter(None, [*notes, *(f"left out, {line}" for line in outputs.by_status(left_out))]):
+    notes = [
+        colour_fault_note([image for image, each in facts.items() if each.colour_fault]),
+        consent_note(found.table),
+        system_folders_note(found.num_system) if found.num_system else None,
+        f"photos: {len(found.photos)}, {num_different} different{others}",
+        *(f"left out, {line}" for line in outputs.by_status(left_out)),
+    ]
+    for note in filter(None, notes):
         say(note)
     photos = {image: (path, facts[image]) for image, path in found.photos.items() if image not in {*refused, *bad}}
     if not photos:

@@ -96,14 +96,15 @@ def test_a_folder_that_is_named_is_the_only_one_looked_at(command, drawn):
     assert "is not a figure of the demo" in done.failed["f0001.jpg"]["detail"]
 
 
+@pytest.mark.integration
 def test_photos_of_people_are_not_answered_for_and_not_synthetic(command, drawn, asked_to_draw, tmp_path):
     people = tmp_path / "people"
     people.mkdir()
     (people / "b.jpg").write_bytes(picture(1))
-    command(f"images={people}", "max_failed_share=1")
+    command(f"images={people}", "max_failed_share=1", typed=True)
     assert asked_to_draw == [("demo_styles", 0), ("demo_couples", 0)] and not is_synthetic(people)
     shutil.copy(drawn / "styles-label" / "images" / "s0001.jpg", people / "a.jpg")
-    done = command(f"images={people}", code=2)
+    done = command(f"images={people}", code=2, typed=True)
     assert "1 of 2 photos have no answer" in done.err and "use labeler=openai" in done.failed["b.jpg"]["detail"]
 
 
