@@ -128,7 +128,8 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> tuple[Photos, list[Failur
     ]
     for note in filter(None, notes):
         say(note)
-    photos = {image: (path, facts[image]) for image, path in found.photos.items() if image not in {*refused, *bad}}
+    excluded = {failure.image for failure in left_out}
+    photos = {image: (path, facts[image]) for image, path in found.photos.items() if image not in excluded}
     if not photos:
         raise UserError(f"images={images}: none of the {len(found.photos)} photos can be labelled.")
     return photos, left_out
