@@ -10,7 +10,7 @@ from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from style_match.data.images import DECODE_POLICY
+from style_match.data.fingerprints import PhotoFacts
 from style_match.data.schema import Schema
 from style_match.labeling.photos import Encoding, encode
 from style_match.utils.errors import UserError
@@ -79,25 +79,29 @@ class Request:
     Attributes:
         images: names of the photos in metadata.jsonl; never sent.
         photo: file of the first image.
-        sha256: hash of the file.
+        facts: hash of the file, size of the photo, and the like.
         instructions, text: the prompt in the chosen language.
         labeler: `Labeler.identity()`.
     """
 
     images: tuple[str, ...]
     photo: Path
-    sha256: str
+    facts: PhotoFacts
     instructions: str
     text: str
     schema: Schema
     encoding: Encoding
     labeler: Mapping[str, Any]
-    decode_policy: str = DECODE_POLICY
 
     @property
     def image(self) -> str:
         """Name of the first photo, for messages."""
         return self.images[0]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        return self.facts.sha256
 
     @cached_property
     def key(self) -> str:
@@ -105,7 +109,7 @@ class Request:
         encoding = {
             "max_side_px": self.encoding.max_side_px,
             "jpeg_quality": self.encoding.jpeg_quality,
-            "decode": self.decode_policy,
+            "decode": self.facts.decode_policy,
         }
         parts = [self.instructions, self.text, self.schema.json_schema, encoding, dict(self.labeler)]
         return hashlib.sha256(f"{self.sha256} {json.dumps(parts, sort_keys=True)}".encode()).hexdigest()

@@ -163,15 +163,14 @@ def _make_requests(cfg: DictConfig, schema: Schema, photos: Photos, labeler: Lab
         Request(
             images=tuple(images),
             photo=photos[images[0]][0],
-            sha256=sha256,
+            facts=photos[images[0]][1],
             instructions=instructions,
             text=text,
             schema=schema,
             encoding=encoding,
             labeler=identity,
-            decode_policy=photos[images[0]][1].decode_policy,
         )
-        for sha256, images in images_of.items()
+        for images in images_of.values()
     ]
 
 

@@ -1,19 +1,17 @@
 """Labels by the OpenAI API, or by any server with the same API."""
 
 import asyncio
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
-
-from PIL import Image
 
 from style_match.labeling.answers import Estimate, Request, Task, Usage
 from style_match.labeling.batch import Batches
 from style_match.labeling.client import Address, connect, read_key
 from style_match.labeling.cost import UNLISTED_IMAGE, check_served, find_model, find_price, image_tokens
 from style_match.labeling.interface import ENDPOINTS, Interface, shortened
+from style_match.labeling.photos import sent_size
 from style_match.labeling.recorder import Recorder
 from style_match.labeling.sent_batches import SentBatches
 from style_match.labeling.session import Sender, Session
@@ -22,7 +20,6 @@ from style_match.utils.progress import Advance
 
 BATCH_PRICE = 0.5  # of the price without batches
 # assumptions of estimates
-NUM_SAMPLES = 50  # photos that are encoded to count image tokens
 BYTES_PER_TOKEN = 4  # of UTF-8 text
 OUTPUT_TOKENS = 400  # of one answer, including reasoning
 
@@ -89,7 +86,7 @@ class OpenAILabeler:
         }
 
     def estimate(self, requests: Sequence[Request]) -> Estimate | None:
-        """Estimate from a sample of photos in the size in which they would be sent."""
+        """Estimate from the sizes in which the photos would be sent."""
         price = self.interface.price
         if not self.paid and price is None:
             return None
@@ -105,11 +102,10 @@ class OpenAILabeler:
 
     def tokens(self, requests: Sequence[Request]) -> int:
         """Return the mean number of input tokens of these requests."""
-        sizes = [size for request in requests[:: max(1, len(requests) // NUM_SAMPLES)] if (size := _size(request))]
-        image = [image_tokens(*size, self.image_rule, self.detail) for size in sizes]
-        request = requests[0]
-        text = f"{request.instructions}{request.text}{request.schema.json_schema}"
-        return len(text.encode()) // BYTES_PER_TOKEN + (round(sum(image) / len(image)) if image else 0)
+        sizes = [sent_size(request.facts, request.encoding) for request in requests]
+        image = sum(image_tokens(*size, self.image_rule, self.detail) for size in sizes) / len(sizes)
+        text = f"{requests[0].instructions}{requests[0].text}{requests[0].schema.json_schema}"
+        return len(text.encode()) // BYTES_PER_TOKEN + round(image)
 
     def preview(self, request: Request) -> dict[str, Any]:
         """Return address, kind of key and body."""
@@ -143,16 +139,7 @@ class OpenAILabeler:
                 progress=progress,
             )
             if self.mode == "batch":
-                tokens = await asyncio.to_thread(self.tokens, requests)
+                tokens = self.tokens(requests)
                 await Batches(session, self.task.out, tokens=tokens, **self.batch).run(requests)
             else:
                 await Sender(session).run(requests, concurrency=self.task.concurrency)
-
-
-def _size(request: Request) -> tuple[int, int] | None:
-    """Return (width, height) of the photo as sent; None if it cannot be read, which is reported when it is sent."""
-    try:
-        with Image.open(io.BytesIO(request.jpeg())) as image:
-            return image.size
-    except UserError:
-        return None

@@ -57,6 +57,12 @@ def encode(source: Path | bytes, encoding: Encoding) -> bytes:
     return content.getvalue()
 
 
+def sent_size(facts: PhotoFacts, encoding: Encoding) -> tuple[int, int]:
+    """Return about (width, height) in pixels of what `encode` returns."""
+    shrink = min(1.0, encoding.max_side_px / max(facts.width, facts.height))
+    return max(1, round(shrink * facts.width)), max(1, round(shrink * facts.height))
+
+
 @dataclass(frozen=True)
 class FoundPhotos:
     """Photos of a folder.

@@ -63,7 +63,7 @@ def test_an_audit_of_stored_answers(audit, replay, photos, answers):
     values = [style_values(number) for number in range(6)]
     rows = ["image,fashion_style,shot_type,who"]
     rows += [f"{name}.jpg,{values[n]['fashion_style']},{values[0]['shot_type']},me" for n, name in enumerate("abcd")]
-    audit(*rows, "e.jpg,,Others_Cam,me")
+    replay(answers("a", "b", "c", "d", "e", "deep/f"))
     done = audit(*rows, "e.jpg,,Others_Cam,me")
     assert "to send: nothing" in done.err and "ignored: who" in done.err
     assert "| fashion_style | 4 | 0 | 100.0 [100.0, 100.0] | 1.00 [1.00, 1.00] |" in done.out

@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 
-from style_match.labeling.answers import Estimate
-from style_match.labeling.outputs import counts, describe_plan, leaking
+from style_match.labeling.outputs import counts, leaking
 from tests.labeling.makers import make_schema, picture, style_values
 
 COUPLE = {
@@ -111,10 +110,7 @@ def test_texts_that_name_the_class_are_reported(replay, answers):
     assert leaking(make_schema(leave_out=["fashion_style"]), lines) == leaking(make_schema("couple"), lines) == []
 
 
-def test_what_is_printed_before_sending_and_counted_after():
-    said = describe_plan(3, Estimate(900, 60, 0.12, "of today"))
-    assert "3 photos, about 900 input tokens, 60 output tokens, $0.1200 (of today)" in said
-    assert "price unknown" in describe_plan(3, Estimate(900, 60, None))
+def test_counts_by_class():
     lines = {"a": style_values(0), "b": style_values(1), "c": {"caption": "x"}}
     printed = counts(make_schema(), lines, 4, "synthetic data")
     assert printed.startswith("style labels of 3 of 4 photos, synthetic data")

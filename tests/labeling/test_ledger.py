@@ -123,9 +123,3 @@ def test_a_full_disk_keeps_stored_answers(tmp_path):
         ledger._database.execute("PRAGMA max_page_count = 1000000")
         ledger.answered([(requests[299], answered())])
         assert 0 < num_stored + 1 == len(ledger.values()) < 300
-
-
-def test_a_file_in_the_place_of_the_folder(tmp_path):
-    (tmp_path / "out").write_text("mine")
-    with pytest.raises(UserError, match=r"Cannot write to .*out: .*Set another out"):
-        Ledger(tmp_path / "out")
