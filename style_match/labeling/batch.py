@@ -7,20 +7,19 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Awaitable, Iterable, Sequence
-from pathlib import Path
 from typing import IO, TypeVar
 
 from openai import APIError, NotFoundError, OpenAIError
 
 from style_match.labeling.answers import Answer, Request, Status
 from style_match.labeling.client import NO_CREDIT, REFUSALS, RETRIED, no_credit, one_line
-from style_match.labeling.interface import ENDPOINTS
 from style_match.labeling.sent_batches import SentBatch, SentBatches
 from style_match.labeling.session import Session
 from style_match.utils.errors import UserError
 from style_match.utils.progress import say
 
 T = TypeVar("T")
+ENDPOINTS = {"responses": "/v1/responses", "chat": "/v1/chat/completions"}
 MAX_FILE_BYTES = 190_000_000  # the API accepts 200 MB
 MAX_REQUESTS = 50_000  # of a file
 MAX_ROUNDS = 3  # batches that a request without an answer is sent in
@@ -33,16 +32,15 @@ class Batches:
     """Sends requests as batches, waits for them, and stores their answers; resumes the batches of an earlier run.
 
     Args:
-        out: folder of `batches.json`.
         tokens: input tokens of one request.
         max_queued_tokens: of all batches at work, a limit of the account.
         poll_s: seconds between two looks at the batches.
     """
 
-    def __init__(self, session: Session, out: Path, *, tokens: int, max_queued_tokens: int, poll_s: float) -> None:
+    def __init__(self, session: Session, *, tokens: int, max_queued_tokens: int, poll_s: float) -> None:
         self.session, self.client, self.server = session, session.client, session.server
-        self.endpoint = ENDPOINTS[session.interface.api]
-        self.sent = SentBatches(out)
+        self.endpoint = ENDPOINTS[session.labeler.api]
+        self.sent = SentBatches(session.labeler.task.out)
         self.tokens = max(1, tokens)
         self.max_queued_tokens, self.poll_s = max_queued_tokens, poll_s
         self.requests: dict[str, Request] = {}
@@ -104,7 +102,7 @@ class Batches:
         while self.todo and len(requests) < max_requests:
             request = self.todo[0]
             try:
-                body = self.session.interface.body(request, request.jpeg())
+                body = self.session.labeler.body(request)
             except UserError as error:  # only this photo has changed or is gone
                 self._store(self.todo.popleft(), Answer(Status.ERROR, detail=str(error)))
                 continue

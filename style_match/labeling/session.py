@@ -3,41 +3,48 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openai import AsyncOpenAI, OpenAIError
 
 from style_match.labeling.answers import Answer, Request, Status
 from style_match.labeling.client import explain, without_key
-from style_match.labeling.interface import Interface
 from style_match.labeling.recorder import Recorder
+from style_match.labeling.replies import parse
 from style_match.utils.errors import UserError
 from style_match.utils.progress import Advance
+
+if TYPE_CHECKING:
+    from style_match.labeling.openai import OpenAILabeler
 
 MAX_FAILURES_IN_ROW = 10  # then the run ends; refusals do not count
 FAILURES = (Status.ERROR, Status.TRUNCATED, Status.INVALID)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Session:
-    """An open connection, with what is needed to read and store answers; `server` is the address, for messages."""
+    """An open connection, with what is needed to read and store answers."""
 
+    labeler: "OpenAILabeler"
     client: AsyncOpenAI
     key: str
-    key_env: str | None
-    server: str
-    interface: Interface
     recorder: Recorder
     progress: Advance
 
+    @property
+    def server(self) -> str:
+        """The address, for messages."""
+        return self.labeler.address.shown
+
     def parse(self, body: str | Mapping[str, Any], request: Request) -> Answer:
         """Parse the body of an answer."""
-        answer = self.interface.answer(body, request.schema)
+        answer = parse(body, request.schema, self.labeler.known_price)
         return replace(answer, detail=without_key(answer.detail, self.key))
 
     def explain(self, error: OpenAIError) -> Answer | UserError:
         """See `client.explain`."""
-        return explain(error, server=self.server, model=self.interface.model, key=self.key, key_env=self.key_env)
+        labeler = self.labeler
+        return explain(error, server=self.server, model=labeler.model_name, key=self.key, key_env=labeler.key_env)
 
 
 class Sender:
@@ -76,10 +83,9 @@ class Sender:
     async def _label(self, request: Request) -> None:
         store = self.session.recorder.store
         try:
-            jpeg = await asyncio.to_thread(request.jpeg)
+            body = await asyncio.to_thread(self.session.labeler.body, request)
         except UserError as error:  # only this photo has changed or is gone
             return store([(request, Answer(Status.ERROR, detail=str(error)))])
-        body = self.session.interface.body(request, jpeg)
         answer = await self._send(request, body)
         if answer.status is Status.INVALID:  # once more; both are paid
             first, answer = answer, await self._send(request, body)
@@ -96,7 +102,7 @@ class Sender:
     async def _send(self, request: Request, body: dict[str, Any]) -> Answer:
         client = self.session.client
         self.session.recorder.before_sending(request)
-        api = client.responses if self.session.interface.api == "responses" else client.chat.completions
+        api = client.responses if self.session.labeler.api == "responses" else client.chat.completions
         try:
             response = await api.with_raw_response.create(**body)
         except OpenAIError as error:

@@ -7,7 +7,7 @@ import pytest
 from style_match.labeling.answers import Answer, Status, Usage
 from style_match.labeling.client import error_status
 from style_match.labeling.cost import Price
-from style_match.labeling.interface import Interface
+from style_match.labeling.replies import parse
 from tests.labeling.makers import make_schema, style_values
 
 SCHEMA = make_schema()
@@ -17,10 +17,8 @@ PRICE = Price(input=1.0, cached=0.5, output=2.0, cache_write=1.0, as_of="now", s
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20}
 
 
-def read(body, api: str = "chat") -> Answer:
-    options = dict(effort=None, detail=None, max_output_tokens=100, temperature=None, store=None)
-    interface = Interface(api=api, model="m", price=PRICE, **options)
-    return interface.answer(body if isinstance(body, str) else json.dumps(body), SCHEMA)
+def read(body) -> Answer:
+    return parse(body if isinstance(body, str) else json.dumps(body), SCHEMA, PRICE)
 
 
 def chat(content, finish="stop", usage=USAGE, **message):
@@ -62,7 +60,7 @@ def test_understood(form):
 @pytest.mark.parametrize("content", [TEXT, f"```json\n{TEXT}\n```", [{"type": "output_text", "text": TEXT}]])
 def test_responses(content):
     body = {"status": "completed", "output": [{"type": "reasoning"}, {"type": "message", "content": content}]}
-    answer = read(body, "responses")
+    answer = read(body)
     assert (answer.status, answer.values) == (Status.ANSWERED, GOOD), answer.detail
 
 

@@ -1,20 +1,17 @@
-"""Bodies of requests and answers in the two interfaces of the OpenAI API: responses and chat completions."""
+"""Answers in the two interfaces of the OpenAI API: responses and chat completions."""
 
-import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from style_match.data.schema import Schema
-from style_match.labeling.answers import Answer, Request, Status, Usage
+from style_match.labeling.answers import Answer, Status, Usage
 from style_match.labeling.cost import Price
 from style_match.utils.text import quoted, safe
 
-ENDPOINTS = {"responses": "/v1/responses", "chat": "/v1/chat/completions"}
 MAX_TOKENS = 10**8  # of a request; larger counts are errors of the server
-MAX_NAME, MAX_DETAIL, MAX_URL = 200, 1000, 48  # characters
+MAX_NAME, MAX_DETAIL = 200, 1000  # characters
 
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # of a chat message
 # everything up to the end of the reasoning (its start is often part of the prompt), and marks around an answer
@@ -40,96 +37,32 @@ _TOO_MUCH_REASONING = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interface:
-    """Builds requests and parses answers.
-
-    Args:
-        api: "responses" or "chat".
-        model: as named by the provider.
-        effort: of the reasoning; None sends none.
-        detail: of the image; None sends none.
-        max_output_tokens: including reasoning.
-        temperature: None sends none.
-        store: False forbids storing at the provider; None sends nothing, for servers that do not know the option.
-        price: None if it is unknown.
-    """
-
-    api: str
-    model: str
-    effort: str | None
-    detail: str | None
-    max_output_tokens: int
-    temperature: float | None
-    store: bool | None
-    price: Price | None
-
-    def body(self, request: Request, jpeg: bytes) -> dict[str, Any]:
-        """Return the request: prompt, schema, and pixels of the photo; nothing else of the user."""
-        url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-        json_schema = {"name": request.schema.name, "schema": request.schema.json_schema, "strict": True}
-        if self.api == "responses":
-            photo = _given(type="input_image", image_url=url, detail=self.detail)
-            options = {
-                "reasoning": _given(effort=self.effort) or None,
-                "instructions": request.instructions,
-                "input": [{"role": "user", "content": [{"type": "input_text", "text": request.text}, photo]}],
-                "text": {"format": {"type": "json_schema", **json_schema}},
-                "max_output_tokens": self.max_output_tokens,
-            }
-        else:
-            photo = {"type": "image_url", "image_url": _given(url=url, detail=self.detail)}
-            limit = "max_tokens" if self.store is None else "max_completion_tokens"  # other servers know the old name
-            options = {
-                "reasoning_effort": self.effort,
-                "messages": [
-                    {"role": "system", "content": request.instructions},
-                    {"role": "user", "content": [{"type": "text", "text": request.text}, photo]},
-                ],
-                "response_format": {"type": "json_schema", "json_schema": json_schema},
-                limit: self.max_output_tokens,
-            }
-        return _given(model=self.model, store=self.store, temperature=self.temperature, **options)
-
-    def answer(self, text: str | Mapping[str, Any], schema: Schema) -> Answer:
-        """Parse a body of HTTP status 200, or its JSON."""
-        try:
-            body = json.loads(text) if isinstance(text, str) else text
-        except (ValueError, RecursionError):
-            body = None
-        if not isinstance(body, Mapping):
-            return Answer(Status.INVALID, detail=f"the answer is no JSON object{_excerpt(text)}. {_CHECK_SERVER}")
-        usage = _usage(body.get("usage"))
-        facts: dict[str, Any] = {
-            "usage": usage or Usage(),
-            "cost_usd": self.price.of(usage) if self.price and usage else None,
-            "model": safe(str(body.get("model") or ""))[:MAX_NAME],
-        }
-        try:
-            status, content = _of_responses(body) if "output" in body else _of_chat(body)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            detail = f"the answer does not have the form of labeler.api={self.api}{_excerpt(text)}. {_CHECK_SERVER}"
-            return Answer(Status.INVALID, detail=detail, **facts)
-        if status is not Status.ANSWERED:
-            return Answer(status, detail=safe(content)[:MAX_DETAIL], **facts)
-        try:
-            return Answer(Status.ANSWERED, _values(content, schema), **facts)
-        except ValueError as error:
-            status, detail = _explain(content, str(error))
-            return Answer(status, detail=detail, **facts)
-
-
-def shortened(body: Any) -> Any:
-    """Return a body for the screen, without most of the photo."""
-    if isinstance(body, str) and body.startswith("data:") and len(body) > MAX_URL:
-        return f"{body[:MAX_URL]}... ({len(body):,} characters)"
-    if isinstance(body, Mapping):
-        return {key: shortened(value) for key, value in body.items()}
-    return [shortened(value) for value in body] if isinstance(body, list) else body
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+def parse(text: str | Mapping[str, Any], schema: Schema, price: Price | None) -> Answer:
+    """Parse a body of HTTP status 200, or its JSON, in the form of either interface."""
+    try:
+        body = json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, Mapping):
+        return Answer(Status.INVALID, detail=f"the answer is no JSON object{_excerpt(text)}. {_CHECK_SERVER}")
+    usage = _usage(body.get("usage"))
+    facts: dict[str, Any] = {
+        "usage": usage or Usage(),
+        "cost_usd": price.of(usage) if price and usage else None,
+        "model": safe(str(body.get("model") or ""))[:MAX_NAME],
+    }
+    try:
+        status, content = _of_responses(body) if "output" in body else _of_chat(body)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        detail = f"the answer does not have the form of the API{_excerpt(text)}. {_CHECK_SERVER}"
+        return Answer(Status.INVALID, detail=detail, **facts)
+    if status is not Status.ANSWERED:
+        return Answer(status, detail=safe(content)[:MAX_DETAIL], **facts)
+    try:
+        return Answer(Status.ANSWERED, _values(content, schema), **facts)
+    except ValueError as error:
+        status, detail = _explain(content, str(error))
+        return Answer(status, detail=detail, **facts)
 
 
 def _usage(usage: Any) -> Usage | None:
