@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import io
 import os
 import stat
 import time
@@ -91,6 +92,10 @@ class Fingerprints:
         sha256 = self._cached_sha256(path)
         facts = None if sha256 is None else self._cached_facts(sha256, bound)
         return facts or self._read(path, decode=True, bound=bound)
+
+    def photo_of(self, content: bytes, name: str, *, max_source_pixels: int) -> PhotoFacts:
+        """`photo` for bytes that are no file; `name` is for messages."""
+        return self._decode(io.BytesIO(content), name, hashlib.sha256(content).hexdigest(), max_source_pixels)
 
     def forget(self, paths: Iterable[Path], sha256s: Iterable[str], *, dry_run: bool = False) -> int:
         """Remove these files and everything cached of bytes with these hashes; return the number of entries.

@@ -13,13 +13,11 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from style_match.curation.duplicates import MEMO
 from style_match.curation.forgotten import hashed
 from style_match.data.dataset import read_folder
 from style_match.data.fingerprints import Fingerprints
 from style_match.data.splits import make_split
 from style_match.serving.web.running import registered
-from style_match.utils.cache import DiskCache
 from style_match.utils.errors import UserError
 
 from .conftest import CAPTION, HER, World
@@ -216,19 +214,12 @@ def test_parquet_tables(world: World) -> None:
     assert world.where(b"woman-0-later", b"images/woman-0.png") == []
 
 
-def test_the_hashes_of_others_are_still_remembered(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_hashes_of_others_are_still_remembered(world: World) -> None:
     fingerprints = Fingerprints(world.cache / "fingerprints.sqlite")
     hers, his = (fingerprints.sha256(world.root / image) for image in ("images/woman-0.png", "images/gent-1.png"))
-    memo = DiskCache(world.cache / MEMO)
-    for sha256 in (hers, his):
-        memo.put(f"{sha256} prepare v1", [sha256, 8, 8, ".png", "", "ff", "ff"])
-    memo.close()
-    for dry_run in (True, False):
-        world.forget(dry_run=dry_run)
-        assert "  remembered looks of photos: 1 entries\n" in capsys.readouterr().out
-    for name in ("fingerprints.sqlite", MEMO):
-        content = (world.cache / name).read_bytes()
-        assert hers.encode() not in content and his.encode() in content
+    world.forget()
+    content = (world.cache / "fingerprints.sqlite").read_bytes()
+    assert hers.encode() not in content and his.encode() in content
 
 
 def test_rows_left_out_or_without_an_image(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from style_match.curation.output import file_stems
+from style_match.curation.candidates import file_stems
 from style_match.data.dataset import read_folder
 from style_match.utils.errors import UserError
 from style_match.utils.files import hold
