@@ -44,14 +44,12 @@ def test_a_mistake_is_one_message_and_no_traceback(words, said, run_step):
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["profiles.csv", "prepared.json", "prepared.html"])
-def test_killed_before_a_file_is_written_the_same_command_ends_with_the_same_bytes(name, source, run_step, tmp_path):
-    """The page is the command's own; tests/curation/prepare/test_again.py stops `prepare` at every other write."""
-    replace, seen = files.replace_whole, []
+def test_killed_before_the_page_is_written_the_same_command_ends_with_the_same_bytes(source, run_step, tmp_path):
+    """The page is the command's own; tests/curation/prepare/test_output.py stops `prepare` at other writes."""
+    replace = files.replace_whole
 
     def killed(path: Path, content: bytes) -> None:
-        seen.append(path.name)
-        if path.name == name:
+        if path.name == "prepared.html":
             raise Killed
         replace(path, content)
 
@@ -59,7 +57,7 @@ def test_killed_before_a_file_is_written_the_same_command_ends_with_the_same_byt
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(files, "replace_whole", killed)
         run_step(*words)
-    assert not (tmp_path / "out" / name).exists()
+    assert not (tmp_path / "out/prepared.html").exists()
     run_step(*words)
     run_step("prepare", f"source={source}", f"out={tmp_path / 'whole'}")
     whole, again = files_of(tmp_path / "whole"), files_of(tmp_path / "out")

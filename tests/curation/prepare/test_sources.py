@@ -194,16 +194,13 @@ def test_split_folders_have_every_photo_and_every_split(split_folders: Path) -> 
         read(split_folders)
 
 
-@pytest.mark.parametrize("kind", ["folders", "classes", "parquet", "datasets", "table", "couples"])
-def test_columns_split_null_draws_a_split_where_the_source_has_but_train_and_test(kind: str, tmp_path: Path, run):
-    """Most public datasets have no val split: the remedy of the message is applied and works."""
-    source = tmp_path / "rows"
+def write_without_val(source: Path, kind: str) -> None:
+    """Eight photos in train and four in test, as each kind of source says so."""
     words = ["train"] * 8 + ["test"] * 4
+    folders = {"folders": "{split}", "classes": "{split}/{label}", "table": ".", "couples": "."}
+    for n, split in enumerate(words if kind in folders else ()):
+        write(source / folders[kind].format(split=split, label=CLASSES[n % 2]) / f"{n}.jpg", CONTENTS[n])
     rows = [f"{n},{n}.jpg,{CLASSES[n % 2]},{words[n]}" for n in range(12)]
-    for n, split in enumerate(words):
-        folder = {"folders": split, "classes": f"{split}/{CLASSES[n % 2]}", "table": ".", "couples": "."}.get(kind)
-        if folder:
-            write(source / folder / f"{n}.jpg", CONTENTS[n])
     if kind == "folders":
         for split in ("train", "test"):
             names = [n for n in range(12) if words[n] == split]
@@ -212,29 +209,22 @@ def test_columns_split_null_draws_a_split_where_the_source_has_but_train_and_tes
     elif kind == "parquet":
         write_parquet(source / "data/train-0.parquet", structs(range(8)))
         write_parquet(source / "data/test-0.parquet", structs(range(8, 12)))
-    elif kind == "datasets":
-        datasets = pytest.importorskip("datasets")
-        parts = {"train": range(8), "test": range(8, 12)}
-        datasets.DatasetDict(
-            {
-                name: datasets.Dataset.from_dict(
-                    {
-                        "image": [{"bytes": CONTENTS[n], "path": None} for n in its],
-                        "fashion_style": CLASSES * (len(its) // 2),
-                    }
-                )
-                for name, its in parts.items()
-            }
-        ).save_to_disk(source)
     elif kind == "table":
         write(source / "profiles.csv", "\n".join(["profile_id,image,fashion_style,split", *rows]))
     elif kind == "couples":
         write(source / "profiles.csv", "\n".join(["profile_id,image", *(row.rsplit(",", 2)[0] for row in rows)]))
         lines = [f"{n},{n + 1},{words[n]}" for n in range(0, 12, 2)]
         write(source / "couples.csv", "\n".join(["left_id,right_id,split", *lines]))
+
+
+@pytest.mark.parametrize("kind", ["folders", "classes", "parquet", "table", "couples"])
+def test_columns_split_null_draws_a_split_where_the_source_has_but_train_and_test(kind: str, tmp_path: Path, run):
+    """Most public datasets have no val split: the remedy of the message is applied and works."""
+    write_without_val(tmp_path / "rows", kind)
     with pytest.raises(UserError, match=r"no (row|photo) is in (split|a folder) '?val'?; (?s:.)*columns\.split=null"):
-        run(source)
-    split = run(source, "columns.split=null", "split.fractions=[0.5,0.25,0.25]").record["counts"]["split"]
+        run(tmp_path / "rows")
+    options = ("columns.split=null", "split.fractions=[0.5,0.25,0.25]")
+    split = run(tmp_path / "rows", *options).record["counts"]["split"]
     assert sum(split.values()) == (6 if kind == "couples" else 12) and min(split.values()) > 0
 
 
@@ -337,6 +327,8 @@ def test_a_datasets_folder_keeps_bytes_class_names_and_splits(tmp_path: Path, ru
     assert prepared.record["counts"]["split"] == {"train": 5, "val": 2, "test": 4}
     assert files_of(out / "photos") == {f"h{number}.jpg": content for number, content in enumerate(CONTENTS)}
     assert [row["fashion_style"] for row in read_rows(out)][:2] == ["", "Street"]
+    options = (*options, "columns.split=null")
+    assert run(tmp_path / "hub", *options, out="drawn").record["counts"]["split"] == {"train": 7, "val": 1, "test": 3}
     write(tmp_path / "hub/test/state.json", b"{")
     with pytest.raises(UserError, match="is no readable `datasets` folder"):
         run(tmp_path / "hub")
