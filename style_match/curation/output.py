@@ -17,8 +17,10 @@ from style_match.utils.progress import bar
 
 RECORD, STAGING = "prepared.json", ".partial"
 # all files that `prepare` writes, in the order in which they are moved into place
-_WRITTEN = (f"{PHOTOS}/*", "splits/*.csv", "classes.json", "metadata.jsonl", "rejected.csv", "couples.csv")
-_WRITTEN = (*_WRITTEN, "profiles.csv", RECORD)
+_WRITTEN = (
+    *(f"{PHOTOS}/*", "splits/*.csv", "classes.json", "metadata.jsonl"),
+    *("rejected.csv", "couples.csv", "profiles.csv", RECORD),
+)
 _REMEDY = "Free some space, or choose another out, and run the same command again."
 
 

@@ -286,9 +286,7 @@ def _metadata_jsonl(candidates: Sequence[Candidate]) -> str:
 def _classes(cfg: DictConfig, out: Path, candidates: Sequence[Candidate], label: str) -> list[str]:
     """Return the classes of an earlier preparation, whose numbers stay, then the new ones, sorted."""
     faults = Faults(out, cfg.max_faults_shown)
-    earlier = list(read_classes(out, None, label, faults))
-    if (out / "classes.json").exists() and not earlier and not len(faults):
-        faults.add(f"belongs to another column than {label}", file="classes.json")
+    earlier = read_classes(out, None, label, faults)
     faults.raise_if_any()
     names = allowed_classes(cfg, label) or [each.photo.columns.get(label, "") for each in candidates]
     return [*earlier, *sorted({*names} - {*earlier, ""})]

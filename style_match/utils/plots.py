@@ -12,21 +12,13 @@ from style_match.utils.progress import say
 
 # Okabe & Ito 2008, distinguishable with every common colour blindness; the yellow is darkened to show on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B5A800", "#555555")
-
-
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
-
-
 INK = "#333333"
-
-
 # For class names and ids in Korean, Japanese or Chinese, where one of these is installed.
 _EAST_ASIAN = (
     *("Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic"),
     *("UnDotum", "Baekmuk Gulim", "Droid Sans Fallback", "WenQuanYi Zen Hei"),
 )
-
-
 _NO_GLYPH = re.compile(r"Glyph \d+ .*missing from font")
 
 
