@@ -3,10 +3,10 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from omegaconf import DictConfig
+from scipy.cluster.hierarchy import DisjointSet
 
 from style_match.data.fingerprints import HASH_SIZE, Pair, PhotoFacts, near_pairs
 from style_match.utils.errors import UserError
-from style_match.utils.graph import Components
 from style_match.utils.progress import bar
 
 
@@ -61,25 +61,25 @@ def group_profiles(
         {profile id: name of its group} for groups of two profiles or more, and {photo: a profile of which it is a copy
         too} for new photos that would connect two settled groups and must be left out.
     """
-    components = Components()
+    components = DisjointSet([*settled, *owners])
     first_of: dict[str, str] = {}
     for owner, name in settled.items():
-        components.join(first_of.setdefault(name, owner) if name else owner, owner)
-    settled_roots = {components.root(owner) for owner in settled}
+        components.merge(first_of.setdefault(name, owner) if name else owner, owner)
+    settled_roots = {components[owner] for owner in settled}
     bridges: dict[int, str] = {}
     for one, other in sorted(pairs, key=lambda pair: (max(pair), min(pair))):
-        roots = components.root(owners[one]), components.root(owners[other])
-        if roots[0] == roots[1] or one in bridges or other in bridges:
+        roots = {components[owners[one]], components[owners[other]]}
+        if len(roots) == 1 or one in bridges or other in bridges:
             continue
-        if roots[0] in settled_roots and roots[1] in settled_roots:
+        if roots <= settled_roots:
             new = [photo for photo in (one, other) if owners[photo] not in settled] or [max(one, other)]
             bridges[new[-1]] = owners[other if new[-1] == one else one]
-        elif roots[1] in settled_roots:
-            components.join(roots[1], roots[0])
         else:
-            components.join(*roots)
-    members: dict[Hashable, list[str]] = {}
+            components.merge(*roots)
+            if roots & settled_roots:
+                settled_roots.add(components[owners[one]])
+    members: dict[str, list[str]] = {}
     for owner in dict.fromkeys(owners):
-        members.setdefault(components.root(owner), []).append(owner)
+        members.setdefault(components[owner], []).append(owner)
     groups = [each for each in members.values() if len(each) > 1]
     return {owner: f"d{number}" for number, each in enumerate(groups, start=1) for owner in each}, bridges
