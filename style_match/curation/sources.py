@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow.compute as pc
-from pyarrow import ArrowException, parquet, types
+from pyarrow import ArrowException, null, parquet, types
 
 from style_match.data.image_paths import ImagePaths, is_absent
 from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_photos
@@ -350,6 +350,9 @@ class _ParquetRows:
         with parquet.ParquetFile(self._path) as file:
             return file.read(columns=names)
 
+    def stored_paths(self, name: str) -> Any:
+        return pc.struct_field(self.columns([f"{name}.path"])[name], "path")
+
     def image(self, name: str, row: int) -> Any:
         group, row = self._position[row]
         with self._lock:
@@ -368,7 +371,10 @@ class _DatasetRows:
         self.schema = self._table.schema
 
     def columns(self, names: list[str]) -> Any:
-        return self._table.select([name.removesuffix(".path") for name in names])
+        return self._table.select(names)
+
+    def stored_paths(self, name: str) -> Any:
+        return pc.struct_field(self._table[name], "path")
 
     def image(self, name: str, row: int) -> Any:
         return self._table[name][row].as_py()
@@ -411,11 +417,11 @@ def _photos_of(
     rows = part.open()
     raw_names = {plain(each): each for each in rows.schema.names}
     image = raw_names.get(columns.image, "")
-    kind = rows.schema.field(image).type if image else None
-    is_struct = kind is not None and types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-    has_bytes = is_struct or (kind is not None and (types.is_binary(kind) or types.is_large_binary(kind)))
-    if kind is None or not (has_bytes or types.is_string(kind) or types.is_large_string(kind)):
-        what = "is no column" if kind is None else "is no column of bytes, paths or {bytes, path}"
+    kind = rows.schema.field(image).type if image else null()
+    is_struct = types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    has_bytes = is_struct or types.is_binary(kind) or types.is_large_binary(kind)
+    if not (has_bytes or types.is_string(kind) or types.is_large_string(kind)):
+        what = "is no column of bytes, paths or {bytes, path}" if image else "is no column"
         there = cut(", ".join(raw_names), MOST_NAMES)
         what += f"{nearest(columns.image, raw_names)}; the columns are {there}: set columns.image=NAME"
         faults.add(f"{columns.image!r} {what}", file=part.name)
@@ -435,7 +441,7 @@ def _photos_of(
     if not has_bytes:
         stored_paths = rows.columns([image])[image].to_pylist()
     elif is_struct and kind.get_field_index("path") >= 0:
-        stored_paths = pc.struct_field(rows.columns([f"{image}.path"])[image], "path").to_pylist()
+        stored_paths = rows.stored_paths(image).to_pylist()
     for row, stored in enumerate(stored_paths):
         record = {name: cells[row] for name, cells in cells_of.items()}
         cells = columns.renamed(record)

@@ -1,7 +1,6 @@
 """The output folder: killed runs, updates, names of photos, and folders that must not be touched."""
 
 import errno
-import json
 import os
 import re
 from pathlib import Path
@@ -15,7 +14,7 @@ from style_match.data.dataset import read_folder
 from style_match.utils.errors import UserError
 from style_match.utils.files import hold
 
-from .sources import CLASSES, add_profiles, edit_table, files_of, jpeg, left_out, photo, read_rows, write
+from .sources import CLASSES, add_profiles, edit_table, files_of, jpeg, jsonl, left_out, photo, read_rows, write
 
 
 class Killed(BaseException):
@@ -35,8 +34,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) 
 
 
 def add_metadata(source: Path) -> None:
-    lines = (json.dumps({"image": row["image"], "caption": "x"}) + "\n" for row in read_rows(source))
-    write(source / "metadata.jsonl", "".join(lines))
+    write(source / "metadata.jsonl", jsonl({"image": row["image"], "caption": "x"} for row in read_rows(source)))
 
 
 @pytest.mark.parametrize("number", [0, 14, 18, 24, 33, 35])

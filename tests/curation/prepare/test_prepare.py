@@ -22,6 +22,7 @@ from .sources import (
     edit_table,
     files_of,
     jpeg,
+    jsonl,
     left_out,
     photo,
     read_rows,
@@ -121,8 +122,8 @@ def forget(out: Path, *profile_ids: str) -> None:
 def named(source: Path) -> Path:
     """Ids that occur nowhere by chance, and metadata."""
     edit_table(source, lambda rows: [{**row, "profile_id": f"somebody-{row['profile_id']}"} for row in rows])
-    lines = [json.dumps({"image": row["image"], "caption": f"of {row['profile_id']}"}) for row in read_rows(source)]
-    write(source / "metadata.jsonl", "\n".join(lines))
+    lines = jsonl({"image": row["image"], "caption": f"of {row['profile_id']}"} for row in read_rows(source))
+    write(source / "metadata.jsonl", lines)
     return source
 
 
