@@ -29,12 +29,11 @@ from style_match.labeling.outputs import DRY_RUN, FAILED, is_dry_run
 from style_match.serving.index.folder import absent, delete_everywhere, known_indexes
 from style_match.serving.web.running import running_apps
 from style_match.utils.errors import UserError
-from style_match.utils.files import write_whole
+from style_match.utils.files import UNFINISHED, write_whole
 from style_match.utils.text import plain
 
 _LISTS = ("rejected.csv", FAILED)  # written by prepare and label: rows left out or failed, with the reason
 _PAGES = ("prepared.html", DRY_RUN)
-_UNFINISHED = ".*.[0-9]*.tmp"  # left by a process that was killed while it wrote a file
 
 
 def forget(cfg: DictConfig) -> None:
@@ -128,7 +127,7 @@ def _places(person: Person, scope: Scope, *, runs_too: bool) -> Iterator[Place]:
     for store in sorted(_split_stores(scope)):
         for path in sorted(store.glob("*.csv")):
             yield Place(str(path), "rows of a split", partial(_split, path, names))
-    unfinished = [path for each in (root, root / "splits", root / "photos", *labels) for path in each.glob(_UNFINISHED)]
+    unfinished = [path for each in (root, root / "splits", root / "photos", *labels) for path in each.glob(UNFINISHED)]
     unfinished += [path for path in (root / STAGING).rglob("*") if path.is_file()]  # of a `prepare` that was killed
     yield Place("unfinished files", "files", partial(_delete, unfinished))
     yield Place("photos", "files", partial(_delete, person.files))

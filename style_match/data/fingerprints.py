@@ -202,11 +202,11 @@ def pixels_name(pixels: str) -> str:
     return PIXELS + pixels
 
 
-def perceptual_hashes(image: Image.Image, hash_size: int = HASH_SIZE) -> tuple[str, str]:
-    """Hex of imagehash's perceptual and difference hash, each of `hash_size` x `hash_size` bits."""
+def perceptual_hashes(image: Image.Image) -> tuple[str, str]:
+    """Hex of imagehash's perceptual and difference hash, each of `HASH_SIZE` x `HASH_SIZE` bits."""
     import imagehash  # imports scipy.fftpack
 
-    return str(imagehash.phash(image, hash_size)), str(imagehash.dhash(image, hash_size))
+    return str(imagehash.phash(image, HASH_SIZE)), str(imagehash.dhash(image, HASH_SIZE))
 
 
 def near_pairs(
