@@ -202,7 +202,7 @@ def test_rows_of_a_forgotten_person_are_found(tmp_path: Path, form, separator: s
     page = tmp_path / "page.html"
     for text in (form("<p>여é0</p>"), json.dumps(form("여é0"))):
         page.write_text(text, encoding="utf-8")
-        assert lines.in_file(page)
+        assert names.in_file(page)
 
 
 def test_who_was_forgotten_in_the_other_form_stays_so(tmp_path: Path) -> None:
