@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import io
 import os
 import stat
 import time
@@ -91,6 +92,10 @@ class Fingerprints:
         sha256 = self._cached_sha256(path)
         facts = None if sha256 is None else self._cached_facts(sha256, bound)
         return facts or self._read(path, decode=True, bound=bound)
+
+    def photo_of(self, content: bytes, name: str, *, max_source_pixels: int) -> PhotoFacts:
+        """`photo` for bytes that are no file; `name` is for messages."""
+        return self._decode(io.BytesIO(content), name, hashlib.sha256(content).hexdigest(), max_source_pixels)
 
     def forget(self, paths: Iterable[Path], sha256s: Iterable[str], *, dry_run: bool = False) -> int:
         """Remove these files and everything cached of bytes with these hashes; return the number of entries.
@@ -197,11 +202,11 @@ def pixels_name(pixels: str) -> str:
     return PIXELS + pixels
 
 
-def perceptual_hashes(image: Image.Image, hash_size: int = HASH_SIZE) -> tuple[str, str]:
-    """Hex of imagehash's perceptual and difference hash, each of `hash_size` x `hash_size` bits."""
+def perceptual_hashes(image: Image.Image) -> tuple[str, str]:
+    """Hex of imagehash's perceptual and difference hash, each of `HASH_SIZE` x `HASH_SIZE` bits."""
     import imagehash  # imports scipy.fftpack
 
-    return str(imagehash.phash(image, hash_size)), str(imagehash.dhash(image, hash_size))
+    return str(imagehash.phash(image, HASH_SIZE)), str(imagehash.dhash(image, HASH_SIZE))
 
 
 def near_pairs(

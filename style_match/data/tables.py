@@ -213,7 +213,7 @@ def _read_parquet(path: Path, required: Columns, faults: Faults) -> Table | None
         with parquet.ParquetFile(path) as file:
             table = file.read()
         binary = [name for name, column in zip(table.column_names, table.columns, strict=True) if not _is_text(column)]
-        columns = [] if binary else [[_as_text(value) for value in column.to_pylist()] for column in table.columns]
+        columns = [] if binary else [[as_text(value) for value in column.to_pylist()] for column in table.columns]
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
         faults.add(f"is not a readable Parquet file ({error})", file=path.name)
         return None
@@ -254,7 +254,8 @@ def is_text(kind: Any) -> bool:
     return not (types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A cell of an Arrow table as text."""
     if value is None or value != value:  # null, or NaN, as pandas writes a missing number
         return ""
     if isinstance(value, bool):

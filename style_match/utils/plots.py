@@ -22,8 +22,6 @@ _EAST_ASIAN = (
     *("Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic"),
     *("UnDotum", "Baekmuk Gulim", "Droid Sans Fallback", "WenQuanYi Zen Hei"),
 )
-
-
 _NO_GLYPH = re.compile(r"Glyph \d+ .*missing from font")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from style_match.curation.forgotten import forgotten_among, hashed
-from style_match.curation.rows import Lines, drop_lines, drop_rows
+from style_match.curation.rows import PersonNames, drop_lines, drop_rows
 from style_match.data.dataset import read_folder
 from style_match.data.metadata import parse_line
 from style_match.data.records import FORGOTTEN, Faults
@@ -189,20 +189,20 @@ def test_audit_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", [str, nfd])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_rows_of_a_forgotten_person_are_found(tmp_path: Path, form, separator: str) -> None:
-    lines = Lines(["여é0"], ["사진/여é0.png"])
+    names = PersonNames(["여é0"], ["사진/여é0.png"])
     path = tmp_path / "couples.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter=separator)
         writer.writerows([("female_id", "male_id"), (form("여é0"), "m"), ("f", "m")])
-    assert drop_rows(path, lines.has_id, dry_run=False) == 1 and "여" not in path.read_text(encoding="utf-8")
+    assert drop_rows(path, names.in_row, dry_run=False) == 1 and "여" not in path.read_text(encoding="utf-8")
     for key in ("image", "file_name"):
         jsonl = tmp_path / "metadata.jsonl"
         jsonl.write_text(json.dumps({key: form("사진/여é0.png")}) + "\n", encoding="utf-8")
-        assert drop_lines(jsonl, lines.has_image, dry_run=True) == 1
+        assert drop_lines(jsonl, names.in_metadata, dry_run=True) == 1
     page = tmp_path / "page.html"
     for text in (form("<p>여é0</p>"), json.dumps(form("여é0"))):
         page.write_text(text, encoding="utf-8")
-        assert lines.in_file(page)
+        assert names.in_file(page)
 
 
 def test_who_was_forgotten_in_the_other_form_stays_so(tmp_path: Path) -> None:
