@@ -17,7 +17,6 @@ from style_match.backbone.inputs import TextInputs
 from style_match.cli.run_config import SEEN
 from style_match.cli.targets import conf_dir
 from style_match.data.datamodule import MatchDataModule
-from style_match.data.fingerprints import Fingerprints
 from style_match.evaluation.text_search import chosen_path
 from style_match.models.head.identity import Identity
 from style_match.models.text_term import width
@@ -220,7 +219,7 @@ def _backbone(run: FinishedRun) -> dict[str, Any]:
     """
     backbone, was = run.config.backbone, run.provenance["backbone"]
     found = resolve_checkpoint(was["source"], was["revision"], download=True)
-    files = hashes_of(found, Fingerprints(cache_root() / "fingerprints.sqlite"))
+    files = hashes_of(found)
     _refuse_other_files(run, found, files)
     is_folder = not was["source"].startswith(PACKAGE) and not (was["revision"] and HUB_ID.fullmatch(was["source"]))
     options = {name: value for name, value in backbone.items() if name not in WHERE_FROM}

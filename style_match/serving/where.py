@@ -281,7 +281,7 @@ def _holds(condition: Compare, cell: str) -> bool:
     text = cell.strip()
     if not text:  # unknown
         return False
-    kind = _kind_of_value(condition.values[0])
+    kind = kind_of_value(condition.values[0])
     value = FLAGS[text.lower()] if kind == "flag" else _number(text) if kind == "number" else text
     if condition.op in ("in", "not in"):
         return (value in condition.values) == (condition.op == "in")
@@ -298,7 +298,7 @@ def kind_of(cells: Sequence[str]) -> str:
 
 def _check_kind(condition: Compare, cells: Sequence[str]) -> None:
     name, kind = condition.column, kind_of(cells)
-    kinds = {_kind_of_value(value) for value in condition.values}
+    kinds = {kind_of_value(value) for value in condition.values}
     if len(kinds) > 1:
         mixed = " and ".join(sorted(KINDS[each] for each in kinds))
         raise UserError(f"where: the list for {name} mixes {mixed}; use values of one kind.")
@@ -315,7 +315,7 @@ def _check_kind(condition: Compare, cells: Sequence[str]) -> None:
         raise UserError(f"{holds}, which cannot be compared with {condition.op}; use == or !=.")
 
 
-def _kind_of_value(value: Value) -> str:
+def kind_of_value(value: Value) -> str:
     return "flag" if isinstance(value, bool) else "number" if isinstance(value, float) else "text"
 
 

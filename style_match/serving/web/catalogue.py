@@ -21,7 +21,8 @@ from style_match.evaluation.tsne import project, sample
 from style_match.models.embed import embed
 from style_match.models.head.identity import Identity
 from style_match.serving.index.base import Answers, Index
-from style_match.serving.matcher import MatcherInputs, StyleMatcher, embed_profiles, named_sides
+from style_match.serving.matcher import MatcherInputs, StyleMatcher, embed_profiles
+from style_match.serving.matcher_folder import MatcherFolder
 from style_match.serving.profiles import ProfileEmbeddings, dataset_root
 from style_match.serving.recommend import NOBODY, Candidates, Query, make_query, nearest
 from style_match.serving.steps import load_matcher, open_index
@@ -233,9 +234,7 @@ class Catalogue:
 
     def _embedded(self, picture: Image, side: str | None) -> dict[str, np.ndarray]:
         """Model -> (E,) embedding of one photo, with one forward pass of the backbone."""
-        names, prompts = self.inputs.photo_prompts(picture, None)
-        sides = named_sides(self.matcher.folder, side, names)
-        features = self.inputs.pooled(prompts, 1, self.inputs.pooling, batch_size=None, show=False)
+        features, sides = self.inputs.photo_features(picture, None, side=side)
         heads = {"trained": self.matcher.head, "frozen": Identity(in_dim=self.inputs.dim)}
         return {name: embed(head, features, torch.arange(1), sides)[0].numpy() for name, head in heads.items()}
 
@@ -303,13 +302,13 @@ def public(message: str, folders: Iterable[Path]) -> str:
 # From the config of `style_match.app` to the catalogue
 
 
-def open_live(cfg: DictConfig, config_dirs: Sequence[str]) -> Live:
+def open_live(cfg: DictConfig, folder: MatcherFolder) -> Live:
     """Return what conf/app.yaml describes; the catalogue is made at the first request.
 
     Raises:
         UserError: The matcher folder or backbone cannot be used, or no dataset folder is named.
     """
-    matcher = load_matcher(cfg, config_dirs)
+    matcher = load_matcher(cfg, folder)
     root = dataset_root(matcher.folder, cfg.data.root, show=cfg.progress, num_workers=cfg.data.num_workers)
     hide_paths = partial(public, folders=(root, matcher.folder.path))
     return Live(root, partial(open_catalogue, cfg, matcher, root), public=hide_paths)
