@@ -83,7 +83,7 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     options: Any = OmegaConf.to_container(config.head, resolve=True)
     if run.model == "frozen":
         options = {"_target_": f"{Identity.__module__}.{Identity.__qualname__}", "_partial_": True}
-    head = make_head(options, in_dim)
+    head = make_head(options, in_dim=in_dim)
     if run.model == "trained":
         load_head(head, run.folder / BEST)
     head.eval()

@@ -130,18 +130,17 @@ def refuse_unread(matcher: MatcherFolder, side: str | None, metadata: Any) -> No
 
 
 def _query_of_profile(profiles: ProfileEmbeddings, profile_id: str, side: str | None) -> Query:
-    found = Query.of_profile(profiles, profiles.row_of[profile_id])
-    if profiles.side_names is None:
-        return found
-    left, right = profiles.side_names
-    if found.side == UNKNOWN:
-        raise UserError(
-            f"query={profile_id}: it is unknown whether this profile is {left} or {right}. Fill in its gender in "
-            "profiles.csv, or add its couple."
-        )
-    if side is not None and side != profiles.side_names[found.side]:
-        raise UserError(f"query={profile_id} is {profiles.side_names[found.side]}, not {side}. Drop side.")
-    return found
+    row = profiles.row_of[profile_id]
+    if profiles.side_names is not None:
+        left, right = profiles.side_names
+        if (number := int(profiles.sides[row])) == UNKNOWN:
+            raise UserError(
+                f"query={profile_id}: it is unknown whether this profile is {left} or {right}. Fill in its gender in "
+                "profiles.csv, or add its couple."
+            )
+        if side is not None and side != (own := profiles.side_names[number]):
+            raise UserError(f"query={profile_id} is {own}, not {side}. Drop side.")
+    return Query.of_profile(profiles, row)
 
 
 def _number_of_side(side: str | None, matcher: MatcherFolder, name: str) -> int:

@@ -249,8 +249,8 @@ def _check_url(url: str) -> None:
     """Refuse a text that is no address, or an address with a secret, which the message does not repeat."""
     try:
         parts = urlsplit(url)
-        has_secret = parts.username is not None or parts.password is not None or parts.query
-        is_address = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+        has_secret = any(part for part in (parts.username, parts.password, parts.query))
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         has_secret = is_address = False
     if has_secret:

@@ -15,7 +15,6 @@ from safetensors.torch import save
 from style_match import StyleMatcher
 from style_match.backbone.checkpoint import resolve_checkpoint
 from style_match.cli.targets import conf_dir
-from style_match.data.fingerprints import Fingerprints
 from style_match.serving.matcher import make_head, tells_sides
 from style_match.serving.matcher_folder import digest, hashes_of
 
@@ -43,7 +42,7 @@ def make_matcher(
     pooled = conf(f"pooling/{pooling}.yaml")
     width = WIDTH * len(pooled.get("parts", [1]))
     torch.manual_seed(0)
-    built = make_head(head_options(head), width).eval()
+    built = make_head(head_options(head), in_dim=width).eval()
     for buffer in built.buffers():
         if buffer.dtype == torch.bool:
             buffer.fill_(True)  # a closed form that was fitted
@@ -73,7 +72,7 @@ def make_matcher(
             "path": options.pop("path"),
             "revision": options.pop("revision"),
             "options": {**{key: each for key, each in options.items() if key != "name"}, "dtype": "fp32"},
-            "files": hashes_of(checkpoint, Fingerprints(None)),
+            "files": hashes_of(checkpoint),
         },
         "prompt": conf(f"prompt/{prompt}.yaml"),
         "pooling": pooled,
