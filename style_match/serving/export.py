@@ -67,6 +67,7 @@ def export(run: FinishedRun, out: Path, card_options: Mapping[str, Any]) -> None
     print(out / CARD)
 
 
+@torch.no_grad()
 def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return matcher.json as a dict, with its digest, and the contents of the files that it names.
 
@@ -111,7 +112,7 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
         "head": {
             "options": options,
             "in_dim": in_dim,
-            "dim": _dim(head, in_dim),
+            "dim": head(torch.ones(2, in_dim), torch.tensor([0, 1])).shape[1],
             "tells_sides": is_couple and tells_sides(head, in_dim),
         },
         "backbone": _backbone(run),
@@ -139,12 +140,6 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _weights(head: nn.Module) -> bytes:
     return save({name: value.contiguous() for name, value in head.state_dict().items()})
-
-
-@torch.no_grad()
-def _dim(head: nn.Module, in_dim: int) -> int:
-    """Width E of an embedding."""
-    return head(torch.ones(2, in_dim), torch.tensor([0, 1])).shape[1]
 
 
 # Texts

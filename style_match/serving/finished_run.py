@@ -11,26 +11,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match.backbone.inputs import Inputs
 from style_match.data.dataset import DatasetFolder
+from style_match.reporting.runs import Run
 from style_match.synthetic.dataset import draw_demo
 from style_match.utils.errors import UserError
 
 
-@dataclass(frozen=True)
-class FinishedRun:
+@dataclass(frozen=True, eq=False)
+class FinishedRun(Run):
     """A run folder with all its files.
 
     Attributes:
-        folder: The run folder.
-        config: Its config.
-        provenance: Its provenance.json.
-        metrics: Its metrics.json.
         inputs: Inputs of the data that it was trained or scored on.
     """
 
-    folder: Path
-    config: DictConfig
-    provenance: dict[str, Any]
-    metrics: dict[str, Any]
     inputs: Inputs
 
     @property

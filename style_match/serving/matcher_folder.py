@@ -225,7 +225,7 @@ def find_backbone(folder: MatcherFolder, path: str | Path | None) -> Checkpoint:
         revision = f", revision {own['revision']}" if own["revision"] else ""
         raise UserError(
             f"The matcher {folder.path} was trained on the backbone {own['name']} ({own['path']}{revision}); {place} "
-            f"is another one (other {', '.join(others[:3])}). Set backbone.path=PLACE to a place of that backbone. "
+            f"is another one: different {', '.join(others[:3])}. Set backbone.path=PLACE to a place of that backbone. "
             f"{REMEDY}"
         )
     return checkpoint

@@ -3,10 +3,9 @@
 import hashlib
 import io
 import json
-import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from omegaconf import DictConfig
 from PIL.Image import Image
 
-from style_match.data.fingerprints import stamp
 from style_match.data.images import decode_stream, thumbnail
 from style_match.evaluation.tsne import project, sample
 from style_match.models.embed import embed
@@ -27,7 +25,7 @@ from style_match.serving.profiles import ProfileEmbeddings, dataset_root
 from style_match.serving.recommend import NOBODY, Candidates, Query, make_query, nearest
 from style_match.serving.steps import load_matcher, open_index
 from style_match.serving.text import PATHS, TextSearch
-from style_match.serving.web.live import Live
+from style_match.serving.web.live import Live, without_paths
 from style_match.serving.where import kind_of
 from style_match.utils.errors import UserError
 from style_match.utils.progress import say
@@ -35,7 +33,6 @@ from style_match.utils.text import folded
 
 DATA_OPTIONS = ("image_root", "on_bad_image", "max_source_pixels", "num_workers")
 NO_VALUE = "none"  # group of the map for profiles without a value
-MAX_THUMBNAILS = 4096  # in memory, about 10 kB each
 MAX_LISTED = 24  # profiles that are listed to choose from
 MAX_VALUES = 30  # columns with more different values can be filtered, but have no menu and no colours
 MAX_POINTS, PERPLEXITY, MAP_SEED = 2000, 30.0, 0  # profiles on the map, t-SNE, which profiles are drawn
@@ -54,7 +51,6 @@ class Catalogue:
         search_note: What text search searches, or why there is none.
         k: Matches shown at first.
         max_upload_mb: Bound on an uploaded photo, for the page.
-        synthetic: Whether all profiles are drawn.
     """
 
     def __init__(
@@ -69,51 +65,39 @@ class Catalogue:
         search_note: str,
         k: int,
         max_upload_mb: float,
-        synthetic: bool,
     ):
         self.matcher, self.inputs = matcher, inputs
         self.find_by_text, self.search_note = find_by_text, search_note
         self.indexes: dict[str, Index] = {"trained": index, "frozen": frozen.exact_index}
         self.models = {"trained": trained, "frozen": frozen}
-        self.profiles, self.k, self.max_upload_mb, self.synthetic = trained, k, max_upload_mb, synthetic
+        self.profiles, self.k, self.max_upload_mb = trained, k, max_upload_mb
         self.max_source_pixels = inputs.cfg.data.max_source_pixels
-        self._cached_thumbnail: Callable[..., bytes] = lru_cache(MAX_THUMBNAILS)(self._thumbnail)
         self._computing = threading.Lock()  # the backbone and t-SNE use all cores
         self._decoding = threading.Lock()  # a large photo takes a gigabyte while it is decoded
 
     def about(self) -> dict[str, Any]:
         """Return what the page needs before its first request."""
         folder = self.matcher.folder
-        sides = self.profiles.sides
-        if self.profiles.side_names is None:
-            most = [len(self.profiles) - 1]
-        else:
-            most = [int((sides == side).sum()) for side in (0, 1)]
+        most = len(self.profiles) - 1
+        if self.profiles.side_names is not None:
+            most = min(int((self.profiles.sides == side).sum()) for side in (0, 1))
         return {
             "version": self.version,
             "text": f"{len(self.profiles)} profiles of {self.inputs.folder.root.name}, matched by {folder.name}",
-            "synthetic": self.synthetic,
+            "synthetic": self.inputs.synthetic,
             "columns": self.columns,
             "colours": self.colours,
             "sides": list(folder.sides or ()),
-            "k": max(1, min(self.k, *most)),
+            "k": max(1, min(self.k, most)),
             "max_upload_mb": self.max_upload_mb,
             "upload_note": self._no_upload(),
-            "search_note": "" if self.find_by_text else self.public(self.search_note),
+            "search_note": "" if self.find_by_text else self.search_note,
         }
-
-    def close(self) -> None:
-        """Close the index's files and connections."""
-        self.indexes["trained"].close()
 
     @cached_property
     def version(self) -> str:
         """Digest of the profiles and their order; the page's numbers of profiles are valid under one version."""
         return hashlib.sha256(json.dumps([self.profiles.profile_ids, self.profiles.photos]).encode()).hexdigest()[:16]
-
-    def public(self, message: str) -> str:
-        """Return a message without the paths of the dataset and matcher folders."""
-        return public(message, (self.inputs.folder.root, self.matcher.folder.path))
 
     @cached_property
     def columns(self) -> list[dict[str, Any]]:
@@ -201,7 +185,7 @@ class Catalogue:
         }
 
     def thumbnail(self, number: int, photo: int, side_px: int) -> bytes:
-        """Return a photo as JPEG, cached until its file changes.
+        """Return a photo as JPEG.
 
         Args:
             number: Of the profile, from 0.
@@ -213,16 +197,8 @@ class Catalogue:
         """
         if not (0 <= number < len(self.profiles) and 0 <= photo < len(self.profiles.photos[number])):
             raise UserError(f"There is no photo {photo} of a profile number {number}.")
-        path = self.profiles.photos[number][photo]
-        try:
-            version = stamp(os.stat(path))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        return self._cached_thumbnail(path, side_px, *version)
-
-    def _thumbnail(self, path: str, side_px: int, *stamp: int) -> bytes:
         with self._decoding:
-            return thumbnail(path, side_px, max_source_pixels=self.max_source_pixels)
+            return thumbnail(self.profiles.photos[number][photo], side_px, max_source_pixels=self.max_source_pixels)
 
     def _matches(self, queries: Mapping[str, Query], k: int, where: str | None) -> dict[str, Any]:
         found = {}
@@ -291,14 +267,6 @@ class Catalogue:
         return {"number": number, "id": self.profiles.profile_ids[number], "num_photos": num_photos}
 
 
-def public(message: str, folders: Iterable[Path]) -> str:
-    """Return a message with the names of these folders instead of their paths."""
-    for folder in folders:
-        for path in (str(folder.resolve()), str(folder)):
-            message = message.replace(path, folder.name) if folder.name else message
-    return message
-
-
 # From the config of `style_match.app` to the catalogue
 
 
@@ -310,8 +278,7 @@ def open_live(cfg: DictConfig, folder: MatcherFolder) -> Live:
     """
     matcher = load_matcher(cfg, folder)
     root = dataset_root(matcher.folder, cfg.data.root, show=cfg.progress, num_workers=cfg.data.num_workers)
-    hide_paths = partial(public, folders=(root, matcher.folder.path))
-    return Live(root, partial(open_catalogue, cfg, matcher, root), public=hide_paths)
+    return Live(root, partial(open_catalogue, cfg, matcher, root), hidden=(root, matcher.folder.path))
 
 
 def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalogue:
@@ -329,8 +296,8 @@ def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalo
         search = TextSearch(matcher, inputs, trained, cfg.path)
         find_by_text, search_note = search.find, f"Searched: {PATHS[search.path]}."
     except UserError as error:
-        search_note = f"No text search: {error}"
-        say(search_note)
+        say(f"No text search: {error}")
+        search_note = without_paths(f"No text search: {error}", (root, matcher.folder.path))
     return Catalogue(
         matcher,
         inputs,
@@ -341,5 +308,4 @@ def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalo
         search_note=search_note,
         k=cfg.app.k,
         max_upload_mb=cfg.app.max_upload_mb,
-        synthetic=inputs.synthetic,
     )
