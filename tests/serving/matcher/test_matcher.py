@@ -76,8 +76,8 @@ def test_what_is_no_text_is_named(made):
     matcher = StyleMatcher.from_pretrained(made(text=shared), device="cpu")
     assert matcher.encode_text("a neat look").shape == (1, matcher.dim)
     for wrong, said in (
-        (5, "got a int. Pass a text or a list"),
-        (b"a hat", "got a bytes"),
+        (5, "Text 1 is a int. Pass a text or a list"),
+        (b"a hat", "Text 1 is a bytes"),
         (["a hat", None], "Text 2 is a NoneType"),
         ("  ", "is empty"),
         ("a \udc80 hat", r"The text 'a \\udc80 hat' is not UTF-8"),
