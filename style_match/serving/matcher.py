@@ -254,14 +254,7 @@ class StyleMatcher:
 
 
 class MatcherInputs(Inputs):
-    """`Inputs` with the prompt, pooling and backbone of a matcher instead of a run's.
-
-    Args:
-        matcher: The matcher.
-        data: Options of `conf/data` of a dataset folder: root, task, image_root, on_bad_image, num_workers.
-        features_root: Folder of all feature stores; None: in the cache.
-        show: Whether to show progress.
-    """
+    """`Inputs` with the prompt, pooling and backbone of a matcher; `data` are options of `conf/data` of a folder."""
 
     def __init__(
         self,
@@ -309,14 +302,7 @@ class MatcherInputs(Inputs):
         side: str | Sequence[str] | None = None,
         batch_size: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Compute the features of photos, see `StyleMatcher.encode`.
-
-        Returns:
-            Features (N, D) float32 on the CPU, and sides (N,) as numbers if the head treats sides differently.
-
-        Raises:
-            UserError: A photo cannot be read, or photos, metadata or sides are missing or differ in number.
-        """
+        """Return features (N, D) float32 of photos, and sides (N,) as numbers if the head treats sides differently."""
         prompt = self.cfg.prompt
         if prompt.image and images is None:
             raise UserError(f"This matcher reads photos (prompt={prompt.name}). Pass images.")
@@ -394,11 +380,7 @@ class MatcherInputs(Inputs):
 
 
 def embed_profiles(inputs: MatcherInputs, head: nn.Module) -> ProfileEmbeddings:
-    """Embed the profiles of a dataset folder with a head; each is the mean over its photos.
-
-    Raises:
-        UserError: See `StyleMatcher.embed_folder`.
-    """
+    """Embed the profiles of a dataset folder with a head; each is the mean over its photos."""
     matcher, dataset = inputs.matcher.folder, inputs.folder
     sides = sides_of(dataset, matcher)
     row_of = {profile_id: row for row, profile_id in enumerate(dataset.profile_ids)}
@@ -457,11 +439,7 @@ def make_head(options: Mapping[str, Any], **sizes: int) -> nn.Module:
 
 
 def _load_head(file: Path, options: Mapping[str, Any], **sizes: int) -> nn.Module:
-    """Return a trained head in eval mode on the CPU.
-
-    Raises:
-        UserError: Weights and options are not of the same head.
-    """
+    """Return a trained head in eval mode on the CPU."""
     try:
         head = make_head(options, **sizes)
         head.load_state_dict(load(file.read_bytes()))

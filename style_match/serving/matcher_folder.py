@@ -197,12 +197,7 @@ def hashes_of(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def find_backbone(folder: MatcherFolder, path: str | Path | None) -> Checkpoint:
-    """Find the backbone that a matcher was trained on.
-
-    Args:
-        folder: The matcher folder.
-        path: `package:...`, a folder or a hub id; None: its place in training. A hub id is looked up in the local cache
-            first, at the commit of training.
+    """Find the backbone that a matcher was trained on, in its place in training or at `path`.
 
     Raises:
         UserError: The backbone is not found, or is another one.
@@ -258,14 +253,9 @@ def refuse_other_content(out: Path, run_id: str) -> None:
 
 
 def write_matcher(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write a matcher folder, or write over an earlier export. An interrupted export can be repeated.
+    """Write the files (name -> content) of a matcher folder, or write over those of an earlier export.
 
-    Args:
-        out: The matcher folder.
-        files: Name -> content; matcher.json is written last.
-
-    Raises:
-        UserError: The folder cannot be written.
+    An interrupted export can be repeated: matcher.json is written last.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

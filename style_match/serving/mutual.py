@@ -24,11 +24,7 @@ SIMILAR = "similar"
 
 
 class Pairs:
-    """Cosines and ranks of every pair of profiles.
-
-    Args:
-        candidates: The profiles that may be recommended.
-        max_pairs: Bound on the number of pairs; all of them are held in memory.
+    """Cosines and ranks of every pair of profiles, at most `max_pairs`, all in memory.
 
     Attributes:
         allowed: (N, N) bool, whether b may be recommended to a.
@@ -79,12 +75,9 @@ class Pairs:
 
 
 def mutual_best(query: Query, candidates: Candidates, *, k: int) -> list[tuple[str, float, int, int]]:
-    """Return the k best candidates of one query with mode=mutual.
+    """Return (profile id, cosine, its rank, rank of the query for it) of the k best with mode=mutual, best first.
 
     A query that is no profile of the folder is ranked as one profile more, behind profiles with an equal cosine.
-
-    Returns:
-        (profile id, cosine, rank of the candidate, rank of the query for the candidate), best first.
     """
     profiles = candidates.profiles
     vectors, order = profiles.embeddings.astype(np.float64), _order_of_ids(profiles)
@@ -119,21 +112,11 @@ def _ranks(cosine: np.ndarray, allowed: np.ndarray, order: np.ndarray) -> np.nda
 def _mutual_places(
     rank: np.ndarray, back: np.ndarray, cosine: np.ndarray, order: np.ndarray, allowed: np.ndarray
 ) -> np.ndarray:
-    """Order the candidates of one user with mode=mutual.
+    """(N,) int32 places of one user's candidates with mode=mutual, from 1; NOT_ALLOWED elsewhere.
 
-    Candidates are ordered by the worse of two ranks: of the candidate among all that may be recommended to the user,
-    and of the user among all that could be paired with the candidate. Ties are broken by the sum of both ranks, by the
-    cosine, and by the id.
-
-    Args:
-        rank: (N,) rank of each candidate.
-        back: (N,) rank of the user for each candidate.
-        cosine: (N,) cosines.
-        order: (N,) places in the order of ids.
-        allowed: (N,) bool, who may be recommended.
-
-    Returns:
-        (N,) int32 places from 1; NOT_ALLOWED where `allowed` is False.
+    Candidates are ordered by the worse of two ranks: of the candidate among all that may be recommended to the user
+    (`rank`), and of the user among all that could be paired with the candidate (`back`). Ties are broken by the sum of
+    both ranks, by the cosine, and by the id.
     """
     one, other = rank.astype(np.int64), back.astype(np.int64)
     return _places(allowed, np.maximum(one, other), one + other, -cosine, order)
@@ -159,16 +142,13 @@ def _first(places: np.ndarray, k: int) -> list[int]:
 def recommend_to_all(
     candidates: Candidates, *, k: int, mode: str, exposure_cap: int | None, max_pairs: int, index: Index | None = None
 ) -> tuple[Lists, dict[str, "Spread"]]:
-    """Recommend k profiles to every profile.
+    """Recommend k profiles to every profile, or fewer if fewer are allowed.
 
     With mode=similar and without a cap they are found by the index, without holding all pairs in memory.
 
     Args:
         candidates: The profiles that may be recommended.
-        k: Length of the lists; shorter where fewer profiles are allowed.
-        mode: similar or mutual.
-        exposure_cap: In how many lists one profile may be; None: no bound.
-        max_pairs: Bound on the pairs that are held in memory.
+        k, mode, exposure_cap, max_pairs: As in conf/recommend.yaml.
         index: See `nearest`.
 
     Returns:
@@ -207,18 +187,11 @@ def recommend_to_all(
 
 
 def _capped(pairs: Pairs, mode: str, places: np.ndarray, *, k: int, cap: int) -> Lists:
-    """Return lists of k in which no profile is more than `cap` times.
+    """Return lists of k, by the places (N, N) of each user's candidates, in which no profile is more than `cap` times.
 
     There are k rounds; in each, every user gets at most one profile more. Pairs (user, profile) are visited from best
     to worst, and a pair is taken if the user has none of this round yet and the profile is in fewer than `cap` lists.
     So every user is offered a first profile before anybody gets a second; some users may get fewer than k.
-
-    Args:
-        pairs: All pairs; `key` rises along each user's places, and ties are broken by the user's and profile's ids.
-        mode: similar or mutual.
-        places: (N, N) places of each user's candidates from 1, NOT_ALLOWED elsewhere.
-        k: Length of the lists.
-        cap: In how many lists one profile may be.
     """
     candidates = [_first(row, len(row)) for row in places]
     lists: Lists = [[] for _ in candidates]
@@ -272,14 +245,7 @@ class Spread:
 
 
 def spread(lists: Sequence[Sequence[int]], can_get: np.ndarray, candidates: np.ndarray, k: int) -> Spread:
-    """Return the spread of lists.
-
-    Args:
-        lists: Rows recommended to each user.
-        can_get: (N,) bool, users to whom somebody can be recommended.
-        candidates: (N,) bool, profiles that can be recommended.
-        k: Intended length of the lists.
-    """
+    """Return the spread of lists; `can_get` and `candidates` are (N,) bool, who can get and who can be recommended."""
     counts = np.bincount([row for rows in lists for row in rows], minlength=len(candidates))
     taken = {(user, row) for user, rows in enumerate(lists) for row in rows}
     return Spread(

@@ -169,10 +169,6 @@ class Candidates:
 
     Never the person of the query; for couples only the other side; only profiles that satisfy `where`.
 
-    Args:
-        profiles: All profiles.
-        where: Filter on their columns, such as "gender == 'm' and age < 35"; None for all.
-
     Attributes:
         condition: The parsed filter.
         filtered: (N,) bool, the profiles that satisfy the filter.
@@ -230,18 +226,9 @@ class Candidates:
 
 
 def nearest(queries: Sequence[Query], candidates: Candidates, *, k: int, index: Index | None = None) -> list[Answers]:
-    """Return the k nearest allowed profiles of each query, best first, or fewer if fewer are allowed.
+    """Return the k nearest (profile id, cosine) of each query, best first, or fewer if fewer are allowed.
 
-    Equal scores are ordered by id.
-
-    Args:
-        queries: Q queries.
-        candidates: The profiles that may be recommended.
-        k: Number of answers.
-        index: Index of the profiles; None: an exact one.
-
-    Returns:
-        (Q,) lists of (profile id, cosine).
+    Equal scores are ordered by id. Without an index the search is exact, in memory.
 
     Raises:
         UserError: The index holds profiles of another matcher.

@@ -24,14 +24,8 @@ PATHS = {  # path -> what is searched, for messages
 class TextSearch:
     """Finds the profiles that fit a text.
 
-    A text is compared with the photos (`image`), with their captions (`caption`), or with both, by the mean of both
-    cosines.
-
-    Args:
-        matcher: A matcher with a text path.
-        inputs: Inputs of the dataset folder, from `StyleMatcher.folder_inputs`.
-        profiles: Its profiles, embedded by the matcher.
-        path: image, caption or both; None: the path that the export chose.
+    A text is compared with the photos (path=image), with their captions (caption), or with both, by the mean of both
+    cosines. Without a path, that of the export is used.
 
     Attributes:
         path: The path.

@@ -63,11 +63,7 @@ def folder_of(index: Index, data_root: str | Path, matcher: str) -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Make the folder if needed, and keep other processes from changing its index.
-
-    Raises:
-        UserError: Something in the folder cannot be written.
-    """
+    """Make the folder if needed, and keep other processes from changing its index."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = hold(folder / LOCK, wait=True)
@@ -169,11 +165,7 @@ def _absent(known: Known) -> str | None:
 
 
 def _delete(known: Known, profile_ids: Collection[str]) -> str:
-    """Delete profiles from a collection on a server, or an index; return what was done.
-
-    Raises:
-        UserError: The server cannot be reached, or the files cannot be deleted.
-    """
+    """Delete profiles from a collection on a server, or an index; return what was done."""
     if known.url:
         from style_match.serving.index.qdrant import delete_profiles  # needs its extra
 

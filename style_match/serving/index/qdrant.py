@@ -176,11 +176,7 @@ class Qdrant(Index):
         return scores, rows
 
     def _refuse_other_collection(self) -> None:
-        """Refuse a collection of another program, version or matcher.
-
-        Raises:
-            UserError: The message names the collection.
-        """
+        """Refuse a collection of another program, version or matcher."""
         where = f"The collection {self.collection} at {self.url or 'its folder'}"
         points, _ = self._call("scroll", limit=1, with_payload=["matcher", "format"])
         for payload in [point.payload or {} for point in points]:
@@ -213,11 +209,7 @@ class Qdrant(Index):
                 connection.execute("PRAGMA journal_mode = WAL")
 
     def _call(self, method: str, **arguments: Any) -> Any:
-        """Call a method of the client on the collection.
-
-        Raises:
-            UserError: the server cannot be reached, refuses the key, or answers with an error; no secret is repeated.
-        """
+        """Call a method of the client on the collection; messages of its errors repeat no secret."""
         try:
             return getattr(self._client, method)(collection_name=self.collection, **arguments)
         except ResponseHandlingException as error:
@@ -234,11 +226,7 @@ class Qdrant(Index):
 
 
 def delete_profiles(url: str, collection: str, ids: Collection[str]) -> int:
-    """Delete profiles from a collection on a server; return how many were found.
-
-    Raises:
-        UserError: The server cannot be reached or refuses the key.
-    """
+    """Delete profiles from a collection on a server; return how many were found."""
     index = Qdrant(root=None, url=url, collection=collection, exact=True, m=0, ef_construction=0, ef_search=0)
     index._connect(None)
     with closing(index):

@@ -185,16 +185,7 @@ class Catalogue:
         }
 
     def thumbnail(self, number: int, photo: int, side_px: int) -> bytes:
-        """Return a photo as JPEG.
-
-        Args:
-            number: Of the profile, from 0.
-            photo: Of the profile's photos, from 0.
-            side_px: Longest side.
-
-        Raises:
-            UserError: There is no such profile, photo or file, or it cannot be read.
-        """
+        """Return a photo of a profile as JPEG; profiles and their photos are numbered from 0."""
         if not (0 <= number < len(self.profiles) and 0 <= photo < len(self.profiles.photos[number])):
             raise UserError(f"There is no photo {photo} of a profile number {number}.")
         with self._decoding:
@@ -271,22 +262,14 @@ class Catalogue:
 
 
 def open_live(cfg: DictConfig, folder: MatcherFolder) -> Live:
-    """Return what conf/app.yaml describes; the catalogue is made at the first request.
-
-    Raises:
-        UserError: The matcher folder or backbone cannot be used, or no dataset folder is named.
-    """
+    """Return what conf/app.yaml describes; the catalogue is made at the first request."""
     matcher = load_matcher(cfg, folder)
     root = dataset_root(matcher.folder, cfg.data.root, show=cfg.progress, num_workers=cfg.data.num_workers)
     return Live(root, partial(open_catalogue, cfg, matcher, root), hidden=(root, matcher.folder.path))
 
 
 def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalogue:
-    """Embed the profiles of a dataset folder, update the index, and return the catalogue.
-
-    Raises:
-        UserError: The dataset folder, backbone or index cannot be used.
-    """
+    """Embed the profiles of a dataset folder, update the index, and return the catalogue."""
     data = {name: cfg.data[name] for name in DATA_OPTIONS}
     inputs = matcher.folder_inputs(root, features_root=cfg.features.root, show_progress=cfg.progress, **data)
     trained = embed_profiles(inputs, matcher.head)

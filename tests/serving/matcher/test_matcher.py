@@ -1,6 +1,5 @@
 """`StyleMatcher`: its inputs, its outputs, and its answers to mistakes."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ from PIL import Image
 
 from style_match import StyleMatcher
 from style_match.utils.errors import UserError
-from tests.commands import unimportable
 from tests.serving.matcher.conftest import conf
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning:style_match")
@@ -60,14 +58,7 @@ def test_what_is_no_photo_is_named(matcher, people, tmp_path):
             matcher.encode(wrong)
     with pytest.raises(UserError, match="batch_size=0 must be at least 1"):
         matcher.encode(photos_of(people), batch_size=0)
-    with pytest.raises(UserError, match="has no text search"):
-        matcher.encode_text("a neat look")
-
-
-def test_a_matcher_without_texts_tells_why(made):
-    why = "its run is of an older version. Make the run again."
-    matcher = StyleMatcher.from_pretrained(made(no_text=why), device="cpu")
-    with pytest.raises(UserError, match=rf"has no text search: {why}"):
+    with pytest.raises(UserError, match=r"has no text search: .* Export it again"):
         matcher.encode_text("a neat look")
 
 
@@ -190,8 +181,3 @@ def test_a_prompt_without_photo_takes_metadata_alone(made):
     matcher = StyleMatcher.from_pretrained(made(prompt="metadata"), device="cpu")
     rows = matcher.encode(None, [{"top": "shirt"}, {"top": "coat"}])
     assert rows.shape == (2, matcher.dim) and np.isfinite(rows).all()
-
-
-def test_the_package_stays_light_until_the_class_is_used():
-    with unimportable("torch", "numpy"):
-        assert "StyleMatcher" in importlib.import_module("style_match").__all__

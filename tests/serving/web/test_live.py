@@ -8,13 +8,12 @@ import weakref
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image
 
 pytest.importorskip("starlette", reason="the extra app is not installed")
 
 from starlette.testclient import TestClient
 
-from style_match.data.images import thumbnail
 from style_match.data.records import JOURNAL
 from style_match.serving.web import catalogue as catalogues
 from style_match.serving.web.live import Live
@@ -172,14 +171,3 @@ def test_photos_are_decoded_one_at_a_time(catalogue, monkeypatch, tmp_path):
     made.match_photo((tmp_path / "people" / "1.jpg").read_bytes(), "female", k=1, where=None)
     made.thumbnail(1, 0, 64)
     assert locked == [True, True]
-
-
-def test_a_thumbnail_of_a_large_jpeg_is_decoded_small(tmp_path, monkeypatch):
-    Image.linear_gradient("L").resize((2000, 1000)).convert("RGB").save(tmp_path / "a.jpg")
-    sizes, load = [], ImageFile.ImageFile.load
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (sizes.append(self.size), load(self))[1])
-    content = thumbnail(tmp_path / "a.jpg", 100, max_source_pixels=10**7)
-    assert sizes[0] == (250, 125)
-    assert Image.open(io.BytesIO(content)).size == (100, 50)
-    with pytest.raises(UserError, match="2000 x 1000 = 2000000 pixels, more than"):
-        thumbnail(tmp_path / "a.jpg", 100, max_source_pixels=10**6)
