@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from style_match import __version__
-from style_match.backbone.checkpoint import HUB_ID, PACKAGE, Checkpoint, resolve_checkpoint, resolve_dtype
+from style_match.backbone.checkpoint import HUB_ID, PACKAGE, resolve_checkpoint, resolve_dtype
 from style_match.backbone.inputs import TextInputs
 from style_match.cli.run_config import SEEN
 from style_match.cli.targets import conf_dir
@@ -22,16 +22,7 @@ from style_match.models.head.identity import Identity
 from style_match.models.text_term import width
 from style_match.serving.finished_run import FinishedRun
 from style_match.serving.matcher import make_head, tells_sides
-from style_match.serving.matcher_folder import (
-    ABOUT,
-    CARD,
-    FORMAT,
-    HEAD,
-    TEXT_FILE,
-    digest,
-    hashes_of,
-    write_matcher,
-)
+from style_match.serving.matcher_folder import ABOUT, CARD, FORMAT, HEAD, TEXT_FILE, digest, hashes_of, write_matcher
 from style_match.serving.model_card import card, figures_by_group
 from style_match.training.checkpoints import load_head
 from style_match.training.text import TextSpace, fitted, is_on, text_term
@@ -59,7 +50,7 @@ def export(run: FinishedRun, out: Path, card_options: Mapping[str, Any]) -> None
         UserError: The checkpoint is damaged, the backbone or the split changed, or `card` does not fit the data.
     """
     figures = figures_by_group(run, card_options)  # first: it reports mistakes in card.by and card.bands
-    about, files = content(run)
+    about, files = _content(run)
     files[CARD] = card(run, about, card_options, figures).encode()
     files[ABOUT] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
     write_matcher(out, files)
@@ -68,12 +59,8 @@ def export(run: FinishedRun, out: Path, card_options: Mapping[str, Any]) -> None
 
 
 @torch.no_grad()
-def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return matcher.json as a dict, with its digest, and the contents of the files that it names.
-
-    Raises:
-        UserError: The checkpoint is damaged, or the backbone or the split changed.
-    """
+def _content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return matcher.json as a dict, with its digest, and the contents of the files that it names."""
     config, in_dim = run.config, run.provenance["features"]["width"]
     data = MatchDataModule.from_folder(run.inputs.folder, run.inputs.split)
     if is_changed_split(run.folder, run.inputs, data):
@@ -91,11 +78,11 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     files = {HEAD: _weights(head)}
     if (run.folder / SEEN).is_file():
         files[SEEN] = (run.folder / SEEN).read_bytes()
-    text, no_text = None, why_no_texts(run)
+    text, no_text = None, _why_no_texts(run)
     if no_text:
         progress.say(f"no text search: {no_text}")
     else:
-        text, text_head = text_path(run, head, data)
+        text, text_head = _text_path(run, head, data)
         if text_head is not head:
             files[TEXT_FILE] = _weights(text_head)
     is_couple = config.data.task == "couple"
@@ -145,7 +132,7 @@ def _weights(head: nn.Module) -> bytes:
 # Texts
 
 
-def why_no_texts(run: FinishedRun) -> str | None:
+def _why_no_texts(run: FinishedRun) -> str | None:
     """Return why the matcher of a run cannot have text search, with a remedy; None if it can."""
     if "text" not in run.config:
         return "its run is of an older version, without the options of conf/text. Train again, and export that run."
@@ -157,7 +144,7 @@ def why_no_texts(run: FinishedRun) -> str | None:
     return None
 
 
-def text_path(run: FinishedRun, head: nn.Module, data: MatchDataModule) -> tuple[dict[str, Any], nn.Module]:
+def _text_path(run: FinishedRun, head: nn.Module, data: MatchDataModule) -> tuple[dict[str, Any], nn.Module]:
     """Choose how texts are embedded and searched.
 
     A text head is fitted to the captions of the training photos. A run that was trained on texts also has a text head,
@@ -215,7 +202,16 @@ def _backbone(run: FinishedRun) -> dict[str, Any]:
     backbone, was = run.config.backbone, run.provenance["backbone"]
     found = resolve_checkpoint(was["source"], was["revision"], download=True)
     files = hashes_of(found)
-    _refuse_other_files(run, found, files)
+    root = run.config.features.root
+    store = Path(root).expanduser() if root else cache_root() / "features"
+    manifest = store / run.provenance["features"]["key"][:16] / "manifest.json"
+    if manifest.is_file():  # of the run's feature store
+        wanted = json.loads(manifest.read_text(encoding="utf-8"))["identity"]["files"]
+        if others := sorted(name for name in wanted.keys() | files.keys() if wanted.get(name) != files.get(name)):
+            raise UserError(
+                f"{found.folder} is no longer the backbone of run={run.folder}: {', '.join(others[:3])} changed. "
+                "Restore it, or train again."
+            )
     is_folder = not was["source"].startswith(PACKAGE) and not (was["revision"] and HUB_ID.fullmatch(was["source"]))
     options = {name: value for name, value in backbone.items() if name not in WHERE_FROM}
     options["dtype"] = resolve_dtype(backbone.dtype, run.provenance["device"].partition(":")[0])
@@ -226,18 +222,3 @@ def _backbone(run: FinishedRun) -> dict[str, Any]:
         "options": options,
         "files": files,
     }
-
-
-def _refuse_other_files(run: FinishedRun, found: Checkpoint, files: Mapping[str, str]) -> None:
-    """Compare the files with the manifest of the run's feature store, if it still exists."""
-    root = run.config.features.root
-    store = Path(root).expanduser() if root else cache_root() / "features"
-    manifest = store / run.provenance["features"]["key"][:16] / "manifest.json"
-    if not manifest.is_file():
-        return
-    was = json.loads(manifest.read_text(encoding="utf-8"))["identity"]["files"]
-    if others := sorted(name for name in was.keys() | files.keys() if was.get(name) != files.get(name)):
-        raise UserError(
-            f"{found.folder} is no longer the backbone of run={run.folder}: {', '.join(others[:3])} changed. Restore "
-            "it, or train again."
-        )

@@ -18,12 +18,13 @@ from style_match.backbone.checkpoint import Checkpoint
 from style_match.backbone.inputs import Inputs, load_backbone, own_poolings, text_prompt
 from style_match.backbone.pooling import joined
 from style_match.backbone.qwen3_vl import Qwen3VL
+from style_match.data.dataset import PROFILES
 from style_match.data.images import decode, decode_opened
 from style_match.data.prompt import render_all
 from style_match.models.embed import embed
 from style_match.serving.index.base import Answers, Index
 from style_match.serving.matcher_folder import ABOUT, HEAD, TEXT_FILE, MatcherFolder, find_backbone, read_matcher
-from style_match.serving.profiles import ProfileEmbeddings, dataset_root, sides_of, task_of, with_embeddings
+from style_match.serving.profiles import ProfileEmbeddings, dataset_root, sides_of, with_embeddings
 from style_match.serving.recommend import Candidates, make_query, nearest
 from style_match.utils import progress
 from style_match.utils.errors import UserError
@@ -219,7 +220,9 @@ class StyleMatcher:
     ) -> "MatcherInputs":
         """Return the inputs of a dataset folder, see `embed_folder`."""
         place = dataset_root(self.folder, root, num_workers=data.get("num_workers", 0), show=show_progress)
-        about = {"root": str(place), "task": task_of(self.folder, place), **data}
+        has_couples = any((place / f"couples{suffix}").is_file() for suffix in (".csv", ".parquet"))
+        task = "couple" if self.folder.about["task"] == "couple" and has_couples else PROFILES
+        about = {"root": str(place), "task": task, **data}
         return MatcherInputs(self, about, features_root=features_root, show=show_progress)
 
     @torch.no_grad()

@@ -221,27 +221,16 @@ def _capped(pairs: Pairs, mode: str, places: np.ndarray, *, k: int, cap: int) ->
 
 @dataclass(frozen=True)
 class Spread:
-    """How recommendations are spread over profiles.
+    """How recommendations are spread over profiles."""
 
-    Attributes:
-        users: Number of users with at least one recommendation.
-        candidates: Number of profiles that can be recommended.
-        recommendations: Length of all lists together.
-        mutual: Pairs of profiles that are in each other's list.
-        gini: Gini coefficient of how often each candidate is recommended: 0 if all equally often, near 1 if few.
-        coverage: Share of the candidates that are in at least one list.
-        most: How often the most frequent profile is recommended.
-        short: Users who got fewer than k, although somebody can be recommended to them.
-    """
-
-    users: int
-    candidates: int
-    recommendations: int
-    mutual: int
-    gini: float
-    coverage: float
-    most: int
-    short: tuple[int, ...]
+    users: int  # with at least one recommendation
+    candidates: int  # profiles that can be recommended
+    recommendations: int  # length of all lists together
+    mutual: int  # pairs of profiles that are in each other's list
+    gini: float  # of how often each candidate is recommended: 0 if all equally often, near 1 if few
+    coverage: float  # share of the candidates that are in at least one list
+    most: int  # how often the most frequent profile is recommended
+    short: tuple[int, ...]  # users who got fewer than k, although somebody can be recommended to them
 
 
 def spread(lists: Sequence[Sequence[int]], can_get: np.ndarray, candidates: np.ndarray, k: int) -> Spread:

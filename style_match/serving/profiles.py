@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from style_match.data.dataset import PROFILES, DatasetFolder
+from style_match.data.dataset import DatasetFolder
 from style_match.data.people import people_of
 from style_match.data.profiles import gender_of
 from style_match.serving.index.exact import Exact
@@ -78,11 +78,7 @@ class ProfileEmbeddings:
 def dataset_root(folder: MatcherFolder, root: str | Path | None, *, show: bool, num_workers: int = 0) -> Path:
     """Return a dataset folder; None means the synthetic one that the matcher was trained on, drawn if it is missing.
 
-    Args:
-        folder: The matcher folder.
-        root: The dataset folder, or None.
-        show: Whether to show progress.
-        num_workers: Processes that draw; 0 means this one, which a script without a main guard needs.
+    A script without a main guard needs num_workers=0, which draws in its own process.
 
     Raises:
         UserError: `root` is None and the matcher was trained on photos.
@@ -92,12 +88,6 @@ def dataset_root(folder: MatcherFolder, root: str | Path | None, *, show: bool, 
     if (demo := folder.about["data"]["demo"]) is None:
         raise UserError(f"{folder.path} was trained on photos and does not know their folder. Set data.root=FOLDER.")
     return draw_demo(OmegaConf.create({**demo, "num_workers": num_workers}), show=show)
-
-
-def task_of(folder: MatcherFolder, root: Path) -> str:
-    """Return the task to read a dataset folder with: couples if matcher and folder have them, else profiles."""
-    has_couples = any((root / f"couples{suffix}").is_file() for suffix in (".csv", ".parquet"))
-    return "couple" if folder.about["task"] == "couple" and has_couples else PROFILES
 
 
 def sides_of(dataset: DatasetFolder, matcher: MatcherFolder) -> np.ndarray:

@@ -24,22 +24,16 @@ NOBODY = -1  # number of a person who is unknown
 class Query:
     """One profile, photo, embedding or text for which profiles are found.
 
-    Attributes:
-        name: Profile id, file or text, for messages and pages.
-        embedding: (E,) float32, of unit length.
-        person: Number of the person as in `ProfileEmbeddings.people`, or NOBODY.
-        side: 0 for left, 1 for right, UNKNOWN for a profile of unknown side or without sides; None if profiles of both
-            sides may be found.
-        row: Position of a profile; None for others.
-        photo: Path of a photo, if there is one.
+    `side` is 0 for left, 1 for right, UNKNOWN for a profile of unknown side or without sides, and None if profiles of
+    both sides may be found.
     """
 
-    name: str
-    embedding: np.ndarray
-    person: int = NOBODY
+    name: str  # profile id, file or text, for messages and pages
+    embedding: np.ndarray  # (E,) float32, of unit length
+    person: int = NOBODY  # number as in `ProfileEmbeddings.people`
     side: int | None = None
-    row: int | None = None
-    photo: str | None = None
+    row: int | None = None  # position of a profile; None for others
+    photo: str | None = None  # path of a photo, if there is one
 
     @classmethod
     def of_profile(cls, profiles: ProfileEmbeddings, row: int) -> "Query":

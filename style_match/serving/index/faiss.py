@@ -204,8 +204,9 @@ def _key(profile_id: str, vector: np.ndarray) -> bytes:
 
 def _digest(arrays: dict[str, np.ndarray], about: str) -> str:
     found = hashlib.blake2b(about.encode(), digest_size=16)
-    for name in ("graph", "keys"):
-        found.update(arrays[name].data)
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(array.data)
     return found.hexdigest()
 
 

@@ -26,7 +26,7 @@ from style_match.serving.recommend import NOBODY, Candidates, Query, make_query,
 from style_match.serving.steps import load_matcher, open_index
 from style_match.serving.text import PATHS, TextSearch
 from style_match.serving.web.live import Live, without_paths
-from style_match.serving.where import kind_of
+from style_match.serving.where import as_columns, kind_of
 from style_match.utils.errors import UserError
 from style_match.utils.progress import say
 from style_match.utils.text import folded
@@ -44,13 +44,11 @@ class Catalogue:
     Args:
         matcher: The matcher.
         inputs: Inputs of the dataset folder, from `StyleMatcher.folder_inputs`.
-        trained: Its profiles, embedded by the matcher.
-        frozen: The same profiles, embedded by the backbone only.
+        trained, frozen: Its profiles, embedded by the matcher and by the backbone only.
         index: Index of `trained`; `frozen` is searched exactly, in memory.
         find_by_text: `TextSearch.find`; None if there is no text search.
         search_note: What text search searches, or why there is none.
-        k: Matches shown at first.
-        max_upload_mb: Bound on an uploaded photo, for the page.
+        k, max_upload_mb: As in conf/app.yaml.
     """
 
     def __init__(
@@ -102,17 +100,15 @@ class Catalogue:
     @cached_property
     def columns(self) -> list[dict[str, Any]]:
         """The columns with their kind and, if there are few, their values."""
-        found = []
-        for name in dict.fromkeys(name for cells in self.profiles.columns for name in cells):
-            cells = [row.get(name, "").strip() for row in self.profiles.columns]
-            found.append({"name": name, "kind": kind_of(cells), "values": self._few(cells)})
-        return found
+        return [
+            {"name": name, "kind": kind_of(cells), "values": self._few([cell.strip() for cell in cells])}
+            for name, cells in as_columns(self.profiles.columns).items()
+        ]
 
     @cached_property
     def colours(self) -> list[str]:
         """Columns and attributes with few enough values for the colours of the map."""
-        names = dict.fromkeys(name for about in self._attributes for name in about)
-        return [name for name in names if self._few([about.get(name, "") for about in self._attributes])]
+        return [name for name, cells in as_columns(self._attributes).items() if self._few(cells)]
 
     def find(self, part: str) -> dict[str, Any]:
         """Return profiles whose id contains `part`, in the order of the table."""

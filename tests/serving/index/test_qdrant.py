@@ -57,6 +57,7 @@ def server(monkeypatch):
     return stand_in
 
 
+@pytest.mark.filterwarnings("ignore:Local mode performs exact")
 def test_a_server_answers_as_the_exact_index_does(server, unlisted, make, monkeypatch, capsys):
     ids, vectors, cells = people(40)
     exact = make("exact")
