@@ -206,8 +206,10 @@ def _backbone(run: FinishedRun) -> dict[str, Any]:
     store = Path(root).expanduser() if root else cache_root() / "features"
     manifest = store / run.provenance["features"]["key"][:16] / "manifest.json"
     if manifest.is_file():  # of the run's feature store
-        wanted = json.loads(manifest.read_text(encoding="utf-8"))["identity"]["files"]
-        if others := sorted(name for name in wanted.keys() | files.keys() if wanted.get(name) != files.get(name)):
+        trained_on = json.loads(manifest.read_text(encoding="utf-8"))["identity"]["files"]
+        if others := sorted(
+            name for name in trained_on.keys() | files.keys() if trained_on.get(name) != files.get(name)
+        ):
             raise UserError(
                 f"{found.folder} is no longer the backbone of run={run.folder}: {', '.join(others[:3])} changed. "
                 "Restore it, or train again."

@@ -215,8 +215,8 @@ def find_backbone(folder: MatcherFolder, path: str | Path | None) -> Checkpoint:
     except UserError as error:
         raise UserError(f"{error} {REMEDY}") from error
     check_checkpoint(checkpoint.folder)
-    wanted, found = own["files"], hashes_of(checkpoint)
-    if others := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+    expected, found = own["files"], hashes_of(checkpoint)
+    if others := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
         revision = f", revision {own['revision']}" if own["revision"] else ""
         raise UserError(
             f"The matcher {folder.path} was trained on the backbone {own['name']} ({own['path']}{revision}); {place} "

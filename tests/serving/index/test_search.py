@@ -119,7 +119,7 @@ def test_a_graph_that_leads_nowhere_does_not_hide_who_is_allowed(make, monkeypat
 
 
 @pytest.mark.parametrize("words", EXACT)
-def test_scores_nearer_than_float32_tells_apart_are_told_apart(words, make):
+def test_scores_that_are_equal_in_float32_are_ordered(words, make):
     """200 vectors around one, whose products differ less than float32 rounds: their true order, not the BLAS's."""
     drawn = np.random.default_rng(1)
     query = unit(drawn.standard_normal((1, 64)))

@@ -73,7 +73,7 @@ def test_a_damaged_folder_is_refused(made, damage, message):
         StyleMatcher.from_pretrained(folder)
 
 
-def test_a_run_folder_is_told_from_a_matcher(tmp_path):
+def test_a_run_folder_in_place_of_a_matcher_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     with pytest.raises(UserError, match="is a run folder; export it first"):
         StyleMatcher.from_pretrained(tmp_path)

@@ -108,7 +108,7 @@ def test_a_matcher_that_reads_metadata_takes_no_upload(client, tmp_path, prompt)
     assert "reads metadata" in error(answer)
 
 
-def test_a_profile_of_unknown_side_is_told_what_to_do(client):
+def test_a_profile_of_unknown_side_gets_a_remedy(client):
     answer = client(unknown_side=3).get("/api/match", params={"number": 3, "k": 1})
     assert "it is unknown whether this profile is female or male" in error(answer)
 

@@ -68,7 +68,7 @@ def basic(password: str, user: str = "anybody") -> str:
         ("Basic ///", 401),
     ],
 )
-def test_the_password_is_asked_for_everywhere(client, sent, code):
+def test_every_route_needs_the_password(client, sent, code):
     asking = client(password="pass:wört", hosts=None)
     for path in ("/", "/static/app.js", "/photo/1.jpg", "/api/about"):
         answer = asking.get(path, headers={"Authorization": sent} if sent else {})
@@ -112,7 +112,7 @@ def test_a_photo_sent_by_another_site_is_refused(client, tmp_path):
     assert answer.status_code == 200 and len(answer.json()["trained"]) == 2
 
 
-def test_what_is_not_a_photo_is_said(client, tmp_path):
+def test_an_upload_that_is_no_photo_is_refused(client, tmp_path):
     asking = client()
     cut = (tmp_path / "people" / "1.jpg").read_bytes()[:300]
     for content, told in ((b"", "is empty"), (b"<html>", "is not an image"), (cut, "damaged")):
