@@ -142,13 +142,11 @@ class Qdrant(Index):
 
     def _delete(self, ids: Collection[str]) -> int:
         """Delete profiles; return how many were found."""
-        points, count = [_point_id(one) for one in ids], 0
-        for start in range(0, len(points), BATCH):
-            found = self._call("retrieve", ids=points[start : start + BATCH], with_payload=False)
-            if found:
-                chosen = models.PointIdsList(points=[point.id for point in found])
-                self._call("delete", points_selector=chosen, wait=True)
-            count += len(found)
+        if not ids:
+            return 0
+        chosen = models.Filter(must=[models.HasIdCondition(has_id=[_point_id(one) for one in ids])])
+        count = self._call("count", count_filter=chosen).count
+        self._call("delete", points_selector=models.FilterSelector(filter=chosen), wait=True)
         return count
 
     def _digests(self) -> dict[str, str]:
