@@ -20,11 +20,12 @@ from style_match.backbone.pooling import joined
 from style_match.backbone.qwen3_vl import Qwen3VL
 from style_match.data.dataset import PROFILES
 from style_match.data.images import decode, decode_opened
+from style_match.data.people import people_of
 from style_match.data.prompt import render_all
 from style_match.models.embed import embed
 from style_match.serving.index.base import Answers, Index
 from style_match.serving.matcher_folder import ABOUT, HEAD, TEXT_FILE, MatcherFolder, find_backbone, read_matcher
-from style_match.serving.profiles import ProfileEmbeddings, dataset_root, sides_of, with_embeddings
+from style_match.serving.profiles import ProfileEmbeddings, dataset_root, sides_of
 from style_match.serving.recommend import Candidates, make_query, nearest
 from style_match.utils import progress
 from style_match.utils.errors import UserError
@@ -385,12 +386,25 @@ class MatcherInputs(Inputs):
 def embed_profiles(inputs: MatcherInputs, head: nn.Module) -> ProfileEmbeddings:
     """Embed the profiles of a dataset folder with a head; each is the mean over its photos."""
     matcher, dataset = inputs.matcher.folder, inputs.folder
-    sides = sides_of(dataset, matcher)
-    row_of = {profile_id: row for row, profile_id in enumerate(dataset.profile_ids)}
+    ids, sides, people = dataset.profile_ids, sides_of(dataset, matcher), people_of(dataset)
+    row_of = {profile_id: row for row, profile_id in enumerate(ids)}
     photo_profile = torch.tensor([row_of[photo.profile_id] for photo in dataset.photos])
     photo_sides = torch.from_numpy(sides)[photo_profile] if matcher.tells_sides else None
-    embeddings = embed(head, inputs.features, photo_profile, photo_sides).numpy()
-    return with_embeddings(embeddings, dataset, sides, matcher)
+    return ProfileEmbeddings(
+        profile_ids=ids,
+        embeddings=embed(head, inputs.features, photo_profile, photo_sides).numpy(),
+        columns=tuple(dataset.columns[one] for one in ids),
+        people=np.array([people[one] for one in ids]),
+        sides=sides,
+        matcher=matcher.identity,
+        photos=tuple(tuple(str(photo.path) for photo in dataset.photos_of(one)) for one in ids),
+        person_of_photo={
+            dataset.photo_sha256[photo.image]: people[photo.profile_id]
+            for photo in dataset.photos
+            if photo.image in dataset.photo_sha256
+        },
+        side_names=matcher.sides,
+    )
 
 
 def _side_numbers(folder: MatcherFolder, side: str | Sequence[str] | None, names: Sequence[str]) -> Tensor | None:

@@ -1,6 +1,5 @@
 """The profiles of a dataset folder as a matcher sees them: embeddings, sides of couples, people."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +8,6 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from style_match.data.dataset import DatasetFolder
-from style_match.data.people import people_of
 from style_match.data.profiles import gender_of
 from style_match.serving.index.exact import Exact
 from style_match.serving.matcher_folder import MatcherFolder
@@ -122,27 +120,3 @@ def sides_of(dataset: DatasetFolder, matcher: MatcherFolder) -> np.ndarray:
             f"{matcher.path} needs it. Fill in the column gender, or add couples with {left}_id and {right}_id."
         )
     return found
-
-
-def with_embeddings(
-    embeddings: np.ndarray, dataset: DatasetFolder, sides: np.ndarray, matcher: MatcherFolder
-) -> ProfileEmbeddings:
-    """Join embeddings (N, E) and sides (N,) with what a dataset folder says about its profiles."""
-    people: Mapping[str, int] = people_of(dataset)
-    return ProfileEmbeddings(
-        profile_ids=dataset.profile_ids,
-        embeddings=embeddings,
-        columns=tuple(dataset.columns[profile_id] for profile_id in dataset.profile_ids),
-        people=np.array([people[profile_id] for profile_id in dataset.profile_ids]),
-        sides=sides,
-        matcher=matcher.identity,
-        photos=tuple(
-            tuple(str(photo.path) for photo in dataset.photos_of(profile_id)) for profile_id in dataset.profile_ids
-        ),
-        person_of_photo={
-            dataset.photo_sha256[photo.image]: people[photo.profile_id]
-            for photo in dataset.photos
-            if photo.image in dataset.photo_sha256
-        },
-        side_names=matcher.sides,
-    )
