@@ -9,7 +9,6 @@ import pytest
 
 from style_match.data.dataset import read_folder
 from style_match.data.splits import read_stored
-from style_match.serving.matcher_folder import refuse_other_content
 from style_match.utils.errors import UserError
 
 
@@ -64,14 +63,3 @@ def test_times_of_parquet_out_of_range(tmp_path):
     parquet.write_table(table, tmp_path / "profiles.parquet", version="2.6")
     with pytest.raises(UserError, match=r"profiles\.parquet.*is not a readable Parquet file"):
         read_folder(tmp_path, task="profile")
-
-
-@pytest.mark.parametrize("out", ["/proc/matcher", "/proc/a/b"])
-def test_a_place_that_cannot_be_written_is_refused_at_once(out):
-    with pytest.raises(UserError, match=rf"Cannot write out={out}: .*Set another out"):
-        refuse_other_content(Path(out), "0" * 64)
-
-
-def test_trying_leaves_nothing(tmp_path):
-    refuse_other_content(tmp_path / "a" / "b", "0" * 64)
-    assert list(tmp_path.iterdir()) == []
