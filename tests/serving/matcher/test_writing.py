@@ -1,6 +1,7 @@
 """Where a matcher may be written: into nothing, over its own earlier export, over a damaged one that is alone."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,14 @@ def test_other_files_beside_a_damaged_matcher_are_named_and_stay(made):
     with pytest.raises(UserError, match=r"a damaged matcher and other files \(thesis\.txt\). Set another out, or"):
         refuse_other_content(folder, RUN)
     assert (folder / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["/proc/matcher", "/proc/a/b"])
+def test_a_place_that_cannot_be_written_is_refused_at_once(out):
+    with pytest.raises(UserError, match=rf"Cannot write out={out}: .*Set another out"):
+        refuse_other_content(Path(out), RUN)
+
+
+def test_trying_leaves_nothing(tmp_path):
+    refuse_other_content(tmp_path / "a" / "b", RUN)
+    assert list(tmp_path.iterdir()) == []
