@@ -78,11 +78,11 @@ class DatasetFolder:
 
         Raises UserError when nothing is left.
         """
-        rejected = list(self.rejected)
+        rejected, file = list(self.rejected), self.profiles_file.name
         for profile_id in self.profile_ids:
             if profile_id in bad:
                 row = self.photos_of(profile_id)[0].row
-                rejected.append(Rejected("profile", profile_id, self.profiles_file.name, row, bad[profile_id]))
+                rejected.append(Rejected("profile", profile_id, file, row, bad[profile_id]))
         couples = []
         for couple in self.couples:
             lost = [profile_id for profile_id in (couple.left_id, couple.right_id) if profile_id in bad]
