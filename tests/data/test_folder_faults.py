@@ -46,18 +46,12 @@ def test_profiles(make_folder: MakeFolder, row: tuple[str, ...], fault: str) -> 
 
 
 def test_photos_of_one_profile_agree(make_folder: MakeFolder) -> None:
-    root = make_folder(
-        header=("profile_id", "image", "gender", "user_id", "shot"),
-        profiles=[
-            ("f1", "a.png", "female", "u1", "x"),
-            ("f1", "b.png", "male", "u2", "y"),
-            ("m1", "c.png", "", "", ""),
-        ],
-        couples=[("f1", "m1")],
-    )
-    assert faults(root) == [
+    header = ("profile_id", "image", "gender", "user_id", "duplicate_group", "shot")
+    rows = [("f1", "a.png", "female", "u1", "d1", "x"), ("f1", "b.png", "male", "u2", "d2", "y")]
+    assert faults(make_folder(header=header, profiles=rows), "profile") == [
         "profiles.csv, line 3, column gender: profile 'f1' has 'male' here and 'female' in line 2; make them agree",
         "profiles.csv, line 3, column user_id: profile 'f1' has 'u2' here and 'u1' in line 2; make them agree",
+        "profiles.csv, line 3, column duplicate_group: profile 'f1' has 'd2' here and 'd1' in line 2; make them agree",
     ]
 
 
@@ -88,16 +82,15 @@ def test_all_faults_come_together(make_folder: MakeFolder) -> None:
     )
     (root / "gone.png").unlink()
     found = faults(root)
-    assert [each.split(":")[0] for each in found] == [
-        "profiles.csv, line 3",
-        "profiles.csv, line 6, column profile_id",
-        "profiles.csv, line 4, column image",
-        "profiles.csv, line 5, column image",
-        "couples.csv, line 2",
-        "couples.csv, line 3, column male_id",
-        "couples.csv, line 4, column male_id",
+    places = [
+        *(
+            f"profiles.csv, line {place}"
+            for place in ("3", "6, column profile_id", "4, column image", "5, column image")
+        ),
+        *(f"couples.csv, line {place}" for place in ("2", "3, column male_id", "4, column male_id")),
         "metadata.jsonl, line 1",
     ]
+    assert [each.split(":")[0] for each in found] == places
 
     root = make_folder(profiles="id,image\nf1,f1.png\n", couples=[("f1", "m1"), ("f2", "f2")], metadata="nonsense\n")
     places = ["profiles.csv", "couples.csv, line 3", "metadata.jsonl, line 1"]

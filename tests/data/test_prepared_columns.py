@@ -27,15 +27,12 @@ class TestLeftOut:
     HEADER = ("profile_id", "image", "left_out")
 
     def test_a_photo_a_profile_and_its_couples(self, make_folder: MakeFolder) -> None:
+        low = "visual_quality is Low"
+        rows = [("f1", "", low), ("m1", ""), ("f2", low), ("m2", "")]
+        cells = [(one, reason) for one, *reasons in rows for reason in reasons]
         root = make_folder(
             header=self.HEADER,
-            profiles=[
-                ("f1", "1.png", ""),
-                ("f1", "2.png", "visual_quality is Low"),
-                ("m1", "3.png", ""),
-                ("f2", "4.png", "visual_quality is Low"),
-                ("m2", "5.png", ""),
-            ],
+            profiles=[(one, f"{number}.png", reason) for number, (one, reason) in enumerate(cells, start=1)],
             couples=[("f1", "m1"), ("f2", "m2")],
             metadata=[{"image": "1.png", "style": "a"}, {"image": "2.png", "style": "b"}],
         )
@@ -107,13 +104,6 @@ class TestDuplicateGroup:
         root = make_folder(header=(*self.HEADER, "fashion_style", "split"), profiles=rows)
         with pytest.raises(UserError, match=r"photo \(duplicate_group d1\) connects p0 \(train\) and p1 \(val\)"):
             make_split(read_folder(root, task="style"), seed=0, fractions=FRACTIONS)
-
-    def test_a_profile_is_in_one_group(self, make_folder: MakeFolder) -> None:
-        root = make_folder(header=self.HEADER, profiles=[("p", "1.png", "d1"), ("p", "2.png", "d2")])
-        assert faults(root, "profile") == [
-            "profiles.csv, line 3, column duplicate_group: profile 'p' has 'd2' here and 'd1' in line 2; "
-            "make them agree"
-        ]
 
 
 class TestClasses:
