@@ -2,8 +2,7 @@
 
 import pytest
 
-from .conftest import MakeFolder
-from .found_faults import faults, message
+from .conftest import MakeFolder, faults, message
 
 PROFILES = [("f1", "f1.png"), ("m1", "m1.png"), ("f2", "f2.png"), ("m2", "m2.png")]
 

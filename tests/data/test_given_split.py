@@ -12,8 +12,7 @@ from style_match.data.photos import check_photos
 from style_match.data.splits import make_split
 from style_match.utils.errors import UserError
 
-from .conftest import MakeFolder, write_csv
-from .found_faults import faults
+from .conftest import MakeFolder, faults, write_csv
 from .memory_folder import FRACTIONS
 
 SIDES = ("female_id", "male_id", "split")

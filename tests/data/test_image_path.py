@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from style_match.data.image_paths import ImagePaths
 from style_match.utils.text import shown
 
-from .conftest import MakeFolder, write_photo
-from .found_faults import faults
+from .conftest import MakeFolder, faults, write_photo
 
 
 class TestImagePaths:

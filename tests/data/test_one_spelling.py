@@ -19,8 +19,7 @@ from style_match.labeling.photos import find_photos
 from style_match.serving.where import mask, parse
 from style_match.utils.errors import UserError
 
-from .conftest import write_csv, write_photo
-from .found_faults import faults
+from .conftest import faults, write_csv, write_photo
 
 
 def nfd(text: str) -> str:

@@ -12,8 +12,7 @@ from style_match.data.photos import check_photos
 from style_match.data.splits import make_split
 from style_match.utils.errors import UserError
 
-from .conftest import MakeFolder
-from .found_faults import faults, message
+from .conftest import MakeFolder, faults, message
 from .memory_folder import FRACTIONS
 
 NONE = Fingerprints(None)

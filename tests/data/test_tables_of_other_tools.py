@@ -8,8 +8,7 @@ from pyarrow import parquet
 
 from style_match.data.dataset import DatasetFolder, read_folder
 
-from .conftest import write_csv, write_photo
-from .found_faults import faults
+from .conftest import faults, write_csv, write_photo
 
 PROFILES = [(f"{kind}{number}", f"{kind}{number}.png") for number in range(24) for kind in "fm"]
 COUPLES = [(f"f{number}", f"m{number}") for number in range(24)]
