@@ -441,8 +441,9 @@ def _positions(name: str, values: Any, num: int) -> Tensor:
         found = torch.as_tensor(values if hasattr(values, "shape") else list(values))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be integer positions: {error}") from error
-    if found.numel() and found.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
+    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
         raise ValueError(f"{name} must be integer positions, not {found.dtype}")
+    found = found.long()
     if (wrong := found[(found < 0) | (found >= num)]).numel():
         raise ValueError(f"{name} must be positions from 0 to {num - 1}, not {int(wrong[0])}")
-    return found.long()
+    return found

@@ -119,28 +119,6 @@ def test_styles_are_spread_by_class(
             assert abs(vals[name] - 0.375 * (size - tests[name])) < 2
 
 
-@given(data=st.data())
-def test_folds_are_only_added_to(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """Rows between anybody, added in three steps: nobody moves, nobody stands in two places of any fold."""
-    store, pairs = tmp_path_factory.mktemp("splits"), singles(24)
-    splits = folds_of(folder_of(pairs), store, 4)
-    for _ in range(3):
-        before, lines = places(splits), splits[0].path.read_text().splitlines()
-        people = st.integers(0, 40)
-        new = data.draw(st.sets(st.tuples(people, people), max_size=8))
-        pairs += [pair for pair in ((f"f{a}", f"m{b}") for a, b in sorted(new)) if pair not in pairs]
-        splits = folds_of(folder_of(pairs), store, 4)
-        found = places(splits)
-        assert {item: found[item] for item in before} == before
-        assert splits[0].path.read_text().splitlines()[: len(lines)] == lines, "the file only grows"
-        where: dict[str, tuple[str, ...]] = {}
-        for item, words in found.items():
-            assert all(where.setdefault(person, words) == words for person in item.split("\t"))
-        excluded = {each.id.replace(" + ", "\t") for each in splits[0].excluded}
-        assert excluded.isdisjoint(found)
-        assert len(excluded) + len(found) == len(pairs)
-
-
 def test_more_rows_fill_the_smallest_test_parts(tmp_path: Path) -> None:
     folds_of(folder_of(singles(26)), tmp_path)
     splits = folds_of(folder_of(singles(40)), tmp_path)

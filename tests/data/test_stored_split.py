@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from style_match.data.splits import Split, make_split
 from style_match.utils.errors import UserError
 
-from .memory_folder import NAMES, counts, folder_of, singles, split_of
+from .memory_folder import NAMES, counts, folder_of, folds_of, singles, split_of
 
 
 def files(store: Path) -> list[str]:
@@ -136,22 +136,32 @@ def test_styles_between_two_splits(tmp_path: Path) -> None:
     assert "the same photo" in split.excluded[0].reason and "user_id u" in split.excluded[0].reason
 
 
+@pytest.mark.parametrize("folds", [0, 4])
 @given(data=st.data())
-def test_no_person_is_ever_in_two_splits(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """Rows between anybody, added in three steps."""
-    store, pairs = tmp_path_factory.mktemp("splits"), singles(16)
-    split_of(folder_of(pairs), store)
+def test_rows_between_anybody_move_nobody(
+    tmp_path_factory: pytest.TempPathFactory, folds: int, data: st.DataObject
+) -> None:
+    """Rows are added in three steps: nobody moves, and nobody is in two splits of any fold."""
+    store, pairs = tmp_path_factory.mktemp("splits"), singles(24)
+
+    def make() -> list[Split]:
+        return folds_of(folder_of(pairs), store, folds) if folds else [split_of(folder_of(pairs), store)]
+
+    splits = make()
     for _ in range(3):
-        people = st.integers(0, 24)
+        before, text = [split.name_of for split in splits], splits[0].path.read_text()
+        people = st.integers(0, 40)
         new = data.draw(st.sets(st.tuples(people, people), max_size=8))
         pairs += [pair for pair in ((f"f{a}", f"m{b}") for a, b in sorted(new)) if pair not in pairs]
-        split = split_of(folder_of(pairs), store)
-        where: dict[str, str] = {}
-        for item, name in split.name_of.items():
-            assert all(where.setdefault(person, name) == name for person in item.split("\t"))
-        excluded = {each.id.replace(" + ", "\t") for each in split.excluded}
-        assert excluded.isdisjoint(split.name_of)
-        assert len(excluded) + len(split.name_of) == len(pairs)
+        splits = make()
+        assert splits[0].path.read_text().startswith(text), "the file only grows"
+        for split, old in zip(splits, before, strict=True):
+            assert {item: split.name_of[item] for item in old} == old
+            where: dict[str, str] = {}
+            for item, name in split.name_of.items():
+                assert all(where.setdefault(person, name) == name for person in item.split("\t"))
+            excluded = {each.id.replace(" + ", "\t") for each in split.excluded}
+            assert excluded.isdisjoint(split.name_of) and len(excluded) + len(split.name_of) == len(pairs)
 
 
 def test_old_rows_that_turn_out_to_be_one_person(splits: Callable[..., Split]) -> None:

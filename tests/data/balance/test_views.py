@@ -165,10 +165,7 @@ def test_computed_in_the_step_unaugmented_views_are_the_stored_features(inputs):
 
 def test_what_was_balanced_is_said_and_told(inputs):
     made = inputs(*CAPPED)
-    assert list(made.balancing.lines()) == [
-        "balance: training profiles in an epoch: basic 20 -> 6, chic 6, hip 4 -> 6",
-        "balance: 2 views of each of 4 training photos",
-    ]
+    assert list(made.balancing.lines())[1] == "balance: 2 views of each of 4 training photos"  # [0]: test_run.py
     summary = made.balancing.summary()
     assert summary["profiles"] == {"basic": 20, "chic": 6, "hip": 4}
     assert summary["profiles_in_an_epoch"] == {"basic": 6, "chic": 6, "hip": 6}
