@@ -19,7 +19,7 @@ from style_match.backbone.inputs import Inputs, load_backbone, own_poolings, tex
 from style_match.backbone.pooling import joined
 from style_match.backbone.qwen3_vl import Qwen3VL
 from style_match.data.dataset import PROFILES
-from style_match.data.images import decode, decode_opened
+from style_match.data.images import decode, decode_stream
 from style_match.data.people import people_of
 from style_match.data.prompt import render_all
 from style_match.models.embed import embed
@@ -361,7 +361,7 @@ class MatcherInputs(Inputs):
         bound = self.cfg.data.max_source_pixels
         if isinstance(image, str | Path):
             return decode(Path(image).expanduser(), max_source_pixels=bound)
-        return decode_opened(image, name, max_source_pixels=bound)
+        return decode_stream(image, name, max_source_pixels=bound)
 
     def _batches(self, prompts: Prompts, batch_size: int | None) -> Iterator[tuple[list[Image | None], list[str]]]:
         """Batches in the given order; if `batch_size` is None, bounded by their padded tokens."""

@@ -9,6 +9,7 @@ import torch
 
 from style_match.data.sampler.pair import PairSampler
 from style_match.data.sampler.pk import PKSampler
+from style_match.data.sampler.plain import PlainSampler
 from style_match.utils.errors import UserError
 
 
@@ -174,12 +175,29 @@ def test_online_batches_carry_rows(couple_data, style_data):
     assert len(data.train_photos()["rows"]) == 24
 
 
+class LoudSampler(PairSampler):
+    def __init__(self, **options):
+        super().__init__(**options)
+
+
+class FirstClasses(PlainSampler):
+    def __init__(self, **options):
+        super().__init__(labels=options["labels"], batch_size=4, seed=options["seed"])
+
+
 def test_a_sampler_of_the_other_task_is_named(couple_data, style_data):
-    pk = partial(PKSampler, num_classes=3, num_samples=4, num_batches=None)
-    with pytest.raises(UserError, match=r"does not serve data with task=couple.*sampler=pair for couples"):
-        couple_data(sampler=pk).train_dataloader()
-    with pytest.raises(UserError, match=r"does not serve data with task=style.*sampler=pk for styles"):
-        style_data(sampler=partial(PairSampler, batch_size=8, drop_last=True)).train_dataloader()
+    for_couples = {"batch_size": 8, "drop_last": True}
+    for make, sampler, task, remedy in (
+        (couple_data, partial(PKSampler, num_classes=3, num_samples=4, num_batches=None), "couple", "pair for couples"),
+        (style_data, partial(PairSampler, **for_couples), "style", "pk for styles"),
+        (style_data, partial(LoudSampler, **for_couples), "style", "pk for styles"),
+        (couple_data, FirstClasses, "couple", "pair for couples"),
+    ):
+        message = (
+            f"{getattr(sampler, 'func', sampler).__name__} does not accept data with task={task}.*sampler={remedy}"
+        )
+        with pytest.raises(UserError, match=message):
+            make(sampler=sampler).train_dataloader()
 
 
 def test_features_that_are_not_finite_name_the_profile(couple_data):
