@@ -70,12 +70,12 @@ def draw_curves(rows: Iterable[Mapping[str, Any]], *, dpi: int) -> bytes | None:
 
 
 def _curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
-    """Return name -> epoch -> mean of the finite values."""
+    """Return name -> epoch, counted from 1 as in train.log -> mean of the finite values."""
     values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.get("epoch") in (None, ""):
             continue
-        epoch = int(float(row["epoch"]))
+        epoch = int(float(row["epoch"])) + 1
         for name, value in row.items():
             number = _number(value)
             if name not in ("epoch", "step") and number is not None:
@@ -129,6 +129,8 @@ def write_report(
     """
     models = [model for model in _MODELS if model in sections]
     best, worst = _queries(results, num_queries)
+    if (selected := provenance.get("selected")) and selected["epoch"] is not None:
+        provenance = {**provenance, "selected": {**selected, "epoch": selected["epoch"] + 1}}  # as in train.log
     page = fill(
         TEMPLATE,
         name=name,

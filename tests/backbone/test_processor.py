@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoImageProcessor
 
 from style_match.data.prompt import render
 from style_match.utils.errors import UserError
@@ -47,13 +47,6 @@ def test_num_tokens_is_the_length_of_the_inputs(backbone, width, height, text):
     assert backbone.num_tokens(prompt, width, height) == inputs["input_ids"].shape[1]
 
 
-def test_every_prompt_ends_with_the_eos_that_is_pooled(backbone, photos):
-    inputs = backbone.preprocess(photos, PROMPTS)
-    last = inputs["attention_mask"].sum(1) - 1
-    ids = inputs["input_ids"][torch.arange(4), last].tolist()
-    assert ids == [backbone.processor._encode("<|im_end|>")[0]] * 4
-
-
 def test_many_threads_get_what_one_gets(backbone, photos):
     jobs = [(photos[i % 4], PROMPTS[(i * 3) % 4]) for i in range(64)]
     expected = [backbone.preprocess([photo], [prompt]) for photo, prompt in jobs]
@@ -68,24 +61,6 @@ def test_photos_and_places_for_them_must_match(backbone, photos):
         backbone.preprocess([None], PROMPTS[:1])
     with pytest.raises(ValueError, match="0 image tokens was given one photo"):
         backbone.preprocess(photos[:1], [render(image=False, system=None, instruction=INSTRUCTION, **OPTIONS)])
-
-
-@pytest.mark.parametrize("image", [True, False])
-@pytest.mark.parametrize("system", [None, "Represent the user's input."])
-def test_a_prompt_is_what_the_chat_template_writes_but_for_its_last_newline(checkpoint, plain, image, system):
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    content = [{"type": "image"}] * image + [{"type": "text", "text": f"hair: short\n{INSTRUCTION}"}]
-    turns = [{"role": "system", "content": system}] * (system is not None) + [{"role": "user", "content": content}]
-    written = tokenizer.apply_chat_template(turns, chat_template=plain.template, tokenize=False)
-    ours = render(
-        image=image,
-        metadata={"hair": "short"},
-        system=system,
-        instruction=INSTRUCTION,
-        template="{metadata}\n{instruction}",
-        leave_out=(),
-    )
-    assert written == ours + "\n"
 
 
 def test_a_folder_saved_by_the_processor_loads_the_same(copied, backbone, load, plain, photos):
@@ -129,9 +104,7 @@ def test_a_broken_tokenizer_is_named(copied, load):
     [
         ("<|im_end|>\n", "<|im_end|>"),
         ("<|vision_start|><|image_pad|>", "<|image_pad|>"),
-        ("'<|im_start|>' + message.role", "'### ' + message.role"),
         ("message in messages %}", "message in messages if message.role != 'system' %}"),
-        ("{%- endif %}", ""),
     ],
 )
 def test_a_chat_template_that_writes_otherwise_is_refused(change, copied, load, plain):

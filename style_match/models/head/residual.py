@@ -1,4 +1,4 @@
-"""A closed form and, on it, a small network that begins as nothing and learns what the closed form misses."""
+"""A closed form, and on it a small network that starts at zero and learns what the closed form misses."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ class Residual(nn.Module):
 
     Args:
         in_dim: D.
-        hidden_dim: width between W1 and W2.
-        base: makes the closed form.
+        hidden_dim: Width between W1 and W2.
+        base: Makes the closed form.
     """
 
     def __init__(self, *, in_dim: int, hidden_dim: int, base: Callable[..., ClosedForm]):

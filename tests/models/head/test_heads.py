@@ -119,7 +119,7 @@ def test_identity_brings_features_to_unit_length_and_has_nothing_to_train():
 
 def test_a_batch_of_one_cannot_train_but_can_be_embedded():
     head = mlp()
-    with pytest.raises(UserError, match=r"batch of one row: raise sampler.batch_size"):
+    with pytest.raises(UserError, match=r"batch of one row. Raise sampler.batch_size"):
         head(torch.zeros(1, 7, dtype=torch.float64))
     assert head.eval()(torch.ones(1, 7, dtype=torch.float64)).shape == (1, 4)
 

@@ -12,11 +12,7 @@ LEFTS, RIGHTS = range(NUM), range(NUM, 2 * NUM)
     ("couples", "given"),
     [
         ((list(LEFTS), list(RIGHTS)), "2 of list"),
-        ((tuple(LEFTS), tuple(RIGHTS)), "2 of tuple"),
-        (([0, 1], [60, 61]), "2 of list"),
         (torch.stack([torch.arange(NUM), torch.arange(NUM, 2 * NUM)]), r"\(2, 60\)"),
-        (np.zeros((3, 60), dtype=int), r"\(3, 60\)"),
-        ([(0, 60, 1)], "1 of tuple"),
         ([0, 60, 1, 61], "4 of int"),
         ([(0, 60), 1], "2 of int, tuple"),
         (["ab", "cd"], "2 of str"),

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional
 
 from style_match.data.texts import Texts, groups
-from style_match.models.head.ensemble import Ensemble
+from style_match.models.head.ensemble import Ensemble, joined, members
 from style_match.models.head.mlp import MLP
-from style_match.models.text_term import TextTerm, joined, members
+from style_match.models.text_term import TextTerm
 from style_match.utils.errors import UserError
 
 TAU = 0.1
