@@ -163,7 +163,7 @@ class MatchModule(lightning.LightningModule):
     def members_loss(self, embedded: list[Tensor], labels: Tensor, side: Tensor | None) -> tuple[Tensor, dict]:
         """Return the summed loss of the members of an ensemble, and the means of their losses and logs.
 
-        By the sum each member gets the gradient that it would get alone, unless it is clipped: the norm of
+        The sum gives each member the gradient that it would get alone, unless gradients are clipped: the norm of
         trainer.gradient_clip_val is over all members together.
         """
         outputs = [self.compare(embeddings, labels, side) for embeddings in embedded]
@@ -190,7 +190,7 @@ class MatchModule(lightning.LightningModule):
         if self.was_trained and not all(
             weight.isfinite().all() for weight in self.state_dict().values() if weight.is_floating_point()
         ):
-            raise self.diverged(f"After epoch {self.current_epoch} a weight of the head is not a finite number")
+            raise self.diverged(f"After epoch {self.current_epoch + 1} a weight of the head is not a finite number")
 
     def diverged(self, what: str) -> UserError:
         """Return the error for a learning rate that is too high; `what` describes the symptom."""
@@ -207,7 +207,7 @@ class MatchModule(lightning.LightningModule):
         except RuntimeError as error:
             if "overflow" not in str(error):
                 raise
-            raise self.diverged(f"A step of epoch {self.current_epoch} is not a finite number") from error
+            raise self.diverged(f"A step of epoch {self.current_epoch + 1} is not a finite number") from error
 
     def embed_profiles(self, batch: dict[str, Any], head: nn.Module | None = None) -> Tensor:
         """Return (N, E) embeddings of a gallery's profiles (`MatchDataModule.gallery_batch`), in eval mode."""
@@ -220,7 +220,7 @@ class MatchModule(lightning.LightningModule):
                 raise
             raise self.diverged(f"{str(error).rstrip('.')}. If it is not too small") from error
         if self.was_trained and not e_NE.isfinite().all():
-            raise self.diverged(f"After epoch {self.current_epoch} the head gives values that are not finite numbers")
+            raise self.diverged(f"After epoch {self.current_epoch + 1} the head gives numbers that are not finite")
         return e_NE
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
