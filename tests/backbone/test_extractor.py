@@ -117,19 +117,10 @@ def test_batches_keep_to_the_budget_and_few_are_prepared_ahead(tmp_path_factory,
     check(rows, store)
 
 
-@given(
-    num_tokens=st.lists(st.integers(1, 60), max_size=60).map(lambda counts: sorted(counts, reverse=True)),
-    token_budget=st.integers(1, 200),
-    data=st.data(),
-)
-def test_batches_are_as_large_as_the_budget_allows(num_tokens, token_budget, data):
-    start = data.draw(st.integers(0, len(num_tokens)))
-    batches = list(batch_slices(num_tokens, token_budget, start))
-    assert [i for batch in batches for i in range(len(num_tokens))[batch]] == list(range(start, len(num_tokens)))
-    for batch in batches:
-        longest, size = num_tokens[batch.start], batch.stop - batch.start
-        assert size == 1 or longest * size <= token_budget
-        assert batch.stop == len(num_tokens) or longest * (size + 1) > token_budget
+def test_batches_are_as_large_as_the_budget_allows():
+    num_tokens = [90, 20, 20, 20, 7, 7]
+    assert [(each.start, each.stop) for each in batch_slices(num_tokens, 40)] == [(0, 1), (1, 3), (3, 5), (5, 6)]
+    assert [(each.start, each.stop) for each in batch_slices(num_tokens, 200, 4)] == [(4, 6)]
 
 
 def test_photos_are_prepared_while_the_model_computes(photos, store):

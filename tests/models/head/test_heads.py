@@ -4,8 +4,6 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from style_match.data.datamodule import TrainSet
 from style_match.models.head.identity import Identity
@@ -93,13 +91,6 @@ def test_standardize_travels_in_the_state_dict():
     loaded.load_state_dict(fitted.state_dict())
     assert loaded.is_fitted()
     assert torch.equal(loaded(features), fitted(features))
-
-
-@given(st.integers(2, 9), st.integers(1, 12), st.integers(1, 12), st.booleans())
-def test_embeddings_have_unit_length(num, in_dim, dim, bias):
-    e = MLP(in_dim=in_dim, hidden_dim=64, dim=dim, bias=bias, standardize=False)(torch.randn(num, in_dim))
-    assert e.shape == (num, dim) and e.dtype == torch.float32
-    torch.testing.assert_close(e.norm(dim=1), torch.ones(num))
 
 
 def test_embeddings_are_float32_under_mixed_precision():
