@@ -17,7 +17,7 @@ from style_match.models.head.closed_form import (
 )
 from style_match.utils.errors import UserError
 
-# Cosine of centred features: the mean that all photos share tells nobody apart.
+# Cosine of centred features: the mean, which all photos share, does not separate people.
 
 
 class Centred(ClosedForm):

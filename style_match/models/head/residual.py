@@ -10,7 +10,7 @@ from style_match.models.head.mlp import MLP
 
 
 class Residual(nn.Module):
-    """e = b + W2 ReLU(BN(W1 b)), b the embedding of the closed form, brought to unit length; W2 begins as zero.
+    """e = b + W2 ReLU(BN(W1 b)), b the embedding of the closed form, brought to unit length; W2 starts at zero.
 
     Args:
         in_dim: D.
