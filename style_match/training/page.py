@@ -129,8 +129,6 @@ def write_report(
     """
     models = [model for model in _MODELS if model in sections]
     best, worst = _queries(results, num_queries)
-    if (selected := provenance.get("selected")) and selected["epoch"] is not None:
-        provenance = {**provenance, "selected": {**selected, "epoch": selected["epoch"] + 1}}  # as in train.log
     page = fill(
         TEMPLATE,
         name=name,
@@ -216,6 +214,8 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
+        elif prefix == "selected." and key == "epoch" and value is not None:
+            yield "selected.epoch", str(value + 1)  # counted from 1 as in train.log
         else:
             yield f"{prefix}{key}", str(value)
 
