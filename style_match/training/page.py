@@ -212,10 +212,10 @@ def _queries(results: Mapping[str, Result], count: int) -> tuple[list[dict[str, 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in content.items():
+        if f"{prefix}{key}" == "selected.epoch" and value is not None:
+            value += 1  # counted from 1 as in train.log
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
-        elif prefix == "selected." and key == "epoch" and value is not None:
-            yield "selected.epoch", str(value + 1)  # counted from 1 as in train.log
         else:
             yield f"{prefix}{key}", str(value)
 
