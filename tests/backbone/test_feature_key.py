@@ -144,6 +144,12 @@ def test_rows_share_an_address_only_if_they_share_all_that_counts(one, other):
     assert (row_address(*one) == row_address(*other)) == (counts(one) == counts(other))
 
 
+def test_an_address_stays_the_same_from_run_to_run():
+    assert row_address("ab" * 32, "v1", "깔끔한 <|im_end|>") == (
+        hashlib.sha256(json.dumps(["ab" * 32, "v1", "깔끔한 <|im_end|>"]).encode()).hexdigest()
+    )
+
+
 def test_a_users_pooling_is_known_by_its_file_its_helpers_and_its_options(tmp_path, monkeypatch):
     (tmp_path / "own_parts").mkdir()
     (tmp_path / "own_parts" / "__init__.py").write_text("")
