@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, ListConfig
 
 from style_match.backbone.feature_key import owner_of
-from style_match.backbone.feature_store import find_rows, remove_rows
+from style_match.backbone.feature_store import remove_rows
 from style_match.curation.forgotten import Line, write_forgotten
 from style_match.curation.output import STAGING
 from style_match.curation.person import Person, Scope, find_person
@@ -162,7 +162,7 @@ def _name(path: Path, root: Path) -> str:
 
 def _features(root: Path, person: Person, *, dry_run: bool) -> int:
     owners = {*person.sha256, *map(owner_of, person.names.stored_ids)}
-    return sum(found.rows for found in (find_rows if dry_run else remove_rows)(root, owners, ()))
+    return remove_rows(root, owners, dry_run=dry_run)
 
 
 def _indexes(root: Path, names: PersonNames, *, dry_run: bool) -> int:

@@ -119,13 +119,6 @@ def test_the_gallery_holds_each_profile_once_with_all_photos(couple_data):
     assert len(photos) == len(set(photos.values())) == 14
 
 
-def test_validation_couples_that_share_people_are_compared_in_several_batches(couple_data):
-    couples = [(i, 20 + i) for i in range(12)] + [(12, 32), (12, 33), (15, 35), (16, 36)]
-    data = couple_data(num=20, couples=couples, split={"train": range(12), "val": range(12, 16), "test": []})
-    batches = [set(batch.tolist()) for batch in data.gallery("val", with_loss=True).loss_batches]
-    assert batches == [{0, 2, 3}, {1, 2, 3}]
-
-
 def test_known_couples_of_other_splits_and_of_a_persons_other_profiles_are_known(couple_data):
     people = list(range(40))
     people[13], people[33] = people[12], people[34]  # f13 is the person of f12, m13 that of m14
