@@ -256,12 +256,12 @@ class Inputs:
 
     def embed_share(self, share: Share, rows: "Iterable[Row]") -> list[str]:
         """Compute what the store lacks of a share of the rows, and return the addresses of the others."""
-        rows = {row.address: row for row in rows}
-        own = [row for address, row in rows.items() if share.holds(address)]
+        row_of = {row.address: row for row in rows}
+        own = [row for address, row in row_of.items() if share.holds(address)]
         place = f" ({share.place})" if share.place else ""
-        progress.say(f"share {share}{place}: {len(own)} of {len(rows)} photos")
+        progress.say(f"share {share}{place}: {len(own)} of {len(row_of)} photos")
         self.embed(own, f"share {share}")
-        return [address for address in rows if not share.holds(address)]
+        return [address for address in row_of if not share.holds(address)]
 
     def encode_online(self, batch: dict[str, Any]) -> "Tensor":
         """Return (B, D) features of a batch's `rows`, computed by the backbone (encode=online).

@@ -94,7 +94,7 @@ class Fingerprints:
 
     def photo_of(self, content: bytes, name: str, *, max_source_pixels: int) -> PhotoFacts:
         """`photo` for bytes that are no file; `name` is for messages."""
-        return self._decode(io.BytesIO(content), name, hashlib.sha256(content).hexdigest(), max_source_pixels)
+        return self._decode(content, name, hashlib.sha256(content).hexdigest(), max_source_pixels)
 
     def forget(self, paths: Iterable[Path], sha256s: Iterable[str], *, dry_run: bool = False) -> int:
         """Remove these files and everything cached of bytes with these hashes; return the number of entries.
