@@ -33,7 +33,7 @@ THUMBNAIL_PX = 96  # longest side of a picture of a profile
 def colours_of(rows: Iterable[Row]) -> dict[str, str]:
     """Return the colour of each row by its name: the first row of a model has the model's."""
     free, others = dict(MODEL_COLOURS), cycle(COLOURS)
-    return {row.name: free.pop(row.model, None) or next(others) for row in rows}
+    return {row.name: free.pop(row.model) if row.model in free else next(others) for row in rows}
 
 
 def bars(table: ResultTable) -> go.Figure:
