@@ -32,7 +32,9 @@ def test_a_failing_index_is_named_and_everything_else_is_done(world: World) -> N
     for about in entries.values():
         about.update(url="http://127.0.0.1:1", collection="people")
     path.write_text(json.dumps(entries))
-    with pytest.raises(UserError, match=r"cannot be reached.*\nEverything else was removed\. Fix this and run the same"):
+    with pytest.raises(
+        UserError, match=r"cannot be reached.*\nEverything else was removed\. Fix this and run the same"
+    ):
         world.forget()
     assert not any(each in (world.root / "profiles.csv").read_text() for each in ("woman-0,", *HER[1:]))
     path.unlink()
