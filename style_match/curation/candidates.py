@@ -36,9 +36,9 @@ class Candidate:
     """A photo of the source on its way into the dataset folder.
 
     Attributes:
-        image: its path there, such as photos/p1.jpg.
-        kind: of the reason, for counting; "" if the photo is kept.
-        reason: why the photo is left out.
+        image: Its path there, such as photos/p1.jpg.
+        kind: Of the reason, for counting; "" if the photo is kept.
+        reason: Why the photo is left out.
     """
 
     photo: SourcePhoto
@@ -52,7 +52,7 @@ def inspect_photos(photos: Sequence[SourcePhoto], cfg: DictConfig, fingerprints:
     """Decode and name every photo; bytes that were decoded before are not decoded again.
 
     Raises:
-        UserError: lists the photos that cannot be read, or that cannot be decoded while `on_bad_image` is "error".
+        UserError: Lists the photos that cannot be read, or that cannot be decoded while `on_bad_image` is "error".
     """
     most = cfg.max_source_pixels
 

@@ -14,11 +14,11 @@ def find_copies(facts: Sequence[PhotoFacts], options: DictConfig, *, show: bool)
     """Return positions (i < j) of photos with the same bytes or near hashes; of many equal ones, pairs with the first.
 
     Args:
-        options: the config node `duplicates`.
-        show: whether to show progress.
+        options: The config node `duplicates`.
+        show: Whether to show progress.
 
     Raises:
-        UserError: the bounds would make any two photos copies.
+        UserError: The bounds would make any two photos copies.
     """
     for name in ("max_phash_bits", "max_dhash_bits"):
         if options[name] >= HASH_SIZE**2 // 2:
@@ -53,9 +53,9 @@ def group_profiles(
     """Group the profiles that copies connect, without joining groups whose splits are already drawn.
 
     Args:
-        owners: profile id of each photo.
-        pairs: positions of copies.
-        settled: profile id -> its group (or "") in the earlier preparation.
+        owners: Profile id of each photo.
+        pairs: Positions of copies.
+        settled: Profile id -> its group (or "") in the earlier preparation.
 
     Returns:
         {profile id: name of its group} for groups of two profiles or more, and {photo: a profile of which it is a copy

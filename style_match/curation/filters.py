@@ -22,7 +22,7 @@ def filter_values(cfg: DictConfig) -> dict[str, list[str]]:
     """Return attribute -> values whose photos are left out, from `leave_out`.
 
     Raises:
-        UserError: the values are not a list.
+        UserError: The values are not a list.
     """
     filters: Any = OmegaConf.to_container(cfg.leave_out, resolve=True)
     del filters["unlabelled"]  # a switch
@@ -36,7 +36,7 @@ def check_filters(cfg: DictConfig, source: Source) -> list[str]:
     """Return notes about default filters and attributes that match nothing.
 
     Raises:
-        UserError: a name or value of the user's matches nothing.
+        UserError: A name or value of the user's matches nothing.
     """
     in_metadata = sorted({name for photo in source.photos for name in photo.metadata or ()})
     known = [*dict.fromkeys([*source.header, *in_metadata])]
@@ -69,8 +69,8 @@ def leave_out(candidates: Sequence[Candidate], cfg: DictConfig, label: str | Non
     """Set `kind` and `reason` of each photo that is left out; the first rule that applies counts.
 
     Args:
-        label: the column that each photo needs, if any.
-        bridges: see `style_match.curation.duplicates.group_profiles`.
+        label: The column that each photo needs, if any.
+        bridges: See `style_match.curation.duplicates.group_profiles`.
     """
     filters, min_side_px = filter_values(cfg), cfg.min_side_px
     twins = equal_pairs([(each.facts.sha256, each.photo.profile_id) for each in candidates])
@@ -116,7 +116,7 @@ def check_remaining(candidates: Sequence[Candidate], source: Source, cfg: DictCo
     """Refuse profiles whose photos disagree, photos without a label, and a class of fewer than `MIN_PROFILES` profiles.
 
     Raises:
-        UserError: names the photos or classes and how to keep more.
+        UserError: Names the photos or classes and how to keep more.
     """
     faults = Faults(source.root, cfg.max_faults_shown)
     check_agreement([each.photo for each in candidates if not each.kind], label, faults)

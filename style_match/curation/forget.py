@@ -45,7 +45,7 @@ def forget(cfg: DictConfig) -> None:
         cfg: conf/forget.yaml.
 
     Raises:
-        UserError: a wrong option, a profile that does not exist, an unreadable table, another person's removal is
+        UserError: A wrong option, a profile that does not exist, an unreadable table, another person's removal is
             unfinished, or a place from which the person could not be removed (all others are done).
     """
     scope, requested = Scope.from_config(cfg), _ids(cfg.profile)

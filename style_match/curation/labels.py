@@ -22,7 +22,7 @@ def join_labels(
     """Return the source with the metadata of its photos, and with `attributes` of the metadata among its columns.
 
     Args:
-        file: a metadata.jsonl or metadata.csv; None: the source's own, also one per split folder.
+        file: A metadata.jsonl or metadata.csv; None: the source's own, also one per split folder.
 
     Raises:
         UserError: `file` does not exist or has another name.

@@ -28,7 +28,7 @@ class OutputFolder:
     """The folder `out`: new, empty, or an earlier preparation from the same source with the same options.
 
     Raises:
-        UserError: it has other content, overlaps with the source, or cannot be created.
+        UserError: It has other content, overlaps with the source, or cannot be created.
     """
 
     def __init__(self, path: Path, source: Path):
@@ -102,7 +102,7 @@ class OutputFolder:
         """Copy (or hard-link) photos to their names; those already in `out` are linked from there.
 
         Raises:
-            UserError: a photo cannot be read or linked, or the disk is full.
+            UserError: A photo cannot be read or linked, or the disk is full.
         """
         with bar("writing photos", "photos", show=show) as advance:
             for done, each in enumerate(candidates, start=1):

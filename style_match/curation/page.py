@@ -19,7 +19,7 @@ def page(prepared: Prepared, options: Mapping[str, Any]) -> str:
     """Return the HTML page; everything from the data is escaped.
 
     Args:
-        options: the config node `page`. Photos, which show people, are included only with `thumbnails`.
+        options: The config node `page`. Photos, which show people, are included only with `thumbnails`.
     """
     record, candidates = prepared.record, prepared.candidates
     groups = _group_rows(prepared)

@@ -28,14 +28,14 @@ class Person:
     """Everything needed to find a person again after half of their data was removed.
 
     Attributes:
-        requested: the ids on the command line.
-        profile_ids: ids of all profiles of the person.
-        images: their images as written in the profiles table, except those that another person has too.
-        sha256: hashes of the photos' bytes, with the same exception.
-        files: paths of the photos and of their exact copies.
-        seen_names: names of the photos in seen.txt of a run.
-        dataset_runs: folders of runs that use this dataset folder.
-        notes: sentences for the user.
+        requested: The ids on the command line.
+        profile_ids: Ids of all profiles of the person.
+        images: Their images as written in the profiles table, except those that another person has too.
+        sha256: Hashes of the photos' bytes, with the same exception.
+        files: Paths of the photos and of their exact copies.
+        seen_names: Names of the photos in seen.txt of a run.
+        dataset_runs: Folders of runs that use this dataset folder.
+        notes: Sentences for the user.
     """
 
     requested: tuple[str, ...]
@@ -120,7 +120,7 @@ def find_person(scope: Scope, requested: Sequence[str], *, near_copies: bool) ->
     """Return the person behind the requested profiles: all their profiles, photos and names in runs.
 
     Raises:
-        UserError: a profile does not exist, or a table or photo cannot be read.
+        UserError: A profile does not exist, or a table or photo cannot be read.
     """
     rows = _read_rows(scope)
     known = {row.profile_id for row in rows}

@@ -46,12 +46,12 @@ class Prepared:
     """What was prepared, for the page and the summary.
 
     Attributes:
-        candidates: every photo of the source, with its facts and the reason if it is left out.
-        groups: profile id -> name of its group of copies.
-        pairs: positions of copies among the candidates.
-        record: the content of prepared.json.
-        changed: whether any file of the folder changed.
-        notes: sentences for the user.
+        candidates: Every photo of the source, with its facts and the reason if it is left out.
+        groups: Profile id -> name of its group of copies.
+        pairs: Positions of copies among the candidates.
+        record: The content of prepared.json.
+        changed: Whether any file of the folder changed.
+        notes: Sentences for the user.
     """
 
     folder: DatasetFolder
@@ -68,7 +68,7 @@ def prepare(cfg: DictConfig) -> Prepared:
     """Prepare or update the folder `out` of conf/prepare.yaml, all but its page.
 
     Raises:
-        UserError: a mistake in the source, the options or the folder, with its remedy.
+        UserError: A mistake in the source, the options or the folder, with its remedy.
     """
     root, path = _absolute(cfg.source), _absolute(cfg.out)
     out = OutputFolder(path, root)
@@ -227,7 +227,7 @@ def _forgotten(out: Path, source: Source, present: Collection[str]) -> set[str]:
     """Return the profiles of the source that `style_match.forget` removed from `out`.
 
     Args:
-        present: profiles in the table of `out`, which are not checked: a forgotten one is not among them.
+        present: Profiles in the table of `out`, which are not checked: a forgotten one is not among them.
 
     Raises:
         UserError: `forget` was interrupted there, forgotten.json is damaged, or nobody would be left.
@@ -260,7 +260,7 @@ def _couples_csv(couples: Table, forgotten: set[str]) -> str:
 
 
 def _profiles_csv(source: Source, candidates: Sequence[Candidate], groups: Mapping[str, str]) -> str:
-    """Every photo of the source; those left out with their reason."""
+    """Return every photo of the source; those left out with their reason."""
     further = [name for name in source.header if name not in (DUPLICATES, LEFT_OUT)]
     rows = (
         (

@@ -26,7 +26,7 @@ class PersonNames:
     """Decides which rows, JSON lines and texts are about one person. Texts are compared as `plain`.
 
     Attributes:
-        stored_ids: the ids in every Unicode form that a stored file may have.
+        stored_ids: The ids in every Unicode form that a stored file may have.
     """
 
     def __init__(self, profile_ids: Collection[str], images: Collection[str]):
@@ -43,26 +43,26 @@ class PersonNames:
         self._mention = re.compile(pattern)
 
     def in_row(self, cells: Cells) -> bool:
-        """Whether a row of profiles, couples, splits or photos has an id or an image of the person."""
+        """Return whether a row of profiles, couples, splits or photos has an id or an image of the person."""
         return any(plain(cells.get(column, "")) in self._ids for column in _ID_COLUMNS) or any(
             PurePosixPath(plain(cells.get(column, ""))) in self._images for column in IMAGE_KEYS
         )
 
     def in_list(self, cells: Cells) -> bool:
-        """Whether a row of rejected.csv or failed.csv has an image of the person or mentions an id or image."""
+        """Return whether a row of rejected.csv or failed.csv has an image of the person or mentions an id or image."""
         return self.in_row(cells) or any(self.in_text(cell) for name, cell in cells.items() if name not in _NO_NAMES)
 
     def in_metadata(self, line: str) -> bool:
-        """Whether a line of metadata.jsonl is about an image of the person; a broken line if it mentions one."""
+        """Return whether a line of metadata.jsonl is about an image of the person; a broken line if it mentions one."""
         found = parse_line(line.removeprefix("\ufeff"))
         return self.in_text(line) if isinstance(found, str) else PurePosixPath(found["image"]) in self._images
 
     def in_text(self, text: str) -> bool:
-        """Whether an id or an image occurs in the text and is not a part of a longer word."""
+        """Return whether an id or an image occurs in the text and is not a part of a longer word."""
         return bool(self._mention.search(plain(text)))
 
     def in_file(self, path: Path) -> bool:
-        """Whether an id or an image occurs in a text file, an HTML page or a JSON file."""
+        """Return whether an id or an image occurs in a text file, an HTML page or a JSON file."""
         return self.in_text(path.read_bytes().decode("utf-8", errors="replace"))
 
 
@@ -70,7 +70,7 @@ def drop_rows(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bool) 
     """Remove the rows of a CSV or Parquet table for which `is_theirs` holds and return their number.
 
     Raises:
-        UserError: the file cannot be parsed or written.
+        UserError: The file cannot be parsed or written.
     """
     if path.suffix == ".parquet":
         return _drop_parquet(path, is_theirs, dry_run=dry_run)

@@ -39,7 +39,7 @@ def option(config: Mapping[str, Any], group: str, name: str) -> Any:
 
 
 def uses_dataset(config: Mapping[str, Any], root: Path) -> bool:
-    """Whether a run reads this dataset folder."""
+    """Return whether a run reads this dataset folder."""
     folder = option(config, "data", "root")
     return isinstance(folder, str) and Path(folder).expanduser().resolve() == root.resolve()
 
@@ -58,9 +58,9 @@ def files_about(names: PersonNames, run_folders: Collection[Path], roots: Iterab
     """Return the files that show a person or list an id, report pages first, which are found by means of the others.
 
     Args:
-        names: of the person.
-        run_folders: runs of the person's dataset folder; in other runs the same id may be somebody else.
-        roots: folders with recommendations, which count if they mention the person, and with pages of
+        names: Of the person.
+        run_folders: Runs of the person's dataset folder; in other runs the same id may be somebody else.
+        roots: Folders with recommendations, which count if they mention the person, and with pages of
             `style_match.report`, whose thumbnails may show anybody.
     """
     files = {folder / name for folder in run_folders for name in (*_TABLES, *_TEXTS, "embeddings.safetensors")}
@@ -78,7 +78,7 @@ def logger_folders(run_folders: Iterable[Path], configs: Configs) -> list[Path]:
 
 
 def has_photos(page: Path) -> bool:
-    """Whether an HTML page embeds photos (JPEG); charts are PNG."""
+    """Return whether an HTML page embeds photos (JPEG); charts are PNG."""
     return b"data:image/jpeg" in page.read_bytes()
 
 

@@ -38,12 +38,12 @@ class SourcePhoto:
     """One photo of a source.
 
     Attributes:
-        image: its name in the source, which metadata uses too.
-        place: where the source names it, for messages: "profiles.csv, line 3", or the photo's own path.
-        columns: further cells, as text.
-        path: its file; None if `blob` returns its bytes.
-        metadata: its object in metadata.jsonl, if any.
-        label_places: attribute -> line of the metadata that it comes from.
+        image: Its name in the source, which metadata uses too.
+        place: Where the source names it, for messages: "profiles.csv, line 3", or the photo's own path.
+        columns: Further cells, as text.
+        path: Its file; None if `blob` returns its bytes.
+        metadata: Its object in metadata.jsonl, if any.
+        label_places: Attribute -> line of the metadata that it comes from.
     """
 
     profile_id: str
@@ -65,9 +65,9 @@ class Source:
     """All photos, in the order of the source.
 
     Attributes:
-        header: names of the further columns.
-        table: file that lists the photos, "" if the files themselves are all there is.
-        notes: sentences for the user.
+        header: Names of the further columns.
+        table: File that lists the photos, "" if the files themselves are all there is.
+        notes: Sentences for the user.
     """
 
     root: Path
@@ -83,8 +83,8 @@ class Columns:
     """Column names of the source.
 
     Attributes:
-        to_label: the new name of the label column.
-        split: the column with the split of each row, or None: splits of the source, also those that folders and files
+        to_label: The new name of the label column.
+        split: The column with the split of each row, or None: splits of the source, also those that folders and files
             are named after, are ignored.
     """
 
@@ -127,12 +127,12 @@ def read_source(
     """Read the photos of a source; mistakes in it are added to `faults`.
 
     Args:
-        kind: one of `KINDS`, or "auto".
-        image_root: folder that images, links and stored paths are relative to or may lead into.
-        ids: profile ids of photos without a table: "stem" of the file name, or "path".
+        kind: One of `KINDS`, or "auto".
+        image_root: Folder that images, links and stored paths are relative to or may lead into.
+        ids: Profile ids of photos without a table: "stem" of the file name, or "path".
 
     Raises:
-        UserError: nothing of this kind is there, or several kinds fit with `kind="auto"`.
+        UserError: Nothing of this kind is there, or several kinds fit with `kind="auto"`.
     """
     if not root.exists():
         raise UserError(f"source={root}: there is no such folder; give the folder that holds the photos or their table")
@@ -154,7 +154,7 @@ def detect(root: Path) -> str:
     """Return the only kind that fits the content of `root`.
 
     Raises:
-        UserError: none or several fit.
+        UserError: None or several fit.
     """
     if root.is_file():
         if root.suffix == ".parquet":
@@ -499,7 +499,7 @@ def _parquet_files(root: Path) -> list[Path]:
 
 
 def _parquet_parts(root: Path) -> list[_Part]:
-    """All files; their names may begin with a split, as in train-00000-of-00001.parquet."""
+    """Return all files; their names may begin with a split, as in train-00000-of-00001.parquet."""
     files = _parquet_files(root)
     if not files:
         raise UserError(f"source={root} has no *.parquet, neither at its top nor in data/; set kind=auto")
@@ -518,7 +518,7 @@ def _parquet_parts(root: Path) -> list[_Part]:
 
 
 def _dataset_parts(root: Path, columns: Columns, faults: Faults) -> list[_Part]:
-    """The splits of a Dataset or DatasetDict saved with `save_to_disk`.
+    """Return the splits of a Dataset or DatasetDict saved with `save_to_disk`.
 
     Raises:
         UserError: `datasets` is not installed or cannot read the folder.

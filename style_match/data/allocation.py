@@ -35,10 +35,10 @@ def draw(
     items then fill the parts up.
 
     Args:
-        placed: items that already have a part.
-        labels: the class of an item, if it has one; every part should have its share of each class.
-        shares: of each part in each class.
-        counts: the number of items each part should have in the end; their sum is the number of all items.
+        placed: Items that already have a part.
+        labels: The class of an item, if it has one; every part should have its share of each class.
+        shares: Of each part in each class.
+        counts: The number of items each part should have in the end; their sum is the number of all items.
     """
     free = [item for group in groups for item in group]
     class_of = {item: labels.get(item, "") for item in (*placed, *free)}
@@ -112,6 +112,6 @@ def _spread(rows: Mapping[str, int], want: Mapping[str, Shares], columns: Sequen
 
 
 def _hash(seed: int | str, name: str) -> int:
-    """A number from 0 up to 2^64 that belongs to the name."""
+    """Return a number from 0 up to 2^64 that belongs to the name."""
     digest = hashlib.sha256(f"{seed}\t{name}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big")

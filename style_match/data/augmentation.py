@@ -17,12 +17,12 @@ class Augmentation:
     """How far a view may be from its photo; see conf/balance. With all of them 0 it is the photo, pixel for pixel.
 
     Args:
-        flip: share of views that are mirrored.
-        crop: most of the area that is cut away, below 1; what is left is brought back to the photo's size.
-        stretch: the crop's ratio of sides is the photo's times at most 1 + stretch, or divided by it.
-        brightness, contrast, saturation: factors lie in [1 - x, 1 + x].
-        hue: turned by at most so many turns of the colour circle.
-        blur: largest radius of the Gaussian, in longest sides of the photo.
+        flip: Share of views that are mirrored.
+        crop: Most of the area that is cut away, below 1; what is left is brought back to the photo's size.
+        stretch: The crop's ratio of sides is the photo's times at most 1 + stretch, or divided by it.
+        brightness, contrast, saturation: Factors lie in [1 - x, 1 + x].
+        hue: Turned by at most so many turns of the colour circle.
+        blur: Largest radius of the Gaussian, in longest sides of the photo.
     """
 
     flip: float
@@ -35,7 +35,7 @@ class Augmentation:
     blur: float
 
     def view(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """A view (H x W, as the photo) of an RGB image (H x W)."""
+        """Return a view (H x W, as the photo) of an RGB image (H x W)."""
         # all drawn before any is used: switching one part off leaves the others as they are
         area, ratio, left, top, flip, brightness, contrast, saturation, hue, blur = (rng.random() for _ in range(10))
         if self.crop or self.stretch:
@@ -82,7 +82,7 @@ class View:
         return json.dumps([VIEW_POLICY, asdict(self.augmentation), self.draw], sort_keys=True)
 
     def of(self, image: Image.Image, photo_sha256: str) -> Image.Image:
-        """The view of a photo, the same one always."""
+        """Return the view of a photo, the same one always."""
         seed = hashlib.sha256(json.dumps([photo_sha256, self.draw]).encode()).digest()
         return self.augmentation.view(image, random.Random(int.from_bytes(seed)))
 
@@ -93,8 +93,8 @@ class Views:
 
     Args:
         num: V, of each photo.
-        photos: positions of the photos that have them, all of training profiles.
-        seed: of what they look like.
+        photos: Positions of the photos that have them, all of training profiles.
+        seed: Of what they look like.
     """
 
     augmentation: Augmentation
@@ -107,16 +107,16 @@ class Views:
         return self.photos[row // self.num]
 
     def stored(self, number: int) -> View:
-        """The view of number 1 to V that is computed once."""
+        """Return the view of number 1 to V that is computed once."""
         return View(self.augmentation, (self.seed, number))
 
     def fresh(self, number: int, *, seed: int, epoch: int) -> View:
-        """The view of number 1 to V that only this epoch of the run with this seed has (encode=online)."""
+        """Return the view of number 1 to V that only this epoch of the run with this seed has (encode=online)."""
         return View(self.augmentation, (self.seed, number, seed, epoch))
 
 
 def _around_0(uniform: float, most: float) -> float:
-    """A number in [-most, most) of one in [0, 1)."""
+    """Return a number in [-most, most) of one in [0, 1)."""
     return (2 * uniform - 1) * most
 
 

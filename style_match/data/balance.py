@@ -40,10 +40,10 @@ class Balance:
 
     Args:
         labels: (N,) class of each training item; couples are all of one.
-        cap: most items of a class in an epoch, at least 2; "median": as many as the class in the middle has (of an even
+        cap: Most items of a class in an epoch, at least 2; "median": as many as the class in the middle has (of an even
             number of classes the smaller one), but at least 2; None for all.
-        fill: small classes have as many slots as the largest one (after the cap).
-        seed: same seed and epoch, same items.
+        fill: Small classes have as many slots as the largest one (after the cap).
+        seed: Same seed and epoch, same items.
     """
 
     def __init__(self, labels: Sequence[str], *, cap: int | str | None, fill: bool, seed: int):
@@ -80,8 +80,8 @@ class Balancing:
     """What `cfg.balance` makes of the training split of a dataset.
 
     Attributes:
-        balance: who is dealt.
-        views: whose photos have views; None where nobody's have.
+        balance: Who is dealt.
+        views: Whose photos have views; None where nobody's have.
     """
 
     def __init__(self, cfg: DictConfig, folder: "DatasetFolder", split: "Split", *, seed: int):

@@ -31,16 +31,16 @@ def captions(
     keys: Sequence[str],
     class_names: Collection[str] = (),
 ) -> tuple[tuple[str, ...], ...]:
-    """The texts of each photo under `keys`, in order; all faults of all photos are reported together.
+    """Return the texts of each photo under `keys`, in order; all faults of all photos are reported together.
 
     Args:
-        images: photos as the dataset folder writes them.
-        metadata_of: photo -> attributes.
-        keys: attributes that are texts of their own; a photo needs at least one of them.
-        class_names: label values that no caption may contain.
+        images: Photos as the dataset folder writes them.
+        metadata_of: Photo -> attributes.
+        keys: Attributes that are texts of their own; a photo needs at least one of them.
+        class_names: Label values that no caption may contain.
 
     Raises:
-        UnreadableCaptions: photos without any, with control tokens in one, or with one that contains the class.
+        UnreadableCaptions: Photos without any, with control tokens in one, or with one that contains the class.
     """
     faults, found = [], []
     for image in images:
@@ -61,7 +61,7 @@ def captions(
 
 
 def parts_of(caption: str) -> list[str]:
-    """The texts between the commas, full stops and line ends of a caption, in order."""
+    """Return the texts between the commas, full stops and line ends of a caption, in order."""
     return [part for part in _BETWEEN_PARTS.split(caption) if part]
 
 
@@ -77,5 +77,5 @@ def drawn_parts(caption: str, num: int) -> list[str]:
 
 
 def is_true_of(text: str, caption: str) -> bool:
-    """Whether every part of the text is a part of the caption."""
+    """Return whether every part of the text is a part of the caption."""
     return set(parts_of(text)) <= set(parts_of(caption))

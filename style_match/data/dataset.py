@@ -28,17 +28,17 @@ class DatasetFolder:
     """A validated dataset folder. Its items are couples (`task="couple"`) or profiles.
 
     Attributes:
-        profile_ids: in the order of the table, each once.
-        columns: profile id -> the further columns of its first row.
+        profile_ids: In the order of the table, each once.
+        columns: Profile id -> the further columns of its first row.
         left_name, right_name: "female" and "male", or "left" and "right".
-        labels: profile id -> class, for styles.
-        listed_classes: of classes.json, if it exists.
-        given_splits: item id -> split if the user's `split` column divides the data, else empty.
-        metadata: image as written -> its object, without the key `image`.
-        rejected: what was left out and why: by the column `left_out` or because of a bad photo.
-        photo_sha256: image as written -> hash of the file; filled by `check_photos`.
-        photo_facts: image as written -> all facts of the photo; filled by `check_photos`.
-        notes: sentences for the user.
+        labels: Profile id -> class, for styles.
+        listed_classes: Of classes.json, if it exists.
+        given_splits: Item id -> split if the user's `split` column divides the data, else empty.
+        metadata: Image as written -> its object, without the key `image`.
+        rejected: What was left out and why: by the column `left_out` or because of a bad photo.
+        photo_sha256: Image as written -> hash of the file; filled by `check_photos`.
+        photo_facts: Image as written -> all facts of the photo; filled by `check_photos`.
+        notes: Sentences for the user.
     """
 
     root: Path
@@ -70,7 +70,7 @@ class DatasetFolder:
         return self._photos_of[profile_id]
 
     def place(self, row: int) -> str:
-        """A row of the profiles table for a message: "line 4" of a CSV file, "row 3" of a Parquet file."""
+        """Return a row of the profiles table for a message: "line 4" of a CSV file, "row 3" of a Parquet file."""
         return f"{'line' if self.profiles_file.suffix == '.csv' else 'row'} {row}"
 
     def without(self, bad: Mapping[str, str]) -> "DatasetFolder":
@@ -112,7 +112,7 @@ class DatasetFolder:
         )
 
     def fingerprint(self, fingerprints: Fingerprints) -> str:
-        """The data fingerprint: sha256 of photo bytes, tables and metadata as read, in their order.
+        """Return the data fingerprint: sha256 of photo bytes, tables and metadata as read, in their order.
 
         The location of the folder and the file formats (CSV or Parquet, CRLF) do not change it.
         """
@@ -155,7 +155,7 @@ def read_folder(
     `image_root`, or to the folder. Image files are located, not opened: see `check_photos`.
 
     Raises:
-        UserError: all faults together, each with file, row and column.
+        UserError: All faults together, each with file, row and column.
     """
     if task not in (*TASKS, PROFILES):
         raise UserError(f"data.task={task} is none of {', '.join(TASKS)}{nearest(task, TASKS)}")

@@ -40,13 +40,13 @@ class PhotoFacts:
     """Facts of one photo file.
 
     Attributes:
-        sha256: hash of the file's bytes.
-        width, height: pixels of the upright image, 0 if `ok` is false.
-        fault: the reason why the file cannot be decoded, "" if `ok` is true.
-        pixels: hash of the decoded pixels; files with different bytes, such as other metadata, may share it.
-        phash, dhash: perceptual hashes in hex.
-        is_converted: whether an embedded colour profile changes the pixels.
-        colour_fault: the reason why an embedded colour profile is ignored.
+        sha256: Hash of the file's bytes.
+        width, height: Pixels of the upright image, 0 if `ok` is false.
+        fault: The reason why the file cannot be decoded, "" if `ok` is true.
+        pixels: Hash of the decoded pixels; files with different bytes, such as other metadata, may share it.
+        phash, dhash: Perceptual hashes in hex.
+        is_converted: Whether an embedded colour profile changes the pixels.
+        colour_fault: The reason why an embedded colour profile is ignored.
     """
 
     sha256: str
@@ -70,7 +70,7 @@ class Fingerprints:
     """Hashes of files and the results of full decodes, cached by path, size, times and inode.
 
     Args:
-        memo: an SQLite file, created if it does not exist; None caches nothing. Processes and threads may share it.
+        memo: An SQLite file, created if it does not exist; None caches nothing. Processes and threads may share it.
     """
 
     def __init__(self, memo: Path | None) -> None:
@@ -100,7 +100,7 @@ class Fingerprints:
         """Remove these files and everything cached of bytes with these hashes; return the number of entries.
 
         Raises:
-            UserError: the cache cannot be changed.
+            UserError: The cache cannot be changed.
         """
         if self._memo is None:
             return 0
@@ -171,7 +171,7 @@ def _versions() -> str:
 
 
 def stamp(status: os.stat_result) -> list[int]:
-    """What changes with the file; ctime too, since an edit that restores the old mtime still moves it."""
+    """Return what changes with the file; ctime too, since an edit that restores the old mtime still moves it."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
 
 

@@ -32,15 +32,15 @@ def make_fold(
     styles are spread by class, only seed and ids matter, and rows added later move nobody.
 
     Args:
-        folder: a validated dataset folder.
-        folds: number of folds, at least 2.
-        fold: from 0.
-        seed: of the draw.
-        fractions: of train, val and test.
-        store: the folder of stored splits; `splits` inside the dataset folder when None.
+        folder: A validated dataset folder.
+        folds: Number of folds, at least 2.
+        fold: From 0.
+        seed: Of the draw.
+        fractions: Of train, val and test.
+        store: The folder of stored splits; `splits` inside the dataset folder when None.
 
     Raises:
-        UserError: the user's own split column divides the data; a fold that does not exist, without train or val or
+        UserError: The user's own split column divides the data; a fold that does not exist, without train or val or
             with fewer than 2 items for test; a stored file with faults or contradicted by new information about old
             rows; a folder that cannot be written.
     """
@@ -72,7 +72,7 @@ def make_fold(
 
 
 def val_share(fractions: Sequence[float]) -> Fraction:
-    """The share of val among the items outside the test part."""
+    """Return the share of val among the items outside the test part."""
     train, val, _ = as_shares(fractions)
     if not train or not val:
         raise UserError(f"split.fractions={list(fractions)}: a fold needs a share for train and one for val")
@@ -88,7 +88,7 @@ def _draw(
     share: Fraction,
     seed: int,
 ) -> dict[str, list[str]]:
-    """The splits in fold 0, 1, ... of each item in `connected`, a group together; `share` is `val_share`."""
+    """Return the splits in fold 0, 1, ... of each item in `connected`, a group together; `share` is `val_share`."""
     tests = {item: words.index("test") for item, words in placed.items()}
     fold_of = _draw_tests(tests, connected, labels=labels, folds=folds, seed=seed)
     words_of = {item: ["test"] * folds for item in fold_of}
@@ -112,7 +112,7 @@ def _draw(
 def _draw_tests(
     placed: Mapping[str, int], connected: Groups, *, labels: Mapping[str, str], folds: int, seed: int
 ) -> dict[str, int]:
-    """The fold whose test part each item of `connected` is in; sizes are as equal as greedy choices make them.
+    """Return the fold whose test part each item of `connected` is in; sizes are as equal as greedy choices make them.
 
     Groups that overfill every fold go first, each into the fold with most room. Of the others, the last two folds are
     drawn from all, the two before them from the rest, and so on: each draw has three parts, as train, val and test.

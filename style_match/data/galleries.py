@@ -17,14 +17,14 @@ class Gallery:
 
     Args:
         profile_ids: (N,) ids.
-        num_left: how many of them are on the left; 0 for styles.
+        num_left: How many of them are on the left; 0 for styles.
         photos: (P,) long, the photos of all these profiles.
         photo_profile: (P,) long, position of each photo's profile in `profile_ids`.
-        items: what is scored: for couples (C, 2) long, positions among the left and among the right profiles; for
+        items: What is scored: for couples (C, 2) long, positions among the left and among the right profiles; for
             styles (N,) long, the class of each profile.
-        known: for couples (K, 2) long, all pairs of the gallery who are one person or a couple of any split; for styles
+        known: For couples (K, 2) long, all pairs of the gallery who are one person or a couple of any split; for styles
             (N,) long, the number of each profile's person.
-        loss_batches: positions in `items` over which val/loss is computed; together they hold all items. One batch,
+        loss_batches: Positions in `items` over which val/loss is computed; together they hold all items. One batch,
             unless that is too large or couples share people (`Matching.cover`).
     """
 
@@ -62,7 +62,7 @@ class Photos:
             raise ValueError(f"profile number {int((self.count == 0).nonzero()[0])} has no photo")
 
     def of(self, profiles: Tensor) -> tuple[Tensor, Tensor]:
-        """All photos (P,) of `profiles` (N,), and for each the position of its profile in `profiles`."""
+        """Return all photos (P,) of `profiles` (N,), and for each the position of its profile in `profiles`."""
         counts = self.count[profiles]
         position = torch.arange(len(profiles)).repeat_interleave(counts)
         within = torch.arange(len(position)) - (counts.cumsum(0) - counts)[position]
@@ -86,10 +86,10 @@ def couple_gallery(
     *,
     max_loss_items: int | None,
 ) -> Gallery:
-    """The gallery of the couples at `items` (C,) of `couples` (all, 2), which are positions in `profile_ids`.
+    """Return the gallery of the couples at `items` (C,) of `couples` (all, 2), which are positions in `profile_ids`.
 
     Raises:
-        UserError: all couples share people with each other, so that no loss can be computed.
+        UserError: All couples share people with each other, so that no loss can be computed.
     """
     (left, left_of), (right, right_of) = (torch.unique(side, return_inverse=True) for side in couples[items].T)
     profiles = torch.cat([left, right])
@@ -124,10 +124,10 @@ def style_gallery(
     *,
     max_loss_items: int | None,
 ) -> Gallery:
-    """The gallery of the profiles at `items` (N,); `labels` (all,) are the classes of all profiles.
+    """Return the gallery of the profiles at `items` (N,); `labels` (all,) are the classes of all profiles.
 
     Raises:
-        UserError: no class has two profiles, or there is one class, in the gallery or in a part of it.
+        UserError: No class has two profiles, or there is one class, in the gallery or in a part of it.
     """
     rows, photo_profile = photos.of(items)
     numbers: dict[Hashable, int] = {}

@@ -14,7 +14,7 @@ _ABSENT = "does not exist below"
 
 
 def is_absent(fault: str) -> bool:
-    """Whether a fault of `ImagePaths.find` says that there is no such file, and none with a similar name."""
+    """Return whether a fault of `ImagePaths.find` says that there is no such file, and none with a similar name."""
     return _ABSENT in fault
 
 
@@ -78,7 +78,7 @@ class ImagePaths:
         return [path for path, real in found if real.is_relative_to(base) and not real.is_relative_to(here)]
 
     def on_disk(self, image: str, base: Path | None = None) -> list[Path]:
-        """The files below `base` with the name `image` in any Unicode form."""
+        """Return the files below `base` with the name `image` in any Unicode form."""
         base = self.base if base is None else base
         path = base / image
         if image.isascii() and os.path.lexists(path):
@@ -95,7 +95,7 @@ class ImagePaths:
         return any(folder in real.parents for folder in self._allowed)
 
     def _absence(self, path: Path) -> str:
-        """The end of a message: a file whose name differs only in case, if there is one."""
+        """Return the end of a message: a file whose name differs only in case, if there is one."""
         folder = self.base
         for part in path.relative_to(self.base).parts:
             near = next((each for each in self._listed(folder) if folded(each) == folded(part)), None)
@@ -115,7 +115,7 @@ def _names_in(folder: Path) -> dict[str, list[str]]:
 
 
 def _fault_of_name(image: str, base: Path) -> str:
-    """What is wrong with the name of an image, whatever is on disk; "" if nothing is."""
+    """Return what is wrong with the name of an image, whatever is on disk; "" if nothing is."""
     if "://" in image:
         return "is a web address; download the photos and use their file names"
     if has_control_character(image):

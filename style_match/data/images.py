@@ -28,9 +28,9 @@ class Colour:
     """How to convert the colours of a photo to sRGB.
 
     Attributes:
-        mode: of the pixels that `transform` takes.
-        transform: to RGB in sRGB; None if the pixels are taken as they are.
-        fault: the reason why an embedded profile is ignored; "" if there is no profile or if it is applied.
+        mode: Of the pixels that `transform` takes.
+        transform: To RGB in sRGB; None if the pixels are taken as they are.
+        fault: The reason why an embedded profile is ignored; "" if there is no profile or if it is applied.
     """
 
     mode: str = ""
@@ -38,7 +38,7 @@ class Colour:
     fault: str = ""
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """The pixels of an image (any mode) as RGB, converted if there is a transform."""
+        """Return the pixels of an image (any mode) as RGB, converted if there is a transform."""
         if self.transform is None:
             return image.convert("RGB")
         found = ImageCms.applyTransform(image.convert(self.mode), self.transform)
@@ -47,7 +47,7 @@ class Colour:
 
 
 def colour_of(image: Image.Image) -> Colour:
-    """The conversion that the embedded profile (ICC) of an image asks for; the pixels need not be read yet.
+    """Return the conversion that the embedded profile (ICC) of an image asks for; the pixels need not be read yet.
 
     A profile that cannot be read or does not fit the photo's mode is ignored, as viewers do.
     """
@@ -56,7 +56,7 @@ def colour_of(image: Image.Image) -> Colour:
 
 
 def colour_fault_note(names: list[str]) -> str:
-    """The note on photos whose colour profile is ignored; "" if there are none."""
+    """Return the note on photos whose colour profile is ignored; "" if there are none."""
     if not names:
         return ""
     photos, listed = "1 photo has" if len(names) == 1 else f"{len(names)} photos have", cut(", ".join(names), 400)
@@ -119,20 +119,20 @@ class BadImage(UserError):
 
 
 def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int | None = None) -> Image.Image:
-    """An upright 8-bit RGB image (H x W) from a file or from the bytes of one.
+    """Return an upright 8-bit RGB image (H x W) from a file or from the bytes of one.
 
     EXIF orientation is applied (an unreadable EXIF block is ignored), an animation gives its first frame, transparent
     pixels become white, 16-bit gray is scaled to 8 bits, CMYK has Adobe's polarity, an embedded colour profile is
     converted to sRGB. The size in the header is compared with `max_source_pixels` before pixels are allocated.
 
     Args:
-        source: the file, or its bytes.
-        max_source_pixels: upper bound on the pixels of the stored image.
-        side_px: a JPEG may be decoded smaller, but no side shorter; for thumbnails, not for features.
+        source: The file, or its bytes.
+        max_source_pixels: Upper bound on the pixels of the stored image.
+        side_px: A JPEG may be decoded smaller, but no side shorter; for thumbnails, not for features.
 
     Raises:
-        BadImage: not an image, damaged, cut off, too many pixels, or longer than 200 times its width.
-        UserError: the file cannot be read, memory runs out, or HEIC without the extra.
+        BadImage: Not an image, damaged, cut off, too many pixels, or longer than 200 times its width.
+        UserError: The file cannot be read, memory runs out, or HEIC without the extra.
     """
     if isinstance(source, bytes):
         return decode_stream(io.BytesIO(source), "image bytes", max_source_pixels=max_source_pixels, side_px=side_px)
@@ -252,10 +252,10 @@ QUALITY = 85  # of JPEG, of 100
 
 
 def thumbnail(photo: str | Path | bytes, side_px: int, *, max_source_pixels: int) -> bytes:
-    """A photo file, or the bytes of one, as a JPEG of at most `side_px` per side, without EXIF, XMP or comment.
+    """Return a photo file, or the bytes of one, as a JPEG of at most `side_px` per side, without EXIF, XMP or comment.
 
     Raises:
-        UserError: not a photo, or it cannot be read.
+        UserError: Not a photo, or it cannot be read.
     """
     small = ImageOps.contain(decode(photo, max_source_pixels=max_source_pixels, side_px=side_px), (side_px, side_px))
     pixels = Image.frombytes("RGB", small.size, small.tobytes())  # Pillow would write the comment of a JPEG again
@@ -265,5 +265,5 @@ def thumbnail(photo: str | Path | bytes, side_px: int, *, max_source_pixels: int
 
 
 def as_uri(jpeg: bytes) -> str:
-    """A JPEG as a data URI for a page of one file."""
+    """Return a JPEG as a data URI for a page of one file."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -28,8 +28,8 @@ def read_lines(
     """`read_metadata`, each object with its line number, from 1.
 
     Args:
-        keys: that may name the photo; the first that exists counts.
-        name: of the file: metadata.jsonl, or metadata.csv, where a row is an object of its filled cells.
+        keys: That may name the photo; the first that exists counts.
+        name: Of the file: metadata.jsonl, or metadata.csv, where a row is an object of its filled cells.
     """
     spellings: dict[PurePosixPath, set[str]] = {}
     for _, record in profiles.table.records() if profiles else ():
@@ -50,7 +50,7 @@ def read_lines(
 
 
 def names_photos(path: Path, keys: Sequence[str]) -> bool:
-    """Whether a CSV file has one of the keys in its header: a metadata.csv may be about something else."""
+    """Return whether a CSV file has one of the keys in its header: a metadata.csv may be about something else."""
     if not path.is_file():  # reading a pipe would wait for ever
         return False
     try:

@@ -50,7 +50,7 @@ def photo_identity(folder: DatasetFolder, image: str) -> str:
 
 
 def describe_key(key: Key, folder: DatasetFolder) -> str:
-    """A key for a message."""
+    """Return a key for a message."""
     kind, name = key
     if kind == "photo":
         images = sorted(photo.image for photo in folder.photos if photo_identity(folder, photo.image) == name)

@@ -26,18 +26,18 @@ def check_photos(
     """Decode each photo whose bytes were not decoded before.
 
     Args:
-        folder: a dataset folder.
-        fingerprints: where results are cached.
-        max_source_pixels: of a photo.
+        folder: A dataset folder.
+        fingerprints: Where results are cached.
+        max_source_pixels: Of a photo.
         on_bad_image: "error", or "exclude": profiles with a bad photo and their couples are moved to `rejected`.
-        num_workers: threads, at least one.
-        progress: called with (done, total) files.
+        num_workers: Threads, at least one.
+        progress: Called with (done, total) files.
 
     Returns:
         The folder with `photo_sha256` and `photo_facts`.
 
     Raises:
-        UserError: lists every bad photo with `on_bad_image="error"`, and always every photo that could not be read at
+        UserError: Lists every bad photo with `on_bad_image="error"`, and always every photo that could not be read at
             all (no permission, HEIC without its reader): excluding those would hide a fault elsewhere.
     """
     if on_bad_image not in ON_BAD_IMAGE:

@@ -38,11 +38,11 @@ class Profiles:
     """The profiles table.
 
     Attributes:
-        columns: profile id -> the further columns of its first row.
-        labels: profile id -> class.
-        splits: profile id -> split, if the table has a `split` column.
-        rejected: rows with a reason under `left_out`.
-        left_out: profiles all of whose rows are rejected.
+        columns: Profile id -> the further columns of its first row.
+        labels: Profile id -> class.
+        splits: Profile id -> split, if the table has a `split` column.
+        rejected: Rows with a reason under `left_out`.
+        left_out: Profiles all of whose rows are rejected.
     """
 
     table: Table
@@ -191,7 +191,7 @@ def read_couples(root: Path, profiles: Profiles | None, faults: Faults, *, with_
     """Read and check couples.csv or .parquet against the profiles (None: they could not be read).
 
     Args:
-        with_splits: whether a column of splits is read; otherwise it is not in the returned table either.
+        with_splits: Whether a column of splits is read; otherwise it is not in the returned table either.
     """
     table = read_table(root, "couples", SIDES, faults)
     if table is None:
@@ -238,7 +238,7 @@ def gender_of(word: str) -> str | None:
 
 
 def couple_without(couple: Couple, lost: Iterable[str], file: str) -> Rejected:
-    """A couple that is rejected because these of its profiles are left out."""
+    """Return a couple that is rejected because these of its profiles are left out."""
     reason = f"profile {' and '.join(lost)} is left out"
     return Rejected("couple", describe_item(couple.item_id), file, couple.row, reason)
 
@@ -263,7 +263,7 @@ def _has_ids_as_numbers(table: Table, sides: tuple[str, str], profiles: Profiles
 
 
 def _as_number(text: str) -> str:
-    """The digits of a whole number, without leading zeros and a fraction of zeros; other texts as they are."""
+    """Return the digits of a whole number, without leading zeros and a fraction of zeros; other texts as they are."""
     found = _WHOLE.fullmatch(text)
     return found[1] if found else text
 
@@ -271,7 +271,7 @@ def _as_number(text: str) -> str:
 def _splits_of_couples(
     table: Table, sides: tuple[str, str], profiles: Profiles | None, faults: Faults
 ) -> dict[int, str] | None:
-    """A couple's split is its own cell, otherwise that of its two profiles; where both exist they must agree."""
+    """Return the couples with their splits: of their own cell, otherwise that of both profiles; the two must agree."""
     own = read_given_splits(table, faults, all_three=True)
     of_profiles = None if profiles is None else profiles.splits
     if profiles is None or of_profiles is None:
@@ -373,7 +373,7 @@ def read_classes(root: Path, profiles: Profiles | None, label_column: str, fault
 
 
 def _fault_of_classes(found: object) -> str:
-    """What is wrong with the content of classes.json; "" if nothing is."""
+    """Return what is wrong with the content of classes.json; "" if nothing is."""
     if not isinstance(found, Mapping):
         return 'is not an object; write {"column": "fashion_style", "classes": [...]}'
     for key in found.keys() - set(KEYS):

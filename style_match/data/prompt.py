@@ -34,15 +34,15 @@ def render(
     """Render one prompt.
 
     Args:
-        image: whether the photo comes before the text, as one `<|image_pad|>` that is expanded later.
-        metadata: the photo's attributes, or None if the template takes none.
-        system: text of the system turn; no such turn if None.
-        instruction: the task of the model.
-        template: text of the user turn, with `{metadata}` and `{instruction}`.
-        leave_out: keys, at any depth, that are never rendered.
+        image: Whether the photo comes before the text, as one `<|image_pad|>` that is expanded later.
+        metadata: The photo's attributes, or None if the template takes none.
+        system: Text of the system turn; no such turn if None.
+        instruction: The task of the model.
+        template: Text of the user turn, with `{metadata}` and `{instruction}`.
+        leave_out: Keys, at any depth, that are never rendered.
 
     Raises:
-        UserError: the text contains a control token such as `<|im_end|>`; the template has an unknown placeholder or
+        UserError: The text contains a control token such as `<|im_end|>`; the template has an unknown placeholder or
             lacks one; the metadata has nothing to render.
     """
     _check_options(metadata is not None, system, instruction, template)
@@ -58,7 +58,7 @@ def metadata_text(metadata: Mapping[str, Any], *, leave_out: Collection[str]) ->
     """Lines `key: value` in the object's own order; nested values joined by ", ", empty ones skipped.
 
     Raises:
-        UserError: it contains a control token, or nothing is left to render.
+        UserError: It contains a control token, or nothing is left to render.
     """
     hidden = {_plain(key) for key in leave_out}
     lines = []
@@ -80,17 +80,17 @@ def render_all(
     leave_out: Collection[str] = (),
     class_names: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """The prompt of each photo, in order; every fault of every photo is found before one is raised.
+    """Return the prompt of each photo, in order; every fault of every photo is found before one is raised.
 
     Args:
-        images: photos as the dataset folder writes them.
-        metadata_of: photo -> attributes; not read if the prompt takes no metadata.
-        prompt: a group of `conf/prompt`.
-        leave_out: keys never rendered: the label that is trained or evaluated on.
-        class_names: label values that no metadata may contain.
+        images: Photos as the dataset folder writes them.
+        metadata_of: Photo -> attributes; not read if the prompt takes no metadata.
+        prompt: A group of `conf/prompt`.
+        leave_out: Keys never rendered: the label that is trained or evaluated on.
+        class_names: Label values that no metadata may contain.
 
     Raises:
-        UserError: photos without metadata, with control tokens in it, or whose metadata contains the class.
+        UserError: Photos without metadata, with control tokens in it, or whose metadata contains the class.
     """
     _check_options(prompt["metadata"], prompt["system"], prompt["instruction"], prompt["template"])
     options = {name: prompt[name] for name in ("image", "system", "instruction", "template")}
@@ -114,7 +114,7 @@ def render_all(
 
 
 def list_faults(faults: Sequence[str], num_photos: int) -> str:
-    """The count of faulty photos and the first `MAX_SHOWN` faults, one per line."""
+    """Return the count of faulty photos and the first `MAX_SHOWN` faults, one per line."""
     more = [f"(and {len(faults) - MAX_SHOWN} more)"] if len(faults) > MAX_SHOWN else []
     return "\n".join([f"{len(faults)} of {num_photos} photos:", *faults[:MAX_SHOWN], *more])
 
@@ -122,7 +122,7 @@ def list_faults(faults: Sequence[str], num_photos: int) -> str:
 def classes_named(
     metadata: Mapping[str, Any], class_names: Collection[str], *, leave_out: Collection[str]
 ) -> list[str]:
-    """The class names that the rendered metadata contains, sorted.
+    """Return the class names that the rendered metadata contains, sorted.
 
     `Street_Hip` is found as `street hip`, `STREET-HIP` or `StreetHip`, but not inside `streethippie`; a name outside
     ASCII is found inside longer words too, since Korean particles follow without a space.
@@ -172,7 +172,7 @@ def _leaves(value: Any, hidden: Collection[str]) -> Iterator[str]:
 
 
 def _plain(key: object) -> str:
-    """A key without case and punctuation: `Fashion Style` equals `fashion_style`."""
+    """Return a key without case and punctuation: `Fashion Style` equals `fashion_style`."""
     return re.sub(r"[\W_]+", "", _fold(str(key)))
 
 

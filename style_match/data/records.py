@@ -52,7 +52,7 @@ class Rejected:
 
 
 def describe_item(item: str) -> str:
-    """An item id for a message: the two ids of a couple joined by a plus sign."""
+    """Return an item id for a message: the two ids of a couple joined by a plus sign."""
     return item.replace("\t", " + ")
 
 
@@ -65,7 +65,7 @@ class Faults:
         self._prefix = ""
 
     def inside(self, name: str) -> "Faults":
-        """The same collection, for the files of a subfolder."""
+        """Return the same collection, for the files of a subfolder."""
         inner = Faults(self.folder, self.max_shown)
         inner._found, inner._prefix = self._found, f"{name}/"
         return inner
@@ -88,7 +88,7 @@ class Faults:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint to append to a message: " (did you mean 'x'?)", or "" if no known word is similar."""
+    """Return a hint to append to a message: " (did you mean 'x'?)", or "" if no known word is similar."""
     known = [*known]
     by_lower = {each.lower(): each for each in known}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1)
@@ -97,5 +97,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def has_control_character(text: str) -> bool:
-    """Whether a text contains tabs, line ends and the like, which no id or file name may contain."""
+    """Return whether a text contains tabs, line ends and the like, which no id or file name may contain."""
     return any(unicodedata.category(letter) == "Cc" for letter in text)

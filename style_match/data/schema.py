@@ -33,7 +33,7 @@ class Attribute:
     is_list: bool  # several texts
 
     def lines(self, language: str) -> str:
-        """The attribute in the list of the prompt."""
+        """Return the attribute in the list of the prompt."""
         kind = "" if not self.is_list else " (a list of texts)" if language == "en" else " (여러 개의 글)"
         head = f"{self.name}{kind}: {self.description[language]}"
         return "\n".join([head, *(f"  - {name}: {text[language]}" for name, text in self.classes.items())])
@@ -43,18 +43,18 @@ class Schema:
     """The attributes to label, and the texts that explain them to the model.
 
     Args:
-        node: a file of `conf/schema`, as a dict.
-        file: its name, for messages.
+        node: A file of `conf/schema`, as a dict.
+        file: Its name, for messages.
 
     Attributes:
-        name: of the file.
+        name: Of the file.
         task: "style", "couple", or a user's own.
-        preset: the model that the schema was made for.
-        label: the attribute to train on, which no other may reveal; None if there is none.
-        attributes: by name, in order, without those in `leave_out`.
+        preset: The model that the schema was made for.
+        label: The attribute to train on, which no other may reveal; None if there is none.
+        attributes: By name, in order, without those in `leave_out`.
 
     Raises:
-        UserError: lists all faults of the file.
+        UserError: Lists all faults of the file.
     """
 
     def __init__(self, node: Mapping[str, Any], *, file: str):
@@ -97,11 +97,11 @@ class Schema:
         return cls(OmegaConf.to_container(node, resolve=True), file=file)  # type: ignore[arg-type]
 
     def instructions(self, language: str) -> str:
-        """The system text, before the photo."""
+        """Return the system text, before the photo."""
         return self._instructions[language]
 
     def text(self, language: str) -> str:
-        """The text beside the photo, with the attributes and the definitions of their classes."""
+        """Return the text beside the photo, with the attributes and the definitions of their classes."""
         listed = "\n".join(attribute.lines(language) for attribute in self.attributes.values())
         text = self._text[language].replace(ATTRIBUTES, listed)
         return f"{text}\n\n{self._untold[language]}" if self._untold else text
@@ -118,10 +118,10 @@ class Schema:
         return _without_titles(self.model.model_json_schema())
 
     def parse(self, text: str) -> dict[str, Any]:
-        """The values of an answer, in the order of the attributes.
+        """Return the values of an answer, in the order of the attributes.
 
         Raises:
-            ValueError: no JSON, or not an answer to the schema; the message lists all faults.
+            ValueError: No JSON, or not an answer to the schema; the message lists all faults.
         """
         try:
             return self.model.model_validate_json(text).model_dump()
@@ -133,7 +133,7 @@ class Schema:
         return self.parse(json.dumps({name: values[name] for name in self.attributes if name in values}))
 
     def class_names(self, attribute: str) -> tuple[str, ...]:
-        """The classes of an attribute; () for free text and for an attribute in `leave_out`."""
+        """Return the classes of an attribute; () for free text and for an attribute in `leave_out`."""
         return tuple(self.attributes[attribute].classes) if attribute in self.attributes else ()
 
     @property
@@ -255,6 +255,6 @@ def _describe(fault: Any) -> str:
 
 
 def shortened(names: Iterable[str], *, most: int) -> str:
-    """A list for a message: the first `most` names, and the number of the others."""
+    """Return a list for a message: the first `most` names, and the number of the others."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -30,10 +30,10 @@ class Split:
     """The split of each item: a profile id (styles) or "left_id<tab>right_id" (couples).
 
     Attributes:
-        name_of: item -> "train", "val" or "test".
-        excluded: rows left out because they connect two splits.
-        path: the file that stores the split.
-        notes: sentences for the user about counts that are not exact.
+        name_of: Item -> "train", "val" or "test".
+        excluded: Rows left out because they connect two splits.
+        path: The file that stores the split.
+        notes: Sentences for the user about counts that are not exact.
     """
 
     name_of: dict[str, str]
@@ -42,7 +42,7 @@ class Split:
     notes: tuple[str, ...] = ()
 
     def items(self, name: str) -> tuple[str, ...]:
-        """The items of one split, in the order of their table."""
+        """Return the items of one split, in the order of their table."""
         return tuple(item for item, split in self.name_of.items() if split == name)
 
 
@@ -57,13 +57,13 @@ def make_split(
     an old one: a row connected to one split joins it, a row that connects two is excluded.
 
     Args:
-        folder: a validated dataset folder.
-        seed: of the draw.
-        fractions: of train, val and test.
-        store: the folder of stored splits; `splits` inside the dataset folder when None.
+        folder: A validated dataset folder.
+        seed: Of the draw.
+        fractions: Of train, val and test.
+        store: The folder of stored splits; `splits` inside the dataset folder when None.
 
     Raises:
-        UserError: a split without items, fewer than 2 for test, a stored file with faults or contradicted by new
+        UserError: A split without items, fewer than 2 for test, a stored file with faults or contradicted by new
             information about old rows, a folder that cannot be written.
     """
     shares = as_shares(fractions)
@@ -131,10 +131,10 @@ def stored_split(
     The values of `Split.name_of` are the words under `columns`, joined by tabs.
 
     Args:
-        columns: of the file, after the ids.
+        columns: Of the file, after the ids.
         draw: (item -> words of those in the file, connected groups of the others) -> item -> words of the others.
         check: (item -> words of all, why counts may not be exact) -> notes; raises UserError before anything is stored.
-        describe: the words for a message.
+        describe: The words for a message.
     """
     if folder.task == PROFILES:
         raise UserError(
@@ -231,7 +231,7 @@ def item_noun(folder: DatasetFolder) -> str:
 
 
 def _largest_group(folder: DatasetFolder, keys: Keys) -> str:
-    """A text about the largest connected group and its most frequent key; "" if no items are connected."""
+    """Return a text about the largest connected group and its most frequent key; "" if no items are connected."""
     group = max(groups(keys), key=len, default=[])
     if len(group) < 2:
         return ""

@@ -45,8 +45,8 @@ def read_table(folder: Path, stem: str, required: Columns, faults: Faults) -> Ta
     """Read `stem`.csv or `stem`.parquet.
 
     Args:
-        required: sets of columns, one of which must exist.
-        faults: receives what is wrong.
+        required: Sets of columns, one of which must exist.
+        faults: Receives what is wrong.
 
     Returns:
         The table, or None if nothing can be read from it.
@@ -108,7 +108,7 @@ def rounded(ids: Sequence[str]) -> list[int]:
 
 
 def rounded_ids_fault(ids: Sequence[str], bad: Sequence[int]) -> str:
-    """The fault, for the first of the rounded ids."""
+    """Return the fault, for the first of the rounded ids."""
     return (
         f"{shown(ids[bad[0]])} is a rounded number, and so are {len(bad)} of {len(ids)} ids: the column was stored as "
         "numbers, which lost digits. Write it again as text from its source"
@@ -116,7 +116,7 @@ def rounded_ids_fault(ids: Sequence[str], bad: Sequence[int]) -> str:
 
 
 def csv_layout(text: str, columns: Sequence[str]) -> tuple[str, int]:
-    """The separator of a CSV text and the number of lines above the header.
+    """Return the separator of a CSV text and the number of lines above the header.
 
     A first line such as `sep=;` names the separator. Otherwise it is the one of comma, semicolon and tab that
     separates most of `columns` in the header.
@@ -167,7 +167,7 @@ def _read_csv(path: Path, required: Columns, faults: Faults) -> Table | None:
 
 
 def read_text(path: Path, faults: Faults) -> str | None:
-    """The text of a UTF-8 file, with or without a byte order mark; None and a fault for anything else."""
+    """Return the text of a UTF-8 file, with or without a byte order mark; None and a fault for anything else."""
     if _is_no_file(path, faults):
         return None
     try:
@@ -226,7 +226,7 @@ def _read_parquet(path: Path, required: Columns, faults: Faults) -> Table | None
 
 
 def _decoded(column: Any) -> Any:
-    """An Arrow column, its bytes decoded as UTF-8; None if it cannot be written as text."""
+    """Return an Arrow column, its bytes decoded as UTF-8; None if it cannot be written as text."""
     import pyarrow
     from pyarrow import types
 
@@ -239,7 +239,7 @@ def _decoded(column: Any) -> Any:
 
 
 def is_text(kind: Any) -> bool:
-    """Whether an Arrow type can be written as text: no bytes and no structs, not even in lists."""
+    """Return whether an Arrow type can be written as text: no bytes and no structs, not even in lists."""
     from pyarrow import types
 
     if types.is_dictionary(kind) or types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
@@ -250,7 +250,7 @@ def is_text(kind: Any) -> bool:
 
 
 def as_text(value: Any) -> str:
-    """A cell of an Arrow table as text."""
+    """Return a cell of an Arrow table as text."""
     if value is None or value != value:  # null, or NaN, as pandas writes a missing number
         return ""
     if isinstance(value, bool):

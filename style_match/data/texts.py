@@ -16,7 +16,7 @@ class Texts:
         features: (T, D) of the distinct texts.
         whole: (P, K) long, the captions of each photo as rows of `features`; a photo with fewer repeats them.
         parts: (P, M) long, short texts drawn from them; M may be 0.
-        part_share: of the texts drawn that are parts.
+        part_share: Of the texts drawn that are parts.
     """
 
     features: Tensor

@@ -48,9 +48,9 @@ class Answer:
     """Answer to one request.
 
     Attributes:
-        values: the schema's attributes if `status` is ANSWERED, else None.
-        detail: the reason why there are no values.
-        model: as named by the provider.
+        values: The schema's attributes if `status` is ANSWERED, else None.
+        detail: The reason why there are no values.
+        model: As named by the provider.
         cost_usd: None if the price or the number of tokens is unknown.
     """
 
@@ -77,10 +77,10 @@ class Request:
     """One question about one photo. Files with equal bytes share a request.
 
     Attributes:
-        images: names of the photos in metadata.jsonl; never sent.
-        photo: file of the first image.
-        facts: hash of the file, size of the photo, and the like.
-        instructions, text: the prompt in the chosen language.
+        images: Names of the photos in metadata.jsonl; never sent.
+        photo: File of the first image.
+        facts: Hash of the file, size of the photo, and the like.
+        instructions, text: The prompt in the chosen language.
         labeler: `Labeler.identity()`.
     """
 
@@ -134,10 +134,10 @@ class Task:
     """What the step passes to every labeler besides the labeler's own options.
 
     Attributes:
-        out: folder of the answers; a labeler may keep its own files there.
-        concurrency: maximal number of simultaneous requests.
-        max_faults_shown: in one message about a file.
-        show: whether progress is shown.
+        out: Folder of the answers; a labeler may keep its own files there.
+        concurrency: Maximal number of simultaneous requests.
+        max_faults_shown: In one message about a file.
+        show: Whether progress is shown.
     """
 
     schema: Schema

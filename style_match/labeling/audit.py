@@ -34,8 +34,8 @@ class Agreement:
 
     Attributes:
         matrix: (C, C) counts, rows: the human's class, columns: the labeler's, in the order of `classes`.
-        num_missing: photos that only the human labelled.
-        agreement: share of the photos with equal labels.
+        num_missing: Photos that only the human labelled.
+        agreement: Share of the photos with equal labels.
         kappa: Cohen's; undefined if both used one class only.
     """
 
@@ -73,8 +73,8 @@ def run(
     """Compare, write the files, and return the text to print.
 
     Args:
-        lines: image -> attributes, as in metadata.jsonl.
-        bootstrap: see `agreement`.
+        lines: Image -> attributes, as in metadata.jsonl.
+        bootstrap: See `agreement`.
 
     Raises:
         UserError: No photo was labelled by both.
@@ -97,7 +97,7 @@ def read_human_labels(path: Path, schema: Schema, images: Collection[str], *, ma
     """Read a CSV or Parquet file with the column `image` and one or more attributes; empty cells are no labels.
 
     Args:
-        images: names of the photos.
+        images: Names of the photos.
 
     Raises:
         UserError: The file or a column is missing, or rows have unknown or repeated photos or unknown classes.

@@ -32,9 +32,9 @@ class Batches:
     """Sends requests as batches, waits for them, and stores their answers; resumes the batches of an earlier run.
 
     Args:
-        tokens: input tokens of one request.
-        max_queued_tokens: of all batches at work, a limit of the account.
-        poll_s: seconds between two looks at the batches.
+        tokens: Input tokens of one request.
+        max_queued_tokens: Of all batches at work, a limit of the account.
+        poll_s: Seconds between two looks at the batches.
     """
 
     def __init__(self, session: Session, *, tokens: int, max_queued_tokens: int, poll_s: float) -> None:

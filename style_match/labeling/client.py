@@ -62,7 +62,7 @@ class BoundedClient(DefaultAsyncHttpxClient):
     retried: the OpenAI client would retry it like any other 429.
 
     Args:
-        answer_timeout_s: for a complete answer; files of batches are bounded by `timeout` only.
+        answer_timeout_s: For a complete answer; files of batches are bounded by `timeout` only.
     """
 
     def __init__(self, *, answer_timeout_s: float, **options: Any) -> None:
@@ -129,8 +129,8 @@ class Address:
     """The URL of a server.
 
     Attributes:
-        name: host and port; for OpenAI only the host.
-        shown: the URL without user, password and query.
+        name: Host and port; for OpenAI only the host.
+        shown: The URL without user, password and query.
 
     Raises:
         UserError: The URL is broken, or would send photos unencrypted over the network.

@@ -45,7 +45,7 @@ def find_price(model: Mapping[str, Any], given: Mapping[str, float | None], *, f
     """Return the price of a model, or None if it is unknown.
 
     Args:
-        model: from `find_model`.
+        model: From `find_model`.
         given: `labeler.price`; overrides the listed price.
 
     Raises:
@@ -65,7 +65,7 @@ def check_served(name: str, model: Mapping[str, Any], *, today: date) -> None:
     """Warn if a model is about to be shut down.
 
     Args:
-        model: from `find_model`.
+        model: From `find_model`.
 
     Raises:
         UserError: The model is shut down.
@@ -85,7 +85,7 @@ def image_tokens(width: int, height: int, rule: Mapping[str, Any], detail: str |
     """Count the input tokens of an image.
 
     Args:
-        width, height: in pixels.
+        width, height: In pixels.
         rule: `patches`: squares of `patch_px`, at most `max_patches` (larger images are reduced), times `multiplier`,
             for any detail; or `tiles`: the image is fitted into `fit_px` and its short side into `short_px`, and costs
             `base` plus `tile` for each square of `tile_px`, or only `base` with detail "low".

@@ -72,7 +72,7 @@ class Replay(OfflineLabeler):
     """Reads answers from a metadata.jsonl (by the name of the image) or a labels.sqlite (by the bytes of the photo).
 
     Args:
-        file: one of them.
+        file: One of them.
 
     Raises:
         UserError: The file cannot be read, has broken or duplicate lines, or is the ledger of `out` itself.
@@ -129,7 +129,7 @@ class Demo(OfflineLabeler):
     """Describes drawn figures, which are recognised by the bytes of their photos.
 
     Args:
-        folder: the demo folder of the photos; None: those in the cache, and if none of them has the photos, the demos
+        folder: The demo folder of the photos; None: those in the cache, and if none of them has the photos, the demos
             of the configs, which are drawn then.
 
     Raises:

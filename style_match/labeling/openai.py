@@ -30,7 +30,7 @@ class OpenAILabeler:
     """Sends requests over HTTP. The options are documented in `conf/labeler/openai.yaml`.
 
     Args:
-        task: from the step.
+        task: From the step.
 
     Raises:
         UserError: The model is missing or shut down, or the address is not usable.

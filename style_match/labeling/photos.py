@@ -33,9 +33,9 @@ class Encoding:
     """How photos are encoded for sending.
 
     Attributes:
-        max_side_px: of the longer side.
+        max_side_px: Of the longer side.
         jpeg_quality: 1 to 95.
-        max_source_pixels: of the file; larger photos are refused.
+        max_source_pixels: Of the file; larger photos are refused.
     """
 
     max_side_px: int
@@ -68,10 +68,10 @@ class FoundPhotos:
     """Photos of a folder.
 
     Attributes:
-        photos: image as in metadata.jsonl -> file.
-        table: the profiles table.
-        num_other: number of files that are not photos or are not named by the table.
-        num_system: number of photos in system folders, which are ignored.
+        photos: Image as in metadata.jsonl -> file.
+        table: The profiles table.
+        num_other: Number of files that are not photos or are not named by the table.
+        num_system: Number of photos in system folders, which are ignored.
     """
 
     photos: dict[str, Path]
@@ -93,12 +93,12 @@ def find_photos(
     """Find the photos that the profiles table in `images` names; without a table, all image files below `images`.
 
     Args:
-        profiles: a table elsewhere, which is read for consent but does not decide which photos there are; None: the
+        profiles: A table elsewhere, which is read for consent but does not decide which photos there are; None: the
             one in `images`, or else in the nearest folder above.
-        skip: files and folders of the step itself.
-        levels_up: number of folders above `images` that are searched for a table.
-        image_root: a folder that links to photos may point into.
-        remedy: for a link that points elsewhere.
+        skip: Files and folders of the step itself.
+        levels_up: Number of folders above `images` that are searched for a table.
+        image_root: A folder that links to photos may point into.
+        remedy: For a link that points elsewhere.
 
     Raises:
         UserError: The folder or the table does not exist or has faults, links point out of it, or there is no photo.
@@ -238,8 +238,8 @@ def without_consent(
     no profile names has no consent.
 
     Args:
-        photos: image -> file.
-        pixels: image -> hash of its pixels.
+        photos: Image -> file.
+        pixels: Image -> hash of its pixels.
 
     Raises:
         UserError: The column is spelled differently, cells are neither yes nor no, or rows of a profile disagree.

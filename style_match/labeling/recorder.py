@@ -13,16 +13,16 @@ class Recorder:
     """Stores answers in the ledger and checks the cost limit; may be called from several threads.
 
     Args:
-        num_requests: number of requests of the estimate.
+        num_requests: Number of requests of the estimate.
         estimate: None if nothing is paid.
-        max_cost_usd: limit of what this command sends; None: no limit.
+        max_cost_usd: Limit of what this command sends; None: no limit.
 
     Attributes:
-        num_sent: number of requests sent by this command.
-        statuses: number of answers of each status.
-        cost_usd: cost of all answers with a known price.
-        earlier_cost_usd: the part of `cost_usd` for requests that an earlier command sent.
-        num_uncounted: number of answers without token counts; each counts as estimated towards the limit.
+        num_sent: Number of requests sent by this command.
+        statuses: Number of answers of each status.
+        cost_usd: Cost of all answers with a known price.
+        earlier_cost_usd: The part of `cost_usd` for requests that an earlier command sent.
+        num_uncounted: Number of answers without token counts; each counts as estimated towards the limit.
 
     Raises:
         UserError: The estimate exceeds `max_cost_usd`, or there is no price to compare with.

@@ -14,9 +14,9 @@ class SentBatch:
     """One batch at the provider.
 
     Attributes:
-        tag: stored in the batch's metadata, to find it again if a run is killed before its id is noted.
-        keys: of the requests.
-        tokens: estimated input tokens, which count towards the account's queue.
+        tag: Stored in the batch's metadata, to find it again if a run is killed before its id is noted.
+        keys: Of the requests.
+        tokens: Estimated input tokens, which count towards the account's queue.
         created_at: Unix time in seconds.
     """
 

@@ -194,7 +194,7 @@ def _text_path(run: FinishedRun, head: nn.Module, data: MatchDataModule) -> tupl
 
 
 def _backbone(run: FinishedRun) -> dict[str, Any]:
-    """The section `backbone` of matcher.json: place, options and hashes of its files.
+    """Return the section `backbone` of matcher.json: place, options and hashes of its files.
 
     Raises:
         UserError: The backbone is missing, or its files changed after the run's features were computed.

@@ -353,7 +353,7 @@ class MatcherInputs(Inputs):
         return torch.cat(rows) if rows else torch.empty(0, self.dim)
 
     def _render(self, images: list[str], metadata: Mapping[str, Metadata]) -> tuple[str, ...]:
-        """The prompts of photos by name, without the label that the matcher was trained on."""
+        """Return the prompts of photos by name, without the label that the matcher was trained on."""
         label = self.matcher.folder.about["label_column"]
         return render_all(images, metadata, prompt=self.cfg.prompt, leave_out=(plain(label),) if label else ())
 
@@ -408,7 +408,7 @@ def embed_profiles(inputs: MatcherInputs, head: nn.Module) -> ProfileEmbeddings:
 
 
 def _side_numbers(folder: MatcherFolder, side: str | Sequence[str] | None, names: Sequence[str]) -> Tensor | None:
-    """The sides (N,) of photos, 0 for left, 1 for right; None if the head does not treat sides differently."""
+    """Return the sides (N,) of photos, 0 for left, 1 for right; None if the head does not treat sides differently."""
     if not folder.tells_sides or folder.sides is None:
         return None
     left, right = folder.sides

@@ -124,7 +124,7 @@ def _header(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, An
 
 
 def _names(run: FinishedRun) -> list[str]:
-    """The metrics that are means over queries, in the order of metrics.json."""
+    """Return the metrics that are means over queries, in the order of metrics.json."""
     means = ("recall", "precision", "map", "mrr")
     return [name for name in run.metrics[run.model] if name.partition("@")[0] in means]
 
@@ -134,6 +134,6 @@ def _intervals(cell: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def _bounds(cell: Mapping[str, Any]) -> str:
-    """The interval of a cell of metrics.json in percent; empty if it is exact."""
+    """Return the interval of a cell of metrics.json in percent; empty if it is exact."""
     ends = next(iter(_intervals(cell).values()), None)
     return "" if ends is None or ends[0] == ends[1] else f" ({100 * ends[0]:.1f}-{100 * ends[1]:.1f})"

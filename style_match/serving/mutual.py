@@ -131,7 +131,7 @@ def _places(allowed: np.ndarray, *keys: np.ndarray) -> np.ndarray:
 
 
 def _first(places: np.ndarray, k: int) -> list[int]:
-    """The rows of the first k places (N,)."""
+    """Return the rows of the first k places (N,)."""
     best = np.argsort(places, kind="stable")[:k]
     return best[places[best] != NOT_ALLOWED].tolist()
 
@@ -155,7 +155,7 @@ def recommend_to_all(
         The lists of all users, and the spread of these and of the lists before mode=mutual and the cap, by name.
 
     Raises:
-        UserError: k is above the most profiles that may be recommended to one user, or there are more pairs than
+        UserError: `k` is above the most profiles that may be recommended to one user, or there are more pairs than
             `max_pairs`.
     """
     profiles = candidates.profiles

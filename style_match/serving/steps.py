@@ -104,7 +104,7 @@ def _embedded(cfg: DictConfig, matcher: StyleMatcher) -> tuple[MatcherInputs, Pr
 
 
 def _about(cfg: DictConfig, matcher: StyleMatcher, inputs: MatcherInputs, **more: Any) -> dict[str, Any]:
-    """What a page and recommendations.json say about a command."""
+    """Return what a page and recommendations.json say about a command."""
     return {
         "query": cfg.query,
         "matcher": matcher.folder.name,
@@ -118,7 +118,7 @@ def _about(cfg: DictConfig, matcher: StyleMatcher, inputs: MatcherInputs, **more
 
 
 def _metadata(file: str | None) -> dict[str, Any] | None:
-    """The attributes of a photo, from a JSON file."""
+    """Return the attributes of a photo, from a JSON file."""
     if file is None:
         return None
     try:

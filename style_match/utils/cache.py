@@ -34,7 +34,7 @@ class DiskCache:
         self.__init__(path)  # type: ignore[misc]  # a worker process opens its own connection
 
     def get(self, key: str) -> Any:
-        """The stored value, or None."""
+        """Return the stored value, or None."""
         found = self._run("SELECT value FROM memo WHERE key = ?", (_encode(key),))
         try:
             return json.loads(found[0][0]) if found else None
@@ -64,7 +64,7 @@ class DiskCache:
         return len(found)
 
     def count(self, keys: Iterable[str], values: Iterable[str]) -> int:
-        """The number of entries that `remove` would delete."""
+        """Return the number of entries that `remove` would delete."""
         return len(self._find(keys, values))
 
     def _find(self, keys: Iterable[str], values: Iterable[str]) -> set[bytes]:

@@ -30,7 +30,7 @@ def launched() -> Launched | None:
     """This process as the environment describes it; None if it is the only one.
 
     Raises:
-        UserError: the variables of a launcher contradict each other.
+        UserError: The variables of a launcher contradict each other.
     """
     for by, names in VARIABLES.items():
         values = [os.environ.get(name) for name in names]
@@ -52,7 +52,7 @@ def refuse_several(what: str) -> None:
     """Refuse to run a step, or a sweep, in several processes.
 
     Raises:
-        UserError: a launcher started several.
+        UserError: A launcher started several.
     """
     if started := launched():
         raise UserError(
@@ -73,7 +73,7 @@ class Share:
     place: str = ""
 
     def holds(self, address: str) -> bool:
-        """Whether the row of this address (hex sha256) is in the share."""
+        """Return whether the row of this address (hex sha256) is in the share."""
         return int(address[:_DIGITS], 16) % self.num == self.number - 1
 
     def __str__(self) -> str:
@@ -81,17 +81,17 @@ class Share:
 
 
 def read_share(written: object) -> Share | None:
-    """The share that a text such as `1/4` names; None if it names none."""
+    """Return the share that a text such as `1/4` names; None if it names none."""
     found = _SHARE.fullmatch(str(written))
     share = Share(int(found[1]), int(found[2])) if found else None
     return share if share and share.number <= share.num else None
 
 
 def share_of_process(asked: str | None) -> Share | None:
-    """The share that this process computes: of an option, or of its rank; None for all rows.
+    """Return the share that this process computes: of an option, or of its rank; None for all rows.
 
     Raises:
-        UserError: a launcher started several processes, and an option sets one share for all of them.
+        UserError: A launcher started several processes, and an option sets one share for all of them.
     """
     started = launched()
     if started is None:

@@ -19,7 +19,7 @@ from style_match.utils.text import plain
 
 
 def on_disk(path: Path) -> Path:
-    """The path with the Unicode forms that the disk has.
+    """Return the path with the Unicode forms that the disk has.
 
     macOS writes Hangul and accents decomposed; other systems keep the two forms apart. A name that does not exist is
     replaced by the only name in its folder that differs in Unicode form.
@@ -51,10 +51,10 @@ def write_whole(path: Path, content: bytes | str, *, remedy: str = "Free some sp
     """Write a file atomically: a killed process leaves the old file or the new one.
 
     Args:
-        remedy: last sentence of the error message.
+        remedy: Last sentence of the error message.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; the old file stays.
+        UserError: The disk is full or the folder cannot be written; the old file stays.
     """
     try:
         replace_whole(path, content.encode() if isinstance(content, str) else content)
@@ -89,7 +89,7 @@ def hold(path: Path, *, wait: bool = False) -> IO[str] | None:
     While another process has the lock, `wait` for it or return None.
 
     Raises:
-        OSError: the file cannot be created or locked.
+        OSError: The file cannot be created or locked.
     """
     import fcntl
 
@@ -110,7 +110,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def as_csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    """The text of a CSV file; `read_cell` gives back the cells.
+    """Return the text of a CSV file; `read_cell` gives back the cells.
 
     A text that begins like a formula gets an apostrophe in front, which spreadsheet programs read as "text". Numbers
     stay as they are.
@@ -126,7 +126,7 @@ def as_csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def read_cell(cell: str) -> str:
-    """A cell of a CSV file without the apostrophe that `as_csv` added."""
+    """Return a cell of a CSV file without the apostrophe that `as_csv` added."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
@@ -144,12 +144,12 @@ class Unbounded(ValueError):
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, as OmegaConf reads it.
+    """Return the content of a YAML file, as OmegaConf reads it.
 
     Raises:
-        OSError: it cannot be read, or holds a single value.
-        ValueError: it is not UTF-8, has aliases or invalid interpolations, or is too large or too deeply nested.
-        yaml.YAMLError: it is not YAML.
+        OSError: It cannot be read, or holds a single value.
+        ValueError: It is not UTF-8, has aliases or invalid interpolations, or is too large or too deeply nested.
+        yaml.YAMLError: It is not YAML.
     """
     text, depth = _text(path), 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -166,11 +166,11 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: not JSON, not UTF-8, or too large or too deeply nested (`Unbounded`).
+        OSError: The file cannot be read.
+        ValueError: Not JSON, not UTF-8, or too large or too deeply nested (`Unbounded`).
     """
     try:
         content = json.loads(_text(path))

@@ -14,7 +14,7 @@ def connected(pairs: Iterable[tuple[Hashable, Hashable]]) -> dict[Hashable, int]
     """Number the connected components of a graph.
 
     Args:
-        pairs: edges; a pair of equal nodes adds a node without an edge.
+        pairs: Edges; a pair of equal nodes adds a node without an edge.
 
     Returns:
         node -> number of its component, counted from 0 in order of first appearance.
@@ -57,8 +57,8 @@ def not_strangers(
     """Positions (in left, in right) of all pairs that are one person or a couple, and so never negatives.
 
     Args:
-        left: the person behind each profile of one gallery; `right` of the other.
-        couples: pairs of people, in either order.
+        left: The person behind each profile of one gallery; `right` of the other.
+        couples: Pairs of people, in either order.
     """
     partners: dict[Hashable, set[Hashable]] = {person: {person} for person in left}
     for couple in couples:

@@ -26,7 +26,7 @@ _NO_GLYPH = re.compile(r"Glyph \d+ .*missing from font")
 
 
 def figure(*, width: float, height: float) -> Any:
-    """An empty matplotlib figure, size in inches, that belongs to no interactive backend."""
+    """Return an empty matplotlib figure, size in inches, that belongs to no interactive backend."""
     from matplotlib import font_manager, rcParams
     from matplotlib.figure import Figure
 

@@ -32,8 +32,8 @@ def bar(what: str, unit: str, *, show: bool = True) -> Iterator[Advance]:
     """Yield `advance(done, total)`; the bar appears with the first call that has work left.
 
     Args:
-        what: what is being done, such as "embedding".
-        unit: what is counted, such as "photos"; the rate is shown in units per second.
+        what: What is being done, such as "embedding".
+        unit: What is counted, such as "photos"; the rate is shown in units per second.
         show: False makes it silent.
     """
     if not show:

@@ -25,7 +25,7 @@ watch_environment()
 
 
 def hide(text: str) -> str:
-    """A message with `${oc.env:NAME}` in place of each value of the environment that a config read."""
+    """Return a message with `${oc.env:NAME}` in place of each value of the environment that a config read."""
     values = {name: value for name in _read if (value := os.environ.get(name))}
     for name in sorted(values, key=lambda name: len(values[name]), reverse=True):
         value = re.escape(values[name])

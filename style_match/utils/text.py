@@ -12,7 +12,7 @@ _OUTER = "\u200c\u200d" + "".join(letter for letter in map(chr, range(0x3001)) i
 
 
 def plain(text: str) -> str:
-    """The text in NFC, without outer white space and invisible characters.
+    """Return the text in NFC, without outer white space and invisible characters.
 
     Removed anywhere: byte order marks (U+FEFF), zero-width spaces (U+200B), word joiners (U+2060), soft hyphens
     (U+00AD) and marks of writing direction. The zero-width joiner and non-joiner (U+200D, U+200C) change how emoji and
@@ -36,28 +36,28 @@ def plain_keys_and_values(value: Any) -> Any:
 
 
 def stored_forms(text: str) -> set[str]:
-    """The spellings of a `plain` text that files of other programs may contain."""
+    """Return the spellings of a `plain` text that files of other programs may contain."""
     return {text, unicodedata.normalize("NFD", text)}
 
 
 def folded(text: str) -> str:
-    """A form for comparisons that ignore upper and lower case."""
+    """Return a form for comparisons that ignore upper and lower case."""
     return plain(plain(text).casefold())
 
 
 def other_case(word: str, known: Iterable[str]) -> str | None:
-    """The first of `known` that differs from `word` only in upper and lower case."""
+    """Return the first of `known` that differs from `word` only in upper and lower case."""
     wanted = folded(word)
     return next((each for each in known if each != word and folded(each) == wanted), None)
 
 
 def cut(text: str, most: int = MOST) -> str:
-    """A text for a message; the end of a long one is replaced by `...`."""
+    """Return a text for a message; the end of a long one is replaced by `...`."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def shown(value: Any) -> str:
-    """A value in quotes for a message, cut to `MOST` characters; bytes are counted, not shown."""
+    """Return a value in quotes for a message, cut to `MOST` characters; bytes are counted, not shown."""
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
     return cut(repr(value[: MOST + 1] if isinstance(value, str) else value))
@@ -78,6 +78,6 @@ def safe(text: str) -> str:
 
 
 def quoted(text: str, *, most: int = 120) -> str:
-    """The first `most` characters of `safe(text)`, in quotes, for a message."""
+    """Return the first `most` characters of `safe(text)`, in quotes, for a message."""
     text = safe(text[: 10 * most])
     return f'"{text[:most]}"' + ("..." if len(text) > most else "")

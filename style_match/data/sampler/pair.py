@@ -40,7 +40,7 @@ class Matching:
         return len(self.people)
 
     def has_conflicts(self, couple: int) -> bool:
-        """Whether the two people of a couple have further partners."""
+        """Return whether the two people of a couple have further partners."""
         left, right = self.people[couple]
         return len(self.partners[left]) + len(self.partners[right]) > 2
 
@@ -100,14 +100,14 @@ class PairSampler(Sampler[list[int]]):
     with others; the log counts these. Every rank computes the same batches and yields its own slice.
 
     Args:
-        left_ids, right_ids: the people of the N training couples, position i being one couple.
+        left_ids, right_ids: The people of the N training couples, position i being one couple.
         known_couples: (left id, right id) of further couples that must not stand across a batch.
-        batch_size: couples a batch, over all ranks together.
-        drop_last: leave out the couples that do not fill a batch.
-        seed: not negative; same seed and epoch, same batches.
+        batch_size: Couples a batch, over all ranks together.
+        drop_last: Leave out the couples that do not fill a batch.
+        seed: Not negative; same seed and epoch, same batches.
 
     Raises:
-        UserError: an option out of range, or fewer couples than a batch.
+        UserError: An option out of range, or fewer couples than a batch.
     """
 
     def __init__(
@@ -174,15 +174,15 @@ class PairSampler(Sampler[list[int]]):
         return capacities
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """The joined batches of an epoch, the same on every rank.
+        """Return the joined batches of an epoch, the same on every rank.
 
         Raises:
-            UserError: the people are so entangled that in no draw every batch holds two couples.
+            UserError: The people are so entangled that in no draw every batch holds two couples.
         """
         return self._draw(epoch)[0]
 
     def _draw(self, epoch: int) -> tuple[list[list[int]], set[int]]:
-        """The batches of an epoch, and the couples that were drawn for it but fit into no batch."""
+        """Return the batches of an epoch, and the couples that were drawn for it but fit into no batch."""
         rng = np.random.default_rng((self.seed, epoch))
         fewest = max(2, self.num_replicas)
         num_places = sum(self.capacities)

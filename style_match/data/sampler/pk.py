@@ -25,11 +25,11 @@ class PKSampler(Sampler[list[int]]):
         labels: (N,) class of each training item.
         num_classes: P, at least 2.
         num_samples: K, at least 2.
-        num_batches: batches an epoch; None for ceil(N / (P * K)).
-        seed: not negative; same seed and epoch, same batches.
+        num_batches: Batches an epoch; None for ceil(N / (P * K)).
+        seed: Not negative; same seed and epoch, same batches.
 
     Raises:
-        UserError: an option out of range, P above the number of classes, or P * K that the ranks cannot share evenly.
+        UserError: An option out of range, P above the number of classes, or P * K that the ranks cannot share evenly.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class PKSampler(Sampler[list[int]]):
         self.epoch = 0
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """The joined batches of an epoch, the same on every rank; items of a class stand together."""
+        """Return the joined batches of an epoch, the same on every rank; items of a class stand together."""
         rng = np.random.default_rng((self.seed, epoch))
         decks = [_Deck(items, rng) for items in self.items.values()]
         appearances = np.zeros(len(decks), dtype=np.int64)

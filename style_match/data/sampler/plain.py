@@ -16,11 +16,11 @@ class PlainSampler(Sampler[list[int]]):
 
     Args:
         labels: (N,) class of each training item; only their number is used.
-        batch_size: items over all processes together, at least 2 and at most N.
-        seed: not negative; same seed and epoch, same batches.
+        batch_size: Items over all processes together, at least 2 and at most N.
+        seed: Not negative; same seed and epoch, same batches.
 
     Raises:
-        UserError: an option out of range, or a batch that the ranks cannot share evenly.
+        UserError: An option out of range, or a batch that the ranks cannot share evenly.
     """
 
     def __init__(self, *, labels: Sequence[Hashable], batch_size: int, seed: int, num_replicas: int = 1, rank: int = 0):

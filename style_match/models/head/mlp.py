@@ -43,7 +43,7 @@ class MLP(nn.Module):
         self._ready = not standardize
 
     def is_fitted(self) -> bool:
-        """Whether nothing is left for `fit_closed` to do."""
+        """Return whether nothing is left for `fit_closed` to do."""
         self._ready = self._ready or bool((self.input_std > 0).all())
         return self._ready
 

@@ -169,7 +169,7 @@ class Index(ABC):
         return answers
 
     def _scored(self, query: np.ndarray, rows: np.ndarray, excluded: Collection[str]) -> Answers:
-        """The float64 scores of these rows, best first, without excluded ids."""
+        """Return the float64 scores of these rows, best first, without excluded ids."""
         scores = np.sum(self.vectors[rows].astype(np.float64) * query.astype(np.float64), axis=1)
         scored = zip([self.ids[row] for row in rows.tolist()], scores.tolist(), strict=True)
         return sorted((each for each in scored if each[0] not in excluded), key=lambda each: (-each[1], each[0]))

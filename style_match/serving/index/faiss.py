@@ -111,7 +111,7 @@ class HNSW(Exact):
         write_whole(path, content, remedy="Free some space or choose another folder with index.root=FOLDER.")
 
     def _load(self, path: Path) -> tuple[Any, list[bytes]] | None:
-        """The stored graph and the keys of its rows; None if there is none.
+        """Return the stored graph and the keys of its rows; None if there is none.
 
         Raises:
             Unusable: It is damaged, or was built with other options.

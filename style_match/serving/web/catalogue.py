@@ -222,7 +222,7 @@ class Catalogue:
         return f"No upload: this matcher reads metadata (prompt={prompt.name}), which a photo does not have."
 
     def _few(self, cells: Sequence[str]) -> list[str] | None:
-        """The different values, if there are several but not too many."""
+        """Return the different values, if there are several but not too many."""
         values = sorted(set(cells) - {""})
         return values if 1 < len(values) <= MAX_VALUES else None
 
