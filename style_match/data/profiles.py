@@ -271,7 +271,7 @@ def _as_number(text: str) -> str:
 def _splits_of_couples(
     table: Table, sides: tuple[str, str], profiles: Profiles | None, faults: Faults
 ) -> dict[int, str] | None:
-    """Return the couples with their splits: of their own cell, otherwise that of both profiles; the two must agree."""
+    """Return row -> split of the couples: their own cell, otherwise that of both profiles; the two must agree."""
     own = read_given_splits(table, faults, all_three=True)
     of_profiles = None if profiles is None else profiles.splits
     if profiles is None or of_profiles is None:
