@@ -19,4 +19,4 @@ def test_a_job_of_several_tasks_is_refused_in_it(quick):
     variables = ("SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_LOCALID=0")
     tasks = [f"+hydra.job.env_set.{name}='{value}'" for name, _, value in (each.partition("=") for each in variables)]
     assert quick("-m", "seed=0", "hydra.sweep.dir=sweep", *tasks) == 2
-    assert "srun started 2 processes of style_match.train" in quick.err and "Traceback" not in quick.err
+    assert "srun started 2 processes of a sweep" in quick.err and "Traceback" not in quick.err
