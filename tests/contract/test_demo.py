@@ -12,7 +12,7 @@ NUMBER = r"[+-]?\d+\.\d"
 @pytest.mark.thorough
 @pytest.mark.slow
 def test_the_demo_ends_with_the_table_of_the_readme(run_step, tmp_path: Path):
-    block = README.read_text(encoding="utf-8").partition("`make demo` ends with\n\n```\n")[2].partition("```")[0]
+    block = README.read_text(encoding="utf-8").partition("<!-- begin demo -->\n```\n")[2].partition("```")[0]
     told = block.split()
     done = run_step("train", f"hydra.run.dir={tmp_path}")
     printed = done.stdout[done.stdout.index(told[0]) :].split()[: len(told)]
