@@ -121,7 +121,6 @@ RECORDED: Mapping[str, Callable[[], str]] = {
     "style-short": lambda: narrow(main_table("style"), ("P@5", "MAP@R", "MRR", "seed sd of MRR")),
     "prompts-short": lambda: narrow(main_table("prompts"), PERCENT),
     "recipes-short": lambda: narrow(main_table("recipes"), PERCENT),
-    "recipes-differences": lambda: narrow(differences("recipes"), VERDICT),
     "worlds": worlds,
     "hybrid": lambda: recorded("hybrid/table.md"),
     "text_search": lambda: recorded("text_search/table.md"),
