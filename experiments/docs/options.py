@@ -83,21 +83,25 @@ def _first_sentence(text: str) -> str:
 
 
 def choices(group: str) -> list[Choice]:
-    """Return the files of a group, those that explain most options first; a repeated option is left out."""
-    files = sorted((CONF / group).glob("*.yaml"))
+    """Return the files of a group, the default first; an option is left out where it was last listed like that.
+
+    An option without a comment has the meaning that another file of the group gives it.
+    """
+    files = sorted((CONF / group).glob("*.yaml"), key=lambda file: (file.stem not in default_choices(group), file.stem))
     listed = {file: [] if group in CHOICES_ONLY else list(options(file, f"{group}.")) for file in files}
-    files.sort(key=lambda file: -sum(bool(each.meaning) for each in listed[file]))
-    found, defaults, meanings = [], {}, {}
+    explained = sorted(files, key=lambda file: -sum(bool(each.meaning) for each in listed[file]))
+    meanings: dict[str, str] = {}
+    for each in (each for file in explained for each in listed[file] if each.meaning):
+        meanings.setdefault(each.name, each.meaning)
+    found, last = [], {}
     for file in files:
         new = []
         for each in listed[file]:
-            meaning = each.meaning or meanings.get(each.name, "")
+            shown = Option(each.name, each.default, each.meaning or meanings.get(each.name, ""))
             hidden = group == "callbacks" and each.default is not None
-            known = (defaults.get(each.name), meanings.get(each.name)) == (each.default, meaning)
-            if not hidden and not (known and each.name in defaults):
-                new.append(Option(each.name, each.default, meaning))
-            defaults.setdefault(each.name, each.default)
-            meanings.setdefault(each.name, meaning)
+            if not hidden and last.get(each.name) != shown:
+                new.append(shown)
+                last[each.name] = shown
         found.append(Choice(group, file.stem, description(file), tuple(new)))
     return found
 
