@@ -70,7 +70,7 @@ class Shell:
         folder = self.home / name
         if not folder.exists():
             drawn = self.home / f"drawn_{name}"
-            self(f"python -m style_match.embed data.num_couples=80 data.root={drawn}")
+            self(f"python -m style_match.embed data=demo_couples data.num_couples=80 data.root={drawn}")
             shutil.copytree(drawn / "images", folder / "images")
             for table in ("profiles.csv", "couples.csv", "metadata.jsonl"):
                 shutil.copy(drawn / table, folder)
