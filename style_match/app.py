@@ -26,9 +26,7 @@ def run(cfg: DictConfig) -> None:
             f"app.host={app.host} can be reached by other machines and needs a password. Set the environment variable "
             f"{PASSWORD}, or drop app.host."
         )
-    from hydra.core.hydra_config import HydraConfig
-
-    from style_match.serving.matcher_folder import read_matcher
+    from style_match.serving.matcher_folder import matcher_of
 
     try:
         import starlette  # noqa: F401
@@ -36,14 +34,13 @@ def run(cfg: DictConfig) -> None:
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'style_match[app]'.") from error
     _refuse_taken_port(app.host, app.port)
-    config_dirs = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
-    read_matcher(cfg.model, config_dirs)  # report faults of the folder before torch is imported
+    folder = matcher_of(cfg)  # report faults of the folder before torch is imported
 
     from style_match.serving.web.catalogue import open_live
     from style_match.serving.web.running import registered
     from style_match.serving.web.server import make_server, serve
 
-    live = open_live(cfg, config_dirs)
+    live = open_live(cfg, folder)
     hosts = None if password else LOOPBACK
     server = make_server(live, hosts=hosts, password=password, max_upload_mb=app.max_upload_mb)
     address = f"http://{f'[{app.host}]' if ':' in app.host else app.host}:{app.port}"

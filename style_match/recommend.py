@@ -11,19 +11,16 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: A fault of the matcher folder, dataset folder, query or filter.
     """
-    from hydra.core.hydra_config import HydraConfig
-
-    from style_match.serving.matcher_folder import read_matcher
+    from style_match.serving.matcher_folder import matcher_of
     from style_match.serving.where import parse
 
-    config_dirs = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
-    read_matcher(cfg.model, config_dirs)  # report faults of the folder and the filter before torch is imported
+    folder = matcher_of(cfg)  # report faults of the folder and the filter before torch is imported
     if cfg.where is not None:
         parse(cfg.where)
 
     from style_match.serving.steps import recommend
 
-    recommend(cfg, config_dirs)
+    recommend(cfg, folder)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,11 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: A fault of the matcher folder, dataset folder, query or filter, or a matcher without text search.
     """
-    from hydra.core.hydra_config import HydraConfig
-
-    from style_match.serving.matcher_folder import read_matcher
+    from style_match.serving.matcher_folder import matcher_of
     from style_match.serving.where import parse
     from style_match.utils.errors import UserError
 
-    config_dirs = [each.path for each in HydraConfig.get().runtime.config_sources if each.schema == "file"]
-    read_matcher(cfg.model, config_dirs)  # report faults of the folder and the filter before torch is imported
+    folder = matcher_of(cfg)  # report faults of the folder and the filter before torch is imported
     if cfg.where is not None:
         parse(cfg.where)
     if not str(cfg.query).strip():
@@ -26,7 +23,7 @@ def run(cfg: DictConfig) -> None:
 
     from style_match.serving.steps import search
 
-    search(cfg, config_dirs)
+    search(cfg, folder)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ def run(cfg: DictConfig) -> float | None:
         if process.rank > 0:
             from style_match.training.loop import join
 
-            return join(cfg, Inputs(cfg))
+            join(cfg, Inputs(cfg))
+            return None
     folder = RunFolder.open(cfg)
     with folder.watched():
         inputs = Inputs(cfg)

@@ -5,14 +5,11 @@ of a shard is the digest of its content, which is compared when the shard is fir
 processes may write at once, and of a row in two shards the older one is served.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
 import os
-import time
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +26,6 @@ FORMAT = 2
 SUFFIX = ".safetensors"
 ADDRESS = np.dtype("S32")  # sha256
 NO_OWNER = bytes(ADDRESS.itemsize)
-ABANDONED_S = 3600  # a temporary file of this age was left by a killed process
 REMEDY = "Free some space or set features.root=FOLDER, then run the command again."
 
 
@@ -80,7 +76,7 @@ class _Shard:
         try:
             with safe_open(path, "numpy") as file:
                 rows = file.get_tensor("rows")
-                owners = file.get_tensor("owners") if "owners" in file.keys() else np.zeros_like(rows)  # noqa: SIM118
+                owners = file.get_tensor("owners")
                 rows, owners = (np.ascontiguousarray(each).view(ADDRESS).reshape(-1) for each in (rows, owners))
                 return cls(path, written_ns, file.metadata()["key"], rows, owners)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -132,12 +128,6 @@ class FeatureStore:
         self._shards: dict[str, _Shard] = {}
         self._index = _Index([])
         self._refresh()
-
-    @property
-    def num_rows(self) -> int:
-        """Number of rows; those that two processes computed count twice."""
-        self._refresh()
-        return sum(len(shard.rows) for shard in self._shards.values())
 
     def missing(self, addresses: Sequence[str]) -> list[str]:
         """Return the distinct addresses (hex sha256) that no sound shard contains, in their order.
@@ -249,20 +239,14 @@ class ShardWriter:
         self._rows: list[tuple[bytes, dict[str, np.ndarray], bytes]] = []
 
     def __enter__(self) -> "ShardWriter":
-        folder, manifest = self._store.folder, self._store.folder / "manifest.json"
+        store = self._store
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in folder.glob("*.tmp"):
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > ABANDONED_S:
-                        path.unlink()
-            if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            store.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"Cannot write the feature store {folder}: {error.strerror}. {REMEDY}") from error
-        if not manifest.exists():
-            identity = {"key": self._store.key, "identity": self._store.identity}
-            write_whole(manifest, json.dumps(identity, indent=2, ensure_ascii=False) + "\n", remedy=REMEDY)
+            raise UserError(f"Cannot write the feature store {store.folder}: {error.strerror}. {REMEDY}") from error
+        identity = {"key": store.key, "identity": store.identity}
+        content = json.dumps(identity, indent=2, ensure_ascii=False) + "\n"
+        write_whole(store.folder / "manifest.json", content, remedy=REMEDY)  # fails before anything is computed
         return self
 
     def add(self, address: str, vectors: dict[str, torch.Tensor], owner: str | None = None) -> None:
@@ -271,7 +255,7 @@ class ShardWriter:
         Args:
             address: Hex sha256.
             vectors: Pooling -> (D,) on any device.
-            owner: Hex hash that `find_rows` finds the row by.
+            owner: Hex hash that `remove_rows` finds the row by.
         """
         arrays = {name: vector.detach().to("cpu", torch.float32).numpy().copy() for name, vector in vectors.items()}
         self._rows.append((bytes.fromhex(address), arrays, bytes.fromhex(owner) if owner else NO_OWNER))
@@ -292,85 +276,56 @@ class ShardWriter:
         self._flush()
 
 
-@dataclass(frozen=True)
-class Found:
-    """What one store contains of a person.
+def remove_rows(root: Path, owners: Collection[str], *, dry_run: bool = False) -> int:
+    """Remove a person's rows from every store below `root`. Other processes may read and write meanwhile.
 
-    Attributes:
-        folder: The store.
-        rows: Number of rows.
-        damaged: Files that cannot be read as shards; they are removed with the rows.
-        unknown: Rows without an owner and with another address.
-    """
-
-    folder: Path
-    rows: int
-    damaged: int
-    unknown: int
-
-
-def find_rows(root: Path, owners: Collection[str], addresses: Collection[str]) -> list[Found]:
-    """Find a person's rows in every store below `root`.
+    Files that cannot be read as shards are removed with the rows, and so are unfinished ones that contain an owner.
 
     Args:
         root: Folder of all stores.
         owners: Hex sha256 of photos, and `feature_key.owner_of` profiles.
-        addresses: Hex addresses, for rows without an owner.
+        dry_run: Only count.
 
-    Raises:
-        UserError: A store cannot be read.
-    """
-    found = _each_store(root, owners, addresses, remove=False)
-    return [each for each in found if each.rows or each.damaged or each.unknown]
-
-
-def remove_rows(root: Path, owners: Collection[str], addresses: Collection[str]) -> list[Found]:
-    """Remove what `find_rows` finds, except rows of unknown owner. Other processes may read and write meanwhile.
+    Returns:
+        The number of rows.
 
     Raises:
         UserError: A store cannot be read or written; run again to remove the rest.
     """
-    return list(_each_store(root, owners, addresses, remove=True))
-
-
-def _each_store(root: Path, owners: Collection[str], addresses: Collection[str], *, remove: bool) -> Iterator[Found]:
-    wanted = pack_addresses([*owners]), pack_addresses([*addresses])
+    num_rows = 0
     for folder in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []:
         try:
-            yield _in_store(folder, *wanted, remove=remove)
+            num_rows += _remove_from(folder, owners, dry_run=dry_run)
         except OSError as error:
             raise UserError(
                 f"Could not search or remove the features in {error.filename or folder}: {error.strerror}. Run again."
             ) from error
+    return num_rows
 
 
-def _in_store(folder: Path, owners: np.ndarray, addresses: np.ndarray, *, remove: bool) -> Found:
-    rows = unknown = 0
-    unreadable = [
-        *folder.glob("*.corrupt"),
-        *(path for path in folder.glob("*.tmp") if _mentions(path, owners, addresses)),
-    ]
+def _remove_from(folder: Path, owners: Collection[str], *, dry_run: bool) -> int:
+    num_rows, wanted = 0, pack_addresses([*owners])
+    unreadable = [path for path in folder.glob("*.tmp") if _mentions(path, owners)]
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             shard = _Shard.open(path)
         except FileNotFoundError:
-            continue
+            continue  # removed by another process
         except ValueError:
             unreadable.append(path)
             continue
-        theirs = np.isin(shard.owners, owners) | np.isin(shard.rows, addresses)
-        rows, unknown = rows + int(theirs.sum()), unknown + int(((shard.owners == b"") & ~theirs).sum())
-        if remove and theirs.any():
+        theirs = np.isin(shard.owners, wanted)
+        num_rows += int(theirs.sum())
+        if theirs.any() and not dry_run:
             _rewrite(shard, ~theirs)
-    if remove:
-        for path in unreadable:
-            path.unlink(missing_ok=True)
-    return Found(folder, rows, len(unreadable), unknown)
+    for path in unreadable if not dry_run else ():
+        path.unlink(missing_ok=True)
+    return num_rows
 
 
-def _mentions(path: Path, *hashes: np.ndarray) -> bool:
+def _mentions(path: Path, owners: Collection[str]) -> bool:
     content = path.read_bytes()
-    return any(row.tobytes() in content for row in np.concatenate(hashes))
+    return any(bytes.fromhex(owner) in content for owner in owners)
 
 
 def _rewrite(shard: _Shard, keep: np.ndarray) -> None:

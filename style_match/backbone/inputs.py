@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 
 Poolings = dict[str, Callable]
 
-IMAGE_OPTIONS = ("image_backend", "min_pixels", "max_pixels")
-MODEL_OPTIONS = ("dtype", "attention", "fused_patch_embedding", *IMAGE_OPTIONS, "device", "layer")
+# Options of conf/backbone that `Qwen3VL` takes.
+MODEL_OPTIONS = (
+    *("dtype", "attention", "fused_patch_embedding", "device", "layer"),
+    *("image_backend", "min_pixels", "max_pixels"),
+)
 
 
 class Inputs:
@@ -253,12 +256,12 @@ class Inputs:
 
     def embed_share(self, share: Share, rows: "Iterable[Row]") -> list[str]:
         """Compute what the store lacks of a share of the rows, and return the addresses of the others."""
-        rows = {row.address: row for row in rows}
-        own = [row for address, row in rows.items() if share.holds(address)]
+        row_of = {row.address: row for row in rows}
+        own = [row for address, row in row_of.items() if share.holds(address)]
         place = f" ({share.place})" if share.place else ""
-        progress.say(f"share {share}{place}: {len(own)} of {len(rows)} photos")
+        progress.say(f"share {share}{place}: {len(own)} of {len(row_of)} photos")
         self.embed(own, f"share {share}")
-        return [address for address in rows if not share.holds(address)]
+        return [address for address in row_of if not share.holds(address)]
 
     def encode_online(self, batch: dict[str, Any]) -> "Tensor":
         """Return (B, D) features of a batch's `rows`, computed by the backbone (encode=online).
@@ -303,11 +306,9 @@ class StoredFeatures:
 
         inputs, cfg = self.inputs, self.inputs.cfg
         root = Path(cfg.features.root).expanduser() if cfg.features.root else cache_root() / "features"
-        own, options = (
-            own_poolings(),
-            cfg.pooling.get("function") and OmegaConf.to_container(cfg.pooling.function, resolve=True),
-        )
-        sources = {name: source_of(each, None if name in own else options) for name, each in self.poolings.items()}
+        function = cfg.pooling.get("function") and OmegaConf.to_container(cfg.pooling.function, resolve=True)
+        own = own_poolings()
+        sources = {name: source_of(each, None if name in own else function) for name, each in self.poolings.items()}
         device = resolve_device(cfg.backbone.device).type
         key = identity(inputs.checkpoint, cfg.backbone, sources, device, inputs.fingerprints)
         return FeatureStore(root, key, shard_rows=cfg.features.shard_rows)

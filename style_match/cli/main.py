@@ -123,10 +123,18 @@ def _answer(step: str, run: Run, args: argparse.Namespace, *, debug: bool) -> in
     _refuse_several(step, plan.config, is_sweep=plan.is_sweep)
     with ExitStack() as stack:
         if (process := launched()) and process.rank > 0:  # rank 0 writes the folder of the run
-            output_dir = stack.enter_context(TemporaryDirectory())
+            folder = stack.enter_context(TemporaryDirectory())
+            overrides = [*plan.for_hydra(folder), "hydra/job_logging=plain"]
         else:
-            output_dir = _make_output_dir(plan)
-        return _run(step, run, args, plan, output_dir, debug=debug)
+            folder = _make_output_dir(plan)
+            overrides = plan.for_hydra(folder)
+        job = Job(run, is_sweep=plan.is_sweep, num_jobs=plan.num_jobs, debug=debug)
+        if plan.is_sweep:
+            return _sweep(step, job, args, overrides, Path(folder))
+        _hydra_main(step, job, args, overrides)
+        if job.mistake:
+            raise job.mistake
+        return 0
 
 
 def _refuse_several(step: str, config: DictConfig, *, is_sweep: bool) -> None:
@@ -137,23 +145,16 @@ def _refuse_several(step: str, config: DictConfig, *, is_sweep: bool) -> None:
         refuse_several(f"style_match.{step}")
 
 
-def _run(step: str, run: Run, args: argparse.Namespace, plan: Plan, output_dir: str, *, debug: bool) -> int:
-    """Run the job, or the jobs of a sweep, and return the exit code."""
-    overrides = plan.for_hydra(output_dir)
-    job = Job(run, is_sweep=plan.is_sweep, num_jobs=plan.num_jobs, debug=debug)
-    if not plan.is_sweep:
-        _hydra_main(step, job, args, overrides)
-        if job.mistake:
-            raise job.mistake
-        return 0
+def _sweep(step: str, job: "Job", args: argparse.Namespace, overrides: list[str], folder: Path) -> int:
+    """Run the jobs of a sweep, and return the exit code."""
     raised: Exception | None = None
     try:
         _hydra_main(step, job, args, overrides)
     except Exception as error:
         raised = error
     finally:
-        progress.say(sweep.summary(Path(output_dir), step))
-        failed = sweep.take_failures(job.command, Path(output_dir))
+        progress.say(sweep.summary(folder, step))
+        failed = sweep.take_failures(job.command, folder)
     if raised and not failed and not type(raised).__module__.startswith("submitit."):  # whose message says it all
         raise raised
     report, all_mistakes = failed or ("", True)

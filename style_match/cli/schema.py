@@ -344,6 +344,7 @@ FITTED_ON_COUPLES = {"style_match.models.head.linear_models.PairLDA"}
 _SAMPLERS = {
     "style_match.data.sampler.pair.PairSampler": ("couple", "couples", "pair"),
     "style_match.data.sampler.pk.PKSampler": ("style", "classes", "pk"),
+    "style_match.data.sampler.plain.PlainSampler": ("style", "classes", "plain"),
 }
 
 

@@ -2,37 +2,20 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from style_match.cli.targets import conf_dir
-from style_match.curation.duplicates import Facts, equal_pairs
+from style_match.curation.candidates import Candidate
+from style_match.curation.duplicates import equal_pairs
 from style_match.curation.labels import allowed_classes, check_agreement
-from style_match.curation.sources import Source, SourcePhoto
+from style_match.curation.sources import Source
 from style_match.data.records import LEFT_OUT, SPLITS, Faults, nearest
 from style_match.utils.errors import UserError
 
 TWICE = "same file twice"
 MIN_PROFILES = 2  # per class: a query and its match
-
-
-@dataclass
-class Candidate:
-    """A photo of the source on its way into the dataset folder.
-
-    Attributes:
-        image: its name there, such as photos/p1.jpg.
-        kind: of the reason, for counting; "" if the photo is kept.
-        reason: why it is left out.
-    """
-
-    photo: SourcePhoto
-    facts: Facts
-    image: str
-    kind: str = ""
-    reason: str = ""
 
 
 def filter_values(cfg: DictConfig) -> dict[str, list[str]]:

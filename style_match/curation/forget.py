@@ -1,10 +1,12 @@
 """`style_match.forget`: find a person, list what the dataset folder, caches and runs hold of them, and delete it."""
 
 import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,23 +14,22 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, ListConfig
 
 from style_match.backbone.feature_key import owner_of
-from style_match.backbone.feature_store import find_rows, remove_rows
-from style_match.curation.duplicates import MEMO
-from style_match.curation.forgotten import Journal, Line, write_forgotten
+from style_match.backbone.feature_store import remove_rows
+from style_match.curation.forgotten import Line, write_forgotten
 from style_match.curation.output import STAGING
 from style_match.curation.person import Person, Scope, find_person
-from style_match.curation.rows import Lines, drop_lines, drop_rows
+from style_match.curation.rows import PersonNames, drop_lines, drop_rows
 from style_match.curation.run_traces import files_about, has_photos, logger_folders, option, trained_on, uses_dataset
 from style_match.data.metadata import FILE_NAME as METADATA
+from style_match.data.records import JOURNAL
 from style_match.data.splits import lock_splits
 from style_match.labeling.ledger import FILE_NAME as LEDGER
 from style_match.labeling.ledger import Ledger
 from style_match.labeling.outputs import DRY_RUN, FAILED, is_dry_run
 from style_match.serving.index.folder import absent, delete_everywhere, known_indexes
 from style_match.serving.web.running import running_apps
-from style_match.utils.cache import DiskCache
 from style_match.utils.errors import UserError
-from style_match.utils.files import cache_root
+from style_match.utils.files import UNFINISHED, write_whole
 from style_match.utils.text import plain
 
 _LISTS = ("rejected.csv", FAILED)  # written by prepare and label: rows left out or failed, with the reason
@@ -47,19 +48,25 @@ def forget(cfg: DictConfig) -> None:
         UserError: a wrong option, a profile that does not exist, an unreadable table, another person's removal is
             unfinished, or a place from which the person could not be removed (all others are done).
     """
-    scope = Scope.from_config(cfg)
-    journal, requested = Journal(scope.root), _ids(cfg.profile)
-    unfinished = journal.read()
-    person = unfinished[0] if unfinished else find_person(scope, requested, near_copies=cfg.near_copies)
-    if {*person.requested} != {*requested}:
-        ids = ",".join(person.requested)
-        raise UserError(f"{scope.root}: the removal of profile=[{ids}] was interrupted. Run that command again first.")
+    scope, requested = Scope.from_config(cfg), _ids(cfg.profile)
+    # It exists from before the first removal to after the last, and knows what may be deleted already. Meanwhile
+    # running apps answer nothing and `prepare` refuses the folder, as both would write the person back.
+    journal = scope.root / JOURNAL
+    if journal.exists():
+        person = Person.from_json(journal.read_text(encoding="utf-8"))
+        if {*person.requested} != {*requested}:
+            ids = ",".join(person.requested)
+            raise UserError(
+                f"{scope.root}: the removal of profile=[{ids}] was interrupted. Run that command again first."
+            )
+    else:
+        person = find_person(scope, requested, near_copies=cfg.near_copies)
     places = [*_places(person, scope, runs_too=cfg.runs_too)]
-    lines = unfinished[1] if unfinished else [(each.name, each.unit, each.remove(dry_run=True)) for each in places]
+    lines = [(each.name, each.unit, each.remove(dry_run=True)) for each in places]
     lines = [line for line in lines if line[2]]
     trained = [str(folder) for folder in trained_on(person.seen_names, scope.runs)]
     if not cfg.dry_run:
-        journal.write(person, lines)
+        write_whole(journal, json.dumps(asdict(person), default=str))
         failures = []
         for place in places:
             try:
@@ -75,7 +82,7 @@ def forget(cfg: DictConfig) -> None:
         print("dry_run=true: nothing was removed")
     else:
         path = write_forgotten(scope.root, person.profile_ids, lines, trained=trained, not_removed=not_removed)
-        journal.delete()
+        journal.unlink()
         print(f"written: {path}")
 
 
@@ -99,41 +106,37 @@ class Place(NamedTuple):
 
 
 def _places(person: Person, scope: Scope, *, runs_too: bool) -> Iterator[Place]:
-    root, lines = scope.root, person.lines
+    root, names = scope.root, person.names
     labels = dict(_label_folders(person, scope))
     yield Place(str(scope.features), "rows of features", partial(_features, scope.features, person))
-    yield Place("indexes", "indexes", partial(_indexes, root, lines))
+    yield Place("indexes", "indexes", partial(_indexes, root, names))
     for folder in labels:
         if (path := folder / LEDGER).is_file():
             yield Place(str(path), "answers of the labeler", partial(_answers, path, person))
     yield Place("remembered hashes", "entries", partial(scope.fingerprints.forget, person.files, person.sha256))
-    yield Place("remembered looks of photos", "entries", partial(_looks, person))
-    for path in files_about(lines, person.dataset_runs, scope.runs) if runs_too else ():
+    for path in files_about(names, person.dataset_runs, scope.runs) if runs_too else ():
         yield Place(str(path), "files", partial(_delete, [path]))
     for folder, named in labels.items():
         if (path := folder / METADATA).is_file():
             yield Place(_name(path, root), "lines", partial(_metadata, path, named))
         for path in (folder / name for name in _LISTS if (folder / name).is_file()):
-            yield Place(_name(path, root), "rows", partial(drop_rows, path, named.mentions))
+            yield Place(_name(path, root), "rows", partial(drop_rows, path, named.in_list))
         pages = [path for name in _PAGES if _may_show(path := folder / name, named)]
         for path in pages:
             yield Place(_name(path, root), "files", partial(_delete, [path]))
     for store in sorted(_split_stores(scope)):
         for path in sorted(store.glob("*.csv")):
-            yield Place(str(path), "rows of a split", partial(_split, path, lines))
-    unfinished = [path for each in (root, root / "splits", root / "photos", *labels) for path in each.glob(_UNFINISHED)]
+            yield Place(str(path), "rows of a split", partial(_split, path, names))
+    unfinished = [path for each in (root, root / "splits", root / "photos", *labels) for path in each.glob(UNFINISHED)]
     unfinished += [path for path in (root / STAGING).rglob("*") if path.is_file()]  # of a `prepare` that was killed
     yield Place("unfinished files", "files", partial(_delete, unfinished))
     yield Place("photos", "files", partial(_delete, person.files))
     tables = [path for path in root.iterdir() if path.suffix in (".csv", ".parquet") and path.name not in _LISTS]
     for path in sorted(tables, key=lambda path: (path.stem == "profiles", path.name)):
-        yield Place(path.name, "rows", partial(drop_rows, path, lines.has_id))
+        yield Place(path.name, "rows", partial(drop_rows, path, names.in_row))
 
 
-_UNFINISHED = ".*.[0-9]*.tmp"  # left by a process that was killed while it wrote a file
-
-
-def _label_folders(person: Person, scope: Scope) -> Iterator[tuple[Path, Lines]]:
+def _label_folders(person: Person, scope: Scope) -> Iterator[tuple[Path, PersonNames]]:
     """Yield each folder that may hold files of the labeler, with the names of the person's photos in these files."""
     tops, files = list(dict.fromkeys((scope.root, scope.image_root))), person.files
     folders = {parent for path in files for parent in path.parents if any(parent.is_relative_to(top) for top in tops)}
@@ -144,7 +147,7 @@ def _label_folders(person: Person, scope: Scope) -> Iterator[tuple[Path, Lines]]
             with Ledger(folder) as ledger:
                 base = Path(os.path.normpath(folder / (ledger.note("images") or "")))
         names = {path.relative_to(base).as_posix() for path in files if path.is_relative_to(base)}
-        yield folder, Lines(person.profile_ids, person.images if base == scope.root else names)
+        yield folder, PersonNames(person.profile_ids, person.images if base == scope.root else names)
 
 
 def _split_stores(scope: Scope) -> set[Path]:
@@ -158,17 +161,17 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _features(root: Path, person: Person, *, dry_run: bool) -> int:
-    owners = {*person.sha256, *map(owner_of, person.lines.stored_ids)}
-    return sum(found.rows for found in (find_rows if dry_run else remove_rows)(root, owners, ()))
+    owners = {*person.sha256, *map(owner_of, person.names.stored_ids)}
+    return remove_rows(root, owners, dry_run=dry_run)
 
 
-def _indexes(root: Path, lines: Lines, *, dry_run: bool) -> int:
+def _indexes(root: Path, names: PersonNames, *, dry_run: bool) -> int:
     if dry_run:
         try:
             return sum(known.data_root == root.resolve() for known in known_indexes())
         except UserError:  # listed as not removed; it does not keep the other places from being cleaned
             return 0
-    results = delete_everywhere(root, lines.stored_ids)
+    results = delete_everywhere(root, names.stored_ids)
     if failures := [line for line in results if "NOT deleted" in line]:
         raise UserError("\n".join(["An index still holds the person:", *failures]))
     return len(results)
@@ -191,39 +194,30 @@ def _answers(path: Path, person: Person, *, dry_run: bool) -> int:
     return int(count)
 
 
-def _looks(person: Person, *, dry_run: bool) -> int:
-    """Delete sizes and perceptual hashes that `style_match.prepare` remembers."""
-    if not (cache_root() / MEMO).is_file():
-        return 0
-    with closing(DiskCache(cache_root() / MEMO)) as memo:
-        return (memo.count if dry_run else memo.remove)([], person.sha256)
-
-
-def _metadata(path: Path, lines: Lines, *, dry_run: bool) -> int:
+def _metadata(path: Path, names: PersonNames, *, dry_run: bool) -> int:
     """Delete lines of metadata.jsonl; the ledger gets the new hash, so that the labeler may still replace the file."""
     if dry_run or not path.with_name(LEDGER).is_file():
-        return drop_lines(path, lines.has_image, dry_run=dry_run)
+        return drop_lines(path, names.in_metadata, dry_run=dry_run)
     with Ledger(path.parent) as ledger:
+        is_theirs = ledger.has_written(hashlib.sha256(path.read_bytes()).hexdigest())
+        count = drop_lines(path, names.in_metadata, dry_run=False)
+        if is_theirs:
+            ledger.will_write(hashlib.sha256(path.read_bytes()).hexdigest())
+    return count
 
-        def note_hash(before: str, after: str) -> None:
-            if ledger.has_written(hashlib.sha256(before.encode()).hexdigest()):
-                ledger.will_write(hashlib.sha256(after.encode()).hexdigest())
 
-        return drop_lines(path, lines.has_image, dry_run=False, before_write=note_hash)
-
-
-def _split(path: Path, lines: Lines, *, dry_run: bool) -> int:
+def _split(path: Path, names: PersonNames, *, dry_run: bool) -> int:
     if dry_run:
-        return drop_rows(path, lines.has_id, dry_run=True)
+        return drop_rows(path, names.in_row, dry_run=True)
     with lock_splits(path.parent):
-        return drop_rows(path, lines.has_id, dry_run=False)
+        return drop_rows(path, names.in_row, dry_run=False)
 
 
-def _may_show(path: Path, lines: Lines) -> bool:
+def _may_show(path: Path, names: PersonNames) -> bool:
     """Whether a page mentions the person or embeds photos, or a picture is the example of a labeler's dry run."""
     if path.name == DRY_RUN:
         return is_dry_run(path)
-    return path.is_file() and (has_photos(path) or lines.in_file(path))
+    return path.is_file() and (has_photos(path) or names.in_file(path))
 
 
 def _delete(paths: Iterable[Path], *, dry_run: bool) -> int:
@@ -241,7 +235,7 @@ def _delete(paths: Iterable[Path], *, dry_run: bool) -> int:
 
 def _not_removed(person: Person, scope: Scope, *, runs_too: bool) -> list[str]:
     """Return sentences about what is left, in words that do not name the person."""
-    left = [] if runs_too else files_about(person.lines, person.dataset_runs, scope.runs)
+    left = [] if runs_too else files_about(person.names, person.dataset_runs, scope.runs)
     texts = [f"{path}: holds the person; runs_too=true removes it" for path in left]
     loggers = logger_folders(person.dataset_runs, scope.configs)
     texts += [f"{path}: pictures for a logger that may show the person" for path in loggers]

@@ -1,48 +1,20 @@
-"""Records of `style_match.forget`: forgotten.json, and the journal that exists while a person is being removed."""
+"""forgotten.json: what was removed when and where, and hashes of ids by which `prepare` recognizes the forgotten."""
 
 import hmac
 import json
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from style_match.curation.person import Person
-from style_match.data.records import FORGOTTEN, JOURNAL
+from style_match.data.records import FORGOTTEN
 from style_match.utils.errors import UserError
 from style_match.utils.files import write_whole
 from style_match.utils.text import stored_forms
 
 HASH = "hmac_sha256"
 Line = tuple[str, str, int]  # place, unit, count
-
-
-class Journal:
-    """`.forget.json` in the dataset folder, from before the first removal to after the last.
-
-    While it exists, running apps answer nothing (`serving.web.live`) and `prepare` refuses the folder: both would write
-    the person back. It holds the hashes of photos that may be deleted already.
-    """
-
-    def __init__(self, root: Path):
-        self.path = root / JOURNAL
-
-    def read(self) -> tuple[Person, list[Line]] | None:
-        """Return the person and the list of an interrupted removal, or None."""
-        if not self.path.exists():
-            return None
-        content = json.loads(self.path.read_text(encoding="utf-8"))
-        fields = {name: tuple(values) for name, values in content["person"].items()}
-        paths = {name: tuple(map(Path, fields[name])) for name in ("files", "dataset_runs")}
-        return Person(**{**fields, **paths}), [(place, unit, count) for place, unit, count in content["lines"]]
-
-    def write(self, person: Person, lines: Sequence[Line]) -> None:
-        write_whole(self.path, json.dumps({"person": asdict(person), "lines": lines}, default=str))
-
-    def delete(self) -> None:
-        self.path.unlink(missing_ok=True)
 
 
 def write_forgotten(
@@ -71,36 +43,27 @@ def forgotten_among(root: Path, profile_ids: Iterable[str]) -> set[str]:
     Raises:
         UserError: forgotten.json is damaged.
     """
-    path = root / FORGOTTEN
-    try:
-        hashes = [
-            (bytes.fromhex(each["salt"]), bytes.fromhex(each[HASH]))
-            for entry in _entries(path)
-            for each in entry["profiles"]
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error!r}): restore it from a backup.") from error
+    known = [profile for entry in _entries(root / FORGOTTEN) for profile in entry["profiles"]]
+    hashes = [(bytes.fromhex(each["salt"]), each[HASH]) for each in known]
     return {
         each
         for each in profile_ids
-        if any(_hash(form, salt) == digest for form in stored_forms(each) for salt, digest in hashes)
+        if any(hashed(form, salt)[HASH] == digest for form in stored_forms(each) for salt, digest in hashes)
     }
 
 
 def hashed(profile_id: str, salt: bytes) -> dict[str, str]:
     """Return the salt and the HMAC-SHA256 of an id with the salt as its key, both in hex."""
-    return {"salt": salt.hex(), HASH: _hash(profile_id, salt).hex()}
+    return {"salt": salt.hex(), HASH: hmac.digest(salt, profile_id.encode(), "sha256").hex()}
 
 
-def _hash(profile_id: str, salt: bytes) -> bytes:
-    return hmac.digest(salt, profile_id.encode(), "sha256")
-
-
-def _entries(path: Path) -> list[Any]:
+def _entries(path: Path) -> list[dict[str, Any]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         if not isinstance(entries, list):
-            raise ValueError("is not a list")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): restore it from a backup and run again.") from error
+            raise ValueError("not a list")
+        for profile in [each for entry in entries for each in entry["profiles"]]:
+            bytes.fromhex(profile["salt"] + profile[HASH])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error!r}): restore it from a backup and run again.") from error
     return entries

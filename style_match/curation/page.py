@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from style_match.curation.filters import Candidate
+from style_match.curation.candidates import Candidate
 from style_match.curation.prepare import Prepared
 from style_match.data.images import as_uri, thumbnail
 from style_match.utils.html import fill

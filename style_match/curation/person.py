@@ -1,5 +1,6 @@
 """Who a person is: the profiles, photos and names behind the ids that `style_match.forget` is given."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from style_match.curation.rows import Lines
+from style_match.curation.rows import PersonNames
 from style_match.curation.run_traces import Configs, read_configs, trained_on, uses_dataset
 from style_match.data.fingerprints import Fingerprints, PhotoFacts, pixels_name
 from style_match.data.image_paths import ImagePaths
@@ -46,10 +47,17 @@ class Person:
     dataset_runs: tuple[Path, ...]
     notes: tuple[str, ...]
 
+    @classmethod
+    def from_json(cls, text: str) -> "Person":
+        """Read what `json.dumps(asdict(person), default=str)` wrote."""
+        fields = {name: tuple(values) for name, values in json.loads(text).items()}
+        paths = {name: tuple(map(Path, fields[name])) for name in ("files", "dataset_runs")}
+        return cls(**{**fields, **paths})
+
     @property
-    def lines(self) -> Lines:
+    def names(self) -> PersonNames:
         """Finds rows and texts about the person."""
-        return Lines(self.profile_ids, self.images)
+        return PersonNames(self.profile_ids, self.images)
 
 
 @dataclass(frozen=True)

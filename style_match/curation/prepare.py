@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,10 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from style_match.curation.duplicates import find_copies, group_profiles, inspect_photos
+from style_match.curation.candidates import Candidate, inspect_photos
+from style_match.curation.duplicates import find_copies, group_profiles
 from style_match.curation.filters import (
     TWICE,
-    Candidate,
     check_filters,
     check_remaining,
     count_kinds,
@@ -22,7 +22,7 @@ from style_match.curation.filters import (
 )
 from style_match.curation.forgotten import forgotten_among
 from style_match.curation.labels import allowed_classes, check_classes, join_labels
-from style_match.curation.output import PHOTOS, RECORD, OutputFolder, file_stems
+from style_match.curation.output import RECORD, OutputFolder
 from style_match.curation.sources import KINDS, Columns, Source, read_source, to_split
 from style_match.data.dataset import DatasetFolder, read_folder, write_rejected
 from style_match.data.fingerprints import Fingerprints, Pair
@@ -73,7 +73,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     root, path = _absolute(cfg.source), _absolute(cfg.out)
     out = OutputFolder(path, root)
     source, task, couples = _read(cfg, root)
-    forgotten = _forgotten(path, source, cfg.max_faults_shown)
+    earlier = _earlier_rows(path, cfg.max_faults_shown)
+    forgotten = _forgotten(path, source, {row["profile_id"] for row in earlier})
     source = replace(source, photos=tuple(photo for photo in source.photos if photo.profile_id not in forgotten))
     notes = [*source.notes, *check_filters(cfg, source)]
     if forgotten:
@@ -83,13 +84,14 @@ def prepare(cfg: DictConfig) -> Prepared:
     out.check_identity(identity)
 
     fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
-    candidates = _inspect(cfg, source, fingerprints)
+    candidates = inspect_photos(source.photos, cfg, fingerprints)
     if note := colour_fault_note([each.photo.image for each in candidates if each.facts.colour_fault]):
         notes.append(note)
 
     pairs = find_copies([each.facts for each in candidates], cfg.duplicates, show=cfg.progress)
-    settled = _settled_groups(path, cfg.max_faults_shown) if out.is_update else {}
-    groups, bridges = group_profiles([photo.profile_id for photo in source.photos], pairs, settled)
+    settled = {row["profile_id"]: row.get(DUPLICATES, "") for row in earlier if not row.get(LEFT_OUT)}
+    owners = [photo.profile_id for photo in source.photos]
+    groups, bridges = group_profiles(owners, pairs, settled if out.is_update else {})
     leave_out(candidates, cfg, label, bridges)
     if cfg.duplicates.across_splits == "leave_out":
         leave_out_copies_across_splits(candidates, groups)
@@ -211,24 +213,6 @@ def _read_couples(folder: Path, source: Source, faults: Faults, *, with_splits: 
     return found.table if found else None
 
 
-def _forgotten(out: Path, source: Source, max_shown: int) -> set[str]:
-    """Return the profiles of the source that `style_match.forget` removed from `out`.
-
-    Profiles in the table of `out` are not checked: a forgotten one is not among them.
-
-    Raises:
-        UserError: `forget` was interrupted there, forgotten.json is damaged, or nobody would be left.
-    """
-    if (out / JOURNAL).exists():
-        raise UserError(f"out={out}: style_match.forget was interrupted here ({JOURNAL}). Run it again first.")
-    present = {record["profile_id"] for record in _earlier_rows(out, max_shown)}
-    profile_ids = {photo.profile_id for photo in source.photos}
-    forgotten = forgotten_among(out, profile_ids - present)
-    if forgotten == profile_ids:
-        raise UserError(f"out={out}: every profile of the source was forgotten here; give a source with other profiles")
-    return forgotten
-
-
 def _earlier_rows(out: Path, max_shown: int) -> list[dict[str, str]]:
     """Return the rows of profiles.csv of an earlier preparation."""
     if not (out / "profiles.csv").is_file():
@@ -239,33 +223,30 @@ def _earlier_rows(out: Path, max_shown: int) -> list[dict[str, str]]:
     return [record for _, record in table.records()] if table else []
 
 
-def _settled_groups(out: Path, max_shown: int) -> dict[str, str]:
-    """Return profile id -> group of copies, or "", of the profiles that an earlier preparation kept."""
-    rows = _earlier_rows(out, max_shown)
-    return {row["profile_id"]: row.get(DUPLICATES, "") for row in rows if not row.get(LEFT_OUT)}
+def _forgotten(out: Path, source: Source, present: Collection[str]) -> set[str]:
+    """Return the profiles of the source that `style_match.forget` removed from `out`.
+
+    Args:
+        present: profiles in the table of `out`, which are not checked: a forgotten one is not among them.
+
+    Raises:
+        UserError: `forget` was interrupted there, forgotten.json is damaged, or nobody would be left.
+    """
+    if (out / JOURNAL).exists():
+        raise UserError(f"out={out}: style_match.forget was interrupted here ({JOURNAL}). Run it again first.")
+    profile_ids = {photo.profile_id for photo in source.photos}
+    forgotten = forgotten_among(out, profile_ids.difference(present))
+    if forgotten == profile_ids:
+        raise UserError(f"out={out}: every profile of the source was forgotten here; give a source with other profiles")
+    return forgotten
 
 
 def _identity(cfg: DictConfig, root: Path, kind: str, task: str) -> dict[str, Any]:
     """Everything that decides what is prepared; a folder is only updated by a run of the same identity."""
     options: Any = OmegaConf.to_container(cfg, resolve=True)
     options = {name: value for name, value in options.items() if name not in _NOT_IDENTITY}
-    options["duplicates"] = {name: value for name, value in options["duplicates"].items() if name != "block"}
     classes = {name: allowed_classes(cfg, name) for name in cfg.attributes}
     return {**options, "source": str(root), "kind": kind, "task": task, "allowed_classes": classes}
-
-
-def _inspect(cfg: DictConfig, source: Source, fingerprints: Fingerprints) -> list[Candidate]:
-    """Decode every photo. Raises UserError for those that cannot be decoded, unless they may be left out."""
-    facts = inspect_photos(source.photos, cfg, fingerprints)
-    stems = file_stems([photo.profile_id for photo in source.photos])
-    found = zip(source.photos, facts, stems, strict=True)
-    candidates = [Candidate(photo, its, f"{PHOTOS}/{stem}{its.suffix}") for photo, its, stem in found]
-    bad = [each for each in candidates if each.facts.fault and not each.photo.columns.get(LEFT_OUT)]
-    if bad and cfg.on_bad_image == "error":
-        title = f"{len(bad)} of {len(facts)} photos cannot be used"
-        lines = (f"{each.photo.place}: {each.photo.image}: {each.facts.fault}" for each in bad)
-        raise UserError("\n  ".join([f"{title} (repair or remove them, or set on_bad_image=exclude):", *lines]))
-    return candidates
 
 
 # Writing.
@@ -305,9 +286,7 @@ def _metadata_jsonl(candidates: Sequence[Candidate]) -> str:
 def _classes(cfg: DictConfig, out: Path, candidates: Sequence[Candidate], label: str) -> list[str]:
     """Return the classes of an earlier preparation, whose numbers stay, then the new ones, sorted."""
     faults = Faults(out, cfg.max_faults_shown)
-    earlier = list(read_classes(out, None, label, faults))
-    if (out / "classes.json").exists() and not earlier and not len(faults):
-        faults.add(f"belongs to another column than {label}", file="classes.json")
+    earlier = read_classes(out, None, label, faults)
     faults.raise_if_any()
     names = allowed_classes(cfg, label) or [each.photo.columns.get(label, "") for each in candidates]
     return [*earlier, *sorted({*names} - {*earlier, ""})]

@@ -8,20 +8,21 @@ import re
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 
+from style_match.data.metadata import IMAGE_KEYS, parse_line
 from style_match.data.tables import csv_layout
 from style_match.utils.errors import UserError
 from style_match.utils.files import read_cell, write_whole
-from style_match.utils.text import plain, plain_keys_and_values, stored_forms
+from style_match.utils.text import plain, stored_forms
 
 Cells = dict[str, str]  # column -> text
 
 _ID_COLUMNS = ("profile_id", "female_id", "male_id", "left_id", "right_id")
-_IMAGE_COLUMNS = ("image", "file_name")  # Hugging Face image folders use the second name
+_COLUMNS = (*_ID_COLUMNS, *IMAGE_KEYS)
 # Columns of rejected.csv and failed.csv in which an id can only stand by chance.
 _NO_NAMES = ("image", "kind", "file", "row", "line", "status", "attempts", "split")
 
 
-class Lines:
+class PersonNames:
     """Decides which rows, JSON lines and texts are about one person. Texts are compared as `plain`.
 
     Attributes:
@@ -29,22 +30,32 @@ class Lines:
     """
 
     def __init__(self, profile_ids: Collection[str], images: Collection[str]):
-        self.ids, names = {*map(plain, profile_ids)}, {*map(plain, images)} - {""}
-        self.stored_ids = {form for each in self.ids for form in stored_forms(each)}
-        self.images = {*map(PurePosixPath, names)}
-        self._mention, self._image_mention = _mention(self.ids | names), _mention({*map(str, self.images)})
+        self._ids, names = {*map(plain, profile_ids)}, {*map(plain, images)} - {""}
+        self._images = {*map(PurePosixPath, names)}
+        self.stored_ids = {form for each in self._ids for form in stored_forms(each)}
+        forms = {
+            written
+            for form in self.stored_ids.union(*map(stored_forms, names))
+            for written in (form, html.escape(form), json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1])
+        }
+        # each name as a word, as written and as HTML and JSON escape it
+        pattern = rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(forms)))})(?![\w-])" if forms else "(?!)"
+        self._mention = re.compile(pattern)
 
-    def has_id(self, cells: Cells) -> bool:
+    def in_row(self, cells: Cells) -> bool:
         """Whether a row of profiles, couples, splits or photos has an id or an image of the person."""
-        return any(plain(cells.get(column, "")) in self.ids for column in _ID_COLUMNS) or any(
-            PurePosixPath(plain(cells.get(column, ""))) in self.images for column in _IMAGE_COLUMNS
+        return any(plain(cells.get(column, "")) in self._ids for column in _ID_COLUMNS) or any(
+            PurePosixPath(plain(cells.get(column, ""))) in self._images for column in IMAGE_KEYS
         )
 
-    def mentions(self, cells: Cells) -> bool:
+    def in_list(self, cells: Cells) -> bool:
         """Whether a row of rejected.csv or failed.csv has an image of the person or mentions an id or image."""
-        if PurePosixPath(plain(cells.get("image", ""))) in self.images:
-            return True
-        return any(self.in_text(cell) for column, cell in cells.items() if column not in _NO_NAMES)
+        return self.in_row(cells) or any(self.in_text(cell) for name, cell in cells.items() if name not in _NO_NAMES)
+
+    def in_metadata(self, line: str) -> bool:
+        """Whether a line of metadata.jsonl is about an image of the person; a broken line if it mentions one."""
+        found = parse_line(line.removeprefix("\ufeff"))
+        return self.in_text(line) if isinstance(found, str) else PurePosixPath(found["image"]) in self._images
 
     def in_text(self, text: str) -> bool:
         """Whether an id or an image occurs in the text and is not a part of a longer word."""
@@ -53,23 +64,6 @@ class Lines:
     def in_file(self, path: Path) -> bool:
         """Whether an id or an image occurs in a text file, an HTML page or a JSON file."""
         return self.in_text(path.read_bytes().decode("utf-8", errors="replace"))
-
-    def has_image(self, line: str) -> bool:
-        """Whether a line of metadata.jsonl is about an image of the person; a broken line counts if it mentions one."""
-        line = plain(line)  # without a byte order mark
-        try:
-            values = plain_keys_and_values(json.loads(line))
-            image = next(values[key] for key in _IMAGE_COLUMNS if key in values)
-            return PurePosixPath(image) in self.images
-        except (ValueError, RecursionError, TypeError, StopIteration):
-            return bool(self._image_mention.search(line))
-
-
-def _mention(names: Collection[str]) -> re.Pattern[str]:
-    """Match each name as a word, as written and as HTML and JSON escape it."""
-    forms = {form for name in names for form in (name, html.escape(name), json.dumps(name, ensure_ascii=False)[1:-1])}
-    forms |= {json.dumps(stored)[1:-1] for name in names for stored in stored_forms(name)}
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(forms)))})(?![\w-])" if forms else "(?!)")
 
 
 def drop_rows(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bool) -> int:
@@ -81,7 +75,7 @@ def drop_rows(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bool) 
     if path.suffix == ".parquet":
         return _drop_parquet(path, is_theirs, dry_run=dry_run)
     text = _text(path)
-    separator, above = csv_layout(text.removeprefix("\ufeff"), (*_ID_COLUMNS, *_IMAGE_COLUMNS))
+    separator, above = csv_layout(text.removeprefix("\ufeff"), _COLUMNS)
     lines = io.StringIO(text, newline="").readlines()
     reader = csv.reader(lines, delimiter=separator, strict=True)
     header: list[str] | None = None
@@ -103,28 +97,6 @@ def drop_rows(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bool) 
     return dropped
 
 
-def drop_lines(
-    path: Path,
-    is_theirs: Callable[[str], bool],
-    *,
-    dry_run: bool,
-    before_write: Callable[[str, str], object] | None = None,
-) -> int:
-    """Remove the lines of a text file for which `is_theirs` holds and return their number.
-
-    Args:
-        before_write: called with the old and the new text of the file before it is replaced.
-    """
-    text = _text(path)
-    lines = io.StringIO(text, newline="\n").readlines()
-    remaining = [line for line in lines if not is_theirs(line)]
-    if len(remaining) < len(lines) and not dry_run:
-        if before_write is not None:
-            before_write(text, "".join(remaining))
-        write_whole(path, "".join(remaining))
-    return len(lines) - len(remaining)
-
-
 def _drop_parquet(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bool) -> int:
     import pyarrow as pa
     from pyarrow import parquet
@@ -134,10 +106,10 @@ def _drop_parquet(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bo
             table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is not a readable Parquet file ({error}). Fix the file and run again.") from error
-    names = [name for name in table.column_names if plain(name) in (*_ID_COLUMNS, *_IMAGE_COLUMNS)]
-    rows = table.select(names).to_pylist()
-    texts = [{plain(name): "" if cell is None else str(cell) for name, cell in row.items()} for row in rows]
-    remain = [not is_theirs(row) for row in texts]
+    rows = table.select([name for name in table.column_names if plain(name) in _COLUMNS]).to_pylist()
+    remain = [
+        not is_theirs({plain(name): "" if cell is None else str(cell) for name, cell in row.items()}) for row in rows
+    ]
     if not all(remain) and not dry_run:
         sink = pa.BufferOutputStream()
         parquet.write_table(table.filter(pa.array(remain)), sink)
@@ -145,10 +117,17 @@ def _drop_parquet(path: Path, is_theirs: Callable[[Cells], bool], *, dry_run: bo
     return remain.count(False)
 
 
+def drop_lines(path: Path, is_theirs: Callable[[str], bool], *, dry_run: bool) -> int:
+    """Remove the lines of a text file for which `is_theirs` holds and return their number."""
+    lines = io.StringIO(_text(path), newline="\n").readlines()
+    remaining = [line for line in lines if not is_theirs(line)]
+    if len(remaining) < len(lines) and not dry_run:
+        write_whole(path, "".join(remaining))
+    return len(lines) - len(remaining)
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8. Save it as UTF-8 and run again.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read {path} as UTF-8 text ({error}). Fix the file and run again.") from error

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from style_match.cli.run_config import SEEN
-from style_match.curation.rows import Lines
+from style_match.curation.rows import PersonNames
 from style_match.utils.errors import UserError
 from style_match.utils.files import read_yaml
 
@@ -54,26 +54,20 @@ def trained_on(seen_names: Collection[str], roots: Iterable[Path]) -> list[Path]
     return sorted(path.parent for path in _files_below(roots, SEEN) if names & set(path.read_text("utf-8").split("\n")))
 
 
-def files_about(lines: Lines, run_folders: Collection[Path], roots: Iterable[Path]) -> list[Path]:
+def files_about(names: PersonNames, run_folders: Collection[Path], roots: Iterable[Path]) -> list[Path]:
     """Return the files that show a person or list an id, report pages first, which are found by means of the others.
 
     Args:
-        lines: of the person.
+        names: of the person.
         run_folders: runs of the person's dataset folder; in other runs the same id may be somebody else.
         roots: folders with recommendations, which count if they mention the person, and with pages of
             `style_match.report`, whose thumbnails may show anybody.
     """
-    found = set()
-    for folder in run_folders:
-        found |= {path for name in _TABLES if (path := folder / name).is_file() and _in_parquet(path, lines.stored_ids)}
-        found |= {path for name in _TEXTS if (path := folder / name).is_file() and lines.in_file(path)}
-        path = folder / "embeddings.safetensors"
-        found |= {path} if path.is_file() and _in_safetensors(path, lines.stored_ids) else set()
-    for path in _files_below(roots, "recommendations.*"):
-        is_found = _in_parquet(path, lines.stored_ids) if path.suffix == ".parquet" else lines.in_file(path)
-        found |= {path} if is_found else set()
+    files = {folder / name for folder in run_folders for name in (*_TABLES, *_TEXTS, "embeddings.safetensors")}
+    files |= _files_below(roots, "recommendations.*")
+    found = {path for path in files if path.is_file() and _is_about(path, names)}
     pages = {path for path in _files_below(roots, "report.html") if not (path.parent / "config.yaml").exists()}
-    shown = {path for path in pages if lines.in_file(path) or (found and has_photos(path))}
+    shown = {path for path in pages if names.in_file(path) or (found and has_photos(path))}
     return [*sorted(shown), *sorted(found)]
 
 
@@ -88,27 +82,23 @@ def has_photos(page: Path) -> bool:
     return b"data:image/jpeg" in page.read_bytes()
 
 
-def _in_parquet(path: Path, ids: Collection[str]) -> bool:
+def _is_about(path: Path, names: PersonNames) -> bool:
     import pyarrow as pa
     from pyarrow import compute, parquet
-
-    try:
-        table = parquet.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is not a readable Parquet file ({error}). Delete or repair it.") from error
-    columns = [column for column in table.columns if pa.types.is_string(column.type)]
-    return any(compute.any(compute.is_in(column, value_set=pa.array(sorted(ids)))).as_py() for column in columns)
-
-
-def _in_safetensors(path: Path, ids: Collection[str]) -> bool:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "np") as file:
-            metadata = file.metadata() or {}
-        return any(set(ids) & set(json.loads(text)) for name, text in metadata.items() if name.endswith("ids"))
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}). Delete it.") from error
+        if path.suffix == ".parquet":
+            ids = pa.array(sorted(names.stored_ids))
+            columns = [column for column in parquet.read_table(path).columns if pa.types.is_string(column.type)]
+            return any(compute.any(compute.is_in(column, value_set=ids)).as_py() for column in columns)
+        if path.suffix == ".safetensors":
+            with safe_open(path, "np") as file:
+                header = file.metadata() or {}
+            return any(names.stored_ids & set(json.loads(text)) for key, text in header.items() if key.endswith("ids"))
+        return names.in_file(path)
+    except (OSError, pa.ArrowException, SafetensorError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}). Delete or repair it.") from error
 
 
 def _files_below(roots: Iterable[Path], pattern: str) -> set[Path]:

@@ -6,18 +6,19 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow.compute as pc
-from pyarrow import ArrowException, parquet, types
+from pyarrow import ArrowException, null, parquet, types
 
 from style_match.data.image_paths import ImagePaths, is_absent
 from style_match.data.metadata import FILE_NAME, IMAGE_KEYS, TABLE_NAME, names_photos
 from style_match.data.records import LEFT_OUT, Faults, has_control_character, nearest
-from style_match.data.tables import MOST_NAMES, is_text, read_table, rounded, rounded_ids_fault
+from style_match.data.tables import MOST_NAMES, as_text, is_text, read_table, rounded, rounded_ids_fault
 from style_match.labeling.ledger import FILE_NAME as LEDGER
-from style_match.labeling.outputs import DRY_RUN, OWN_FILES, is_dry_run
+from style_match.labeling.outputs import own_files
 from style_match.labeling.photos import SUFFIXES, find_photos, is_photo, is_system, system_folders_note
 from style_match.utils.errors import UserError
 from style_match.utils.text import cut, plain, shown
@@ -137,9 +138,9 @@ def read_source(
         raise UserError(f"source={root}: there is no such folder; give the folder that holds the photos or their table")
     kind = detect(root) if kind == "auto" else kind
     if kind == "huggingface":
-        return _read_huggingface(root, columns, image_root, faults)
+        return _read_rows(root, kind, _dataset_parts(root, columns, faults), columns, image_root, faults)
     if kind == "parquet":
-        return _read_parquet(root, columns, image_root, faults)
+        return _read_rows(root, kind, _parquet_parts(root), columns, image_root, faults)
     if not root.is_dir():
         raise UserError(f"source={root} is a file; kind={kind} needs a folder")
     if kind == "tables" and _has_table(root):
@@ -322,16 +323,12 @@ def _profile_ids(images: Collection[str], ids: str) -> Iterator[str]:
 
 
 def _other_files(root: Path, splits: Sequence[str], keys: Sequence[str]) -> list[Path]:
-    """Files that are read as something else, or that the labeler wrote."""
-    files = [root / name for name in ("couples.csv", "couples.parquet")]
+    """Return files that are read as something else, or that the labeler wrote."""
+    files = [root / "couples.csv", root / "couples.parquet"]
     for folder in (root, *(root / split for split in splits)):
-        files.append(folder / FILE_NAME)
-        if names_photos(folder / TABLE_NAME, keys):
-            files.append(folder / TABLE_NAME)
-    if (root / LEDGER).is_file():
-        files += [root / name for name in (*OWN_FILES, "audit")]  # written by style_match.label
-    if is_dry_run(root / DRY_RUN):
-        files.append(root / DRY_RUN)
+        files += [folder / FILE_NAME, *([folder / TABLE_NAME] if names_photos(folder / TABLE_NAME, keys) else [])]
+    if (root / LEDGER).is_file():  # of style_match.label
+        files += [*own_files(root), root / "audit"]
     return files
 
 
@@ -349,15 +346,12 @@ class _ParquetRows:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
         self._position = [(group, row) for group, size in enumerate(sizes) for row in range(size)]
 
-    def __len__(self) -> int:
-        return len(self._position)
-
     def columns(self, names: list[str]) -> Any:
         with parquet.ParquetFile(self._path) as file:
             return file.read(columns=names)
 
-    def paths(self, name: str) -> Any:
-        return self.columns([f"{name}.path"])[name]
+    def stored_paths(self, name: str) -> Any:
+        return pc.struct_field(self.columns([f"{name}.path"])[name], "path")
 
     def image(self, name: str, row: int) -> Any:
         group, row = self._position[row]
@@ -376,131 +370,155 @@ class _DatasetRows:
         self._table = part.with_format("arrow")[:]
         self.schema = self._table.schema
 
-    def __len__(self) -> int:
-        return len(self._table)
-
     def columns(self, names: list[str]) -> Any:
         return self._table.select(names)
 
-    def paths(self, name: str) -> Any:
-        return self._table[name]
+    def stored_paths(self, name: str) -> Any:
+        return pc.struct_field(self._table[name], "path")
 
     def image(self, name: str, row: int) -> Any:
         return self._table[name][row].as_py()
 
 
-class _RowReader:
-    """Turns rows into photos and collects the header and the notes of all files."""
+@dataclass(frozen=True)
+class _Part:
+    """One Parquet file, or one split of a `datasets` folder."""
 
-    def __init__(self, root: Path, kind: str, columns: Columns, image_root: Path | None, faults: Faults):
-        base = root if root.is_dir() else root.parent
-        self._root, self._kind, self._columns, self._faults = root, kind, columns, faults
-        self._images = ImagePaths(image_root or base, (base, image_root or base))
-        self._photos: list[SourcePhoto] = []
-        self._header: dict[str, None] = {}
-        self._notes: dict[str, None] = {}
+    name: str  # for messages
+    stem: str  # begins the profile ids where there is no column of ids
+    split: str  # of all rows, "" if unknown
+    open: Callable[[], _ParquetRows | _DatasetRows]
 
-    def add(self, rows: _ParquetRows | _DatasetRows, name: str, stem: str, split: str) -> None:
-        """Add the photos of one file or split.
 
-        Args:
-            name: of the file, for messages.
-            stem: begins the profile ids where there is no column of ids.
-            split: of all rows, "" if unknown.
-        """
-        columns, schema = self._columns, rows.schema
-        raw_names = {plain(each): each for each in schema.names}
-        image = raw_names.get(columns.image, "")
-        kind = schema.field(image).type if image else None
-        is_struct = kind is not None and types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-        has_bytes = is_struct or (kind is not None and (types.is_binary(kind) or types.is_large_binary(kind)))
-        if kind is None or not (has_bytes or types.is_string(kind) or types.is_large_string(kind)):
-            what = "is no column" if kind is None else "is no column of bytes, paths or {bytes, path}"
-            there = cut(", ".join(raw_names), MOST_NAMES)
-            what += f"{nearest(columns.image, raw_names)}; the columns are {there}: set columns.image=NAME"
-            self._faults.add(f"{columns.image!r} {what}", file=name)
-            return
-        columns.check(tuple(raw_names), name, self._faults)
-        texts = {new: raw for new, raw in raw_names.items() if raw != image and is_text(schema.field(raw).type)}
-        if dropped := [new for new, raw in raw_names.items() if raw != image and new not in texts]:
-            self._notes[f"{name}: columns of bytes or images are dropped: {', '.join(dropped)}"] = None
-        if columns.profile_id not in texts:
-            self._notes[f"no column {columns.profile_id!r}: profile ids are made from file and row"] = None
-        class_names = _class_names(schema.metadata)
-        table = rows.columns([*texts.values()])
-        cells_of = {
-            new: [_as_text(value, class_names.get(raw)) for value in table[raw].to_pylist()]
-            for new, raw in texts.items()
-        }
-        paths: list[str | None] = [None] * len(rows)
+def _read_rows(
+    root: Path, kind: str, parts: Sequence[_Part], columns: Columns, image_root: Path | None, faults: Faults
+) -> Source:
+    base = root if root.is_dir() else root.parent
+    images = ImagePaths(image_root or base, (base, image_root or base))
+    photos: list[SourcePhoto] = []
+    notes: dict[str, None] = {}
+    for part in parts:
+        try:
+            photos += _photos_of(part, columns, images, notes, faults)
+        except (ArrowException, OSError, ValueError) as error:
+            faults.add(f"is not a readable Parquet file ({error})", file=part.name)
+    ids = [photo.profile_id for photo in photos]
+    if bad := rounded(ids):
+        faults.add(rounded_ids_fault(ids, bad), file=photos[bad[0]].place, column=columns.profile_id)
+    _check_ids(photos, faults, remedy="give each row its own id")
+    header = dict.fromkeys(name for photo in photos for name in photo.columns)
+    return Source(root, kind, tuple(photos), tuple(header), parts[0].name if parts else "", tuple(notes))
+
+
+def _photos_of(
+    part: _Part, columns: Columns, images: ImagePaths, notes: dict[str, None], faults: Faults
+) -> Iterator[SourcePhoto]:
+    """Yield the photos of all rows, whose bytes are read when they are needed."""
+    rows = part.open()
+    raw_names = {plain(each): each for each in rows.schema.names}
+    image = raw_names.get(columns.image, "")
+    kind = rows.schema.field(image).type if image else null()
+    is_struct = types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    has_bytes = is_struct or types.is_binary(kind) or types.is_large_binary(kind)
+    if not (has_bytes or types.is_string(kind) or types.is_large_string(kind)):
+        what = "is no column of bytes, paths or {bytes, path}" if image else "is no column"
+        there = cut(", ".join(raw_names), MOST_NAMES)
+        what += f"{nearest(columns.image, raw_names)}; the columns are {there}: set columns.image=NAME"
+        faults.add(f"{columns.image!r} {what}", file=part.name)
+        return
+    columns.check(tuple(raw_names), part.name, faults)
+    texts = {name: raw for name, raw in raw_names.items() if raw != image and is_text(rows.schema.field(raw).type)}
+    if dropped := [name for name, raw in raw_names.items() if raw != image and name not in texts]:
+        notes[f"{part.name}: columns of bytes or images are dropped: {', '.join(dropped)}"] = None
+    if columns.profile_id not in texts:
+        notes[f"no column {columns.profile_id!r}: profile ids are made from file and row"] = None
+    class_names, table = _class_names(rows.schema.metadata), rows.columns([*texts.values()])
+    cells_of = {
+        name: [_cell_text(value, class_names.get(raw)) for value in table[raw].to_pylist()]
+        for name, raw in texts.items()
+    }
+    stored_paths: list[str | None] = [None] * len(table)
+    if not has_bytes:
+        stored_paths = rows.columns([image])[image].to_pylist()
+    elif is_struct and kind.get_field_index("path") >= 0:
+        stored_paths = rows.stored_paths(image).to_pylist()
+    for row, stored in enumerate(stored_paths):
+        record = {name: cells[row] for name, cells in cells_of.items()}
+        cells = columns.renamed(record)
+        if part.split and columns.split and not cells.get("split"):
+            cells["split"] = part.split
+        place, stored, path = f"{part.name}, row {row + 1}", plain(stored or ""), None
         if not has_bytes:
-            paths = rows.columns([image])[image].to_pylist()
-        elif is_struct and kind is not None and kind.get_field_index("path") >= 0:
-            paths = pc.struct_field(rows.paths(image), "path").to_pylist()
-        for row, stored in enumerate(paths):
-            record = {new: cells[row] for new, cells in cells_of.items()}
-            cells = columns.renamed(record)
-            if split and columns.split and not cells.get("split"):
-                cells["split"] = split
-            self._header.update(dict.fromkeys(cells))
-            profile_id = record.get(columns.profile_id, f"{stem}_{row + 1}")
-            place, stored = f"{name}, row {row + 1}", plain(stored or "")
-            path: Path | None = None
-            blob = lambda row=row, place=place: self._content(rows.image(image, row), place)  # noqa: E731
-            if not has_bytes:
-                path, fault = self._images.find_stored(stored) if stored else (None, "the cell is missing; fill it in")
-                if path is None:
-                    self._faults.add(fault, file=place, column=columns.image)
-            self._photos.append(SourcePhoto(profile_id, stored or f"{name} row {row + 1}", place, cells, path, blob))
+            path, fault = images.find_stored(stored) if stored else (None, "the cell is missing; fill it in")
+            if path is None:
+                faults.add(fault, file=place, column=columns.image)
+        yield SourcePhoto(
+            profile_id=record.get(columns.profile_id, f"{part.stem}_{row + 1}"),
+            image=stored or f"{part.name} row {row + 1}",
+            place=place,
+            columns=cells,
+            path=path,
+            blob=partial(_content, rows, image, row, place, images),
+        )
 
-    def source(self) -> Source:
-        ids = [photo.profile_id for photo in self._photos]
-        if bad := rounded(ids):
-            place = self._photos[bad[0]].place
-            self._faults.add(rounded_ids_fault(ids, bad), file=place, column=self._columns.profile_id)
-        _check_ids(self._photos, self._faults, remedy="give each row its own id")
-        table = self._photos[0].place.partition(", ")[0] if self._photos else ""
-        return Source(self._root, self._kind, tuple(self._photos), tuple(self._header), table, tuple(self._notes))
 
-    def _content(self, value: Any, place: str) -> bytes:
-        """Return the bytes of an image cell, or of the file at its path, which must be inside the allowed folders."""
-        content = value.get("bytes") if isinstance(value, Mapping) else value
-        path = value.get("path") if isinstance(value, Mapping) else None
-        if content or not path:
-            return content or b""
-        file, fault = self._images.find_stored(plain(path))
-        if file is None:
-            raise UserError(f"{place} has no bytes, only a path: {fault}")
-        return file.read_bytes()
+def _content(rows: _ParquetRows | _DatasetRows, image: str, row: int, place: str, images: ImagePaths) -> bytes:
+    """Return the bytes of an image cell, or of the file at its path, which must be inside the allowed folders."""
+    value = rows.image(image, row)
+    content, path = (value.get("bytes"), value.get("path")) if isinstance(value, Mapping) else (value, None)
+    if content or not path:
+        return content or b""
+    file, fault = images.find_stored(plain(path))
+    if file is None:
+        raise UserError(f"{place} has no bytes, only a path: {fault}")
+    return file.read_bytes()
+
+
+def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Return column -> names of its classes, where the `datasets` library has stored them in the schema."""
+    try:
+        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {name: one["names"] for name, one in features.items() if isinstance(one, dict) and one.get("names")}
+
+
+def _cell_text(value: Any, names: list[str] | None) -> str:
+    """Return a cell as text; -1 as a class number means no label."""
+    if names and isinstance(value, int) and value < len(names):
+        return plain(names[value]) if value >= 0 else ""
+    return as_text(value)
 
 
 def _parquet_files(root: Path) -> list[Path]:
-    """Parquet files at the top or in data/ (the layout of the Hub), without couples.parquet."""
+    """Return Parquet files at the top or in data/ (the layout of the Hub), without couples.parquet."""
     if root.is_file():
         return [root]
     found = sorted(root.glob("*.parquet")) or sorted((root / "data").glob("*.parquet"))
     return [path for path in found if path.stem != "couples"]
 
 
-def _read_parquet(root: Path, columns: Columns, image_root: Path | None, faults: Faults) -> Source:
-    """Read all files; their names may begin with a split, as in train-00000-of-00001.parquet."""
+def _parquet_parts(root: Path) -> list[_Part]:
+    """All files; their names may begin with a split, as in train-00000-of-00001.parquet."""
     files = _parquet_files(root)
     if not files:
         raise UserError(f"source={root} has no *.parquet, neither at its top nor in data/; set kind=auto")
-    names = {path: path.stem.replace("_", "-").split("-")[0].lower() for path in files}
-    are_splits = {*names.values()} <= {*SPLIT_NAMES} and len({*names.values()}) > 1
-    reader = _RowReader(root, "parquet", columns, image_root, faults)
-    for path in files:
-        name = path.relative_to(root if root.is_dir() else root.parent).as_posix()
-        try:
-            reader.add(_ParquetRows(path), name, plain(path.stem), to_split(names[path]) if are_splits else "")
-        except (ArrowException, OSError, ValueError) as error:
-            faults.add(f"is not a readable Parquet file ({error})", file=name)
-    return reader.source()
+    words = [path.stem.replace("_", "-").split("-")[0].lower() for path in files]
+    are_splits = {*words} <= {*SPLIT_NAMES} and len({*words}) > 1
+    base = root if root.is_dir() else root.parent
+    return [
+        _Part(
+            path.relative_to(base).as_posix(),
+            plain(path.stem),
+            to_split(word) if are_splits else "",
+            partial(_ParquetRows, path),
+        )
+        for path, word in zip(files, words, strict=True)
+    ]
 
 
-def _read_huggingface(root: Path, columns: Columns, image_root: Path | None, faults: Faults) -> Source:
-    """Read a Dataset or DatasetDict saved with `save_to_disk`.
+def _dataset_parts(root: Path, columns: Columns, faults: Faults) -> list[_Part]:
+    """The splits of a Dataset or DatasetDict saved with `save_to_disk`.
 
     Raises:
         UserError: `datasets` is not installed or cannot read the folder.
@@ -513,33 +531,12 @@ def _read_huggingface(root: Path, columns: Columns, image_root: Path | None, fau
         loaded = datasets.load_from_disk(str(root))
     except Exception as error:  # damaged files raise errors of many types
         raise UserError(f"source={root} is no readable `datasets` folder ({str(error).splitlines()[0]})") from error
-    parts = dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"": loaded}
-    reader = _RowReader(root, "huggingface", columns, image_root, faults)
-    for name, part in parts.items():
-        if name and columns.split and name.lower() not in SPLIT_NAMES:
+    if not isinstance(loaded, datasets.DatasetDict):
+        return [_Part("dataset", "dataset", "", partial(_DatasetRows, loaded))]
+    for name in loaded if columns.split else ():
+        if name.lower() not in SPLIT_NAMES:
             faults.add(f"split {name!r} is none of {', '.join(SPLIT_NAMES)}; rename or remove it, or {DRAW_SPLIT}")
-        stem = name or "dataset"
-        reader.add(_DatasetRows(part), stem, stem, to_split(name) if len(parts) > 1 else "")
-    return reader.source()
-
-
-def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Column -> names of its classes, where the `datasets` library has stored them in the schema."""
-    try:
-        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return {name: one["names"] for name, one in features.items() if isinstance(one, dict) and one.get("names")}
-
-
-def _as_text(value: Any, names: list[str] | None) -> str:
-    """Return a typed cell as text: "" for null, NaN and -1 as a class number (no label)."""
-    if value is None or value != value:
-        return ""
-    if names and isinstance(value, int) and value < len(names):
-        return plain(names[value]) if value >= 0 else ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return plain(str(value))
+    return [
+        _Part(name, name, to_split(name) if len(loaded) > 1 else "", partial(_DatasetRows, part))
+        for name, part in loaded.items()
+    ]

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import accumulate
 
 Shares = list[Fraction]  # train, val, test
 
@@ -42,10 +43,10 @@ def draw(
     free = [item for group in groups for item in group]
     class_of = {item: labels.get(item, "") for item in (*placed, *free)}
     want = {name: [share * total for share in shares] for name, total in Counter(class_of.values()).items()}
+    have = [0, 0, 0]
     for item, j in placed.items():
         want[class_of[item]][j] -= 1
-    num_placed = Counter(placed.values())
-    have = [num_placed[j] for j in range(3)]
+        have[j] += 1
     room = _fit([count - had for count, had in zip(counts, have, strict=True)], len(free), have)
 
     ordered = sorted(groups, key=lambda group: (-len(group), _hash(seed, min(group))))
@@ -58,7 +59,10 @@ def draw(
         if not options:  # an empty part first, otherwise the one with most room
             options = [max(range(3), key=lambda j: (room[j] > 0 and not have[j], room[j]))]
         weights = [sum(max(want[name][j], Fraction(0)) * count for name, count in classes.items()) for j in options]
-        part = _weighted(options, weights, Fraction(_hash(seed, f"{min(group)}\tsplit"), 2**64))
+        # drawn by weight; the first option if all weights are 0
+        goal = Fraction(_hash(seed, f"{min(group)}\tsplit"), 2**64) * sum(weights)
+        sums = zip(options, accumulate(weights), strict=True)
+        part = next((option for option, reached in sums if goal < reached), options[0])
         for name, count in classes.items():
             want[name][part] -= count
         room[part] -= len(group)
@@ -84,7 +88,7 @@ def _fit(room: Sequence[int], total: int, have: Sequence[int]) -> list[int]:
     left = [max(space, 0) for space in room]
     while sum(left) > total:
         is_last = [space == 1 and not count for space, count in zip(left, have, strict=True)]
-        left[max(range(len(left)), key=lambda j: (left[j] > 0, not is_last[j], left[j], -j))] -= 1
+        left[max(range(len(left)), key=lambda j: (left[j] > 0, not is_last[j], left[j]))] -= 1
     return left
 
 
@@ -105,16 +109,6 @@ def _spread(rows: Mapping[str, int], want: Mapping[str, Shares], columns: Sequen
         open_cells = [(name, j) for name in cells if left_in_row[name] for j in range(3) if left[j]]
         add(*max(open_cells, key=lambda cell: want[cell[0]][cell[1]] - cells[cell[0]][cell[1]]), 1)
     return cells
-
-
-def _weighted(options: Sequence[int], weights: Sequence[Fraction | int], at: Fraction) -> int:
-    """The option at the share `at` (from 0 up to 1) of the summed weights; the first one if all weights are 0."""
-    reached, goal = Fraction(0), at * sum(weights)
-    for option, weight in zip(options, weights, strict=True):
-        reached += weight
-        if goal < reached:
-            return option
-    return options[-1] if any(weights) else options[0]
 
 
 def _hash(seed: int | str, name: str) -> int:

@@ -1,16 +1,12 @@
 """Augmented views of a photo: the same person, with small changes. Uses only Pillow, no torch."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
 import random
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 # Part of every view's address: change it whenever `Augmentation.view` gives other pixels for the same draws.
 VIEW_POLICY = "crop, flip, colour, blur; v1"
@@ -38,14 +34,13 @@ class Augmentation:
     hue: float
     blur: float
 
-    def view(self, image: Image, rng: random.Random) -> Image:
+    def view(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """A view (H x W, as the photo) of an RGB image (H x W)."""
-        from PIL import ImageEnhance, ImageFilter, ImageOps
-
         # all drawn before any is used: switching one part off leaves the others as they are
         area, ratio, left, top, flip, brightness, contrast, saturation, hue, blur = (rng.random() for _ in range(10))
         if self.crop or self.stretch:
-            image = image.resize(image.size, _bicubic(), box=self._box(image.size, area, ratio, left, top))
+            box = self._box(image.size, area, ratio, left, top)
+            image = image.resize(image.size, Image.Resampling.BICUBIC, box=box)
         if flip < self.flip:
             image = ImageOps.mirror(image)
         for enhancer, most, uniform in (
@@ -86,7 +81,7 @@ class View:
         """All that decides the pixels, but for the photo."""
         return json.dumps([VIEW_POLICY, asdict(self.augmentation), self.draw], sort_keys=True)
 
-    def of(self, image: Image, photo_sha256: str) -> Image:
+    def of(self, image: Image.Image, photo_sha256: str) -> Image.Image:
         """The view of a photo, the same one always."""
         seed = hashlib.sha256(json.dumps([photo_sha256, self.draw]).encode()).digest()
         return self.augmentation.view(image, random.Random(int.from_bytes(seed)))
@@ -125,14 +120,6 @@ def _around_0(uniform: float, most: float) -> float:
     return (2 * uniform - 1) * most
 
 
-def _turn_hue(image: Image, turned: int) -> Image:
-    from PIL import Image as pillow
-
+def _turn_hue(image: Image.Image, turned: int) -> Image.Image:
     hue, saturation, value = image.convert("HSV").split()
-    return pillow.merge("HSV", (hue.point(lambda level: (level + turned) % 256), saturation, value)).convert("RGB")
-
-
-def _bicubic() -> int:
-    from PIL.Image import Resampling
-
-    return Resampling.BICUBIC
+    return Image.merge("HSV", (hue.point(lambda level: (level + turned) % 256), saturation, value)).convert("RGB")

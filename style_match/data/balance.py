@@ -34,10 +34,9 @@ class Deal:
 class Balance:
     """Deals the training items of an epoch so that no class is too large or, with `fill`, too small.
 
-    An epoch has the same number of slots of each class always, so samplers see one list of labels; who fills them is
-    dealt again every epoch. The items of a class lie in a circle, in an order that the seed decides, and every epoch
-    goes on where the one before stopped: over any number of epochs, the appearances of two items of a class differ by
-    at most one, so a cap leaves no photo out, and no item is repeated before all others of its class are dealt.
+    Every epoch has the same number of slots of each class, so samplers see one list of labels. The items of a class
+    form a circle, in an order that the seed decides, and every epoch starts where the one before stopped. Over any
+    number of epochs, the appearances of two items of a class differ by at most one.
 
     Args:
         labels: (N,) class of each training item; couples are all of one.
@@ -49,7 +48,8 @@ class Balance:
 
     def __init__(self, labels: Sequence[str], *, cap: int | str | None, fill: bool, seed: int):
         self.before = dict(sorted(Counter(labels).items()))
-        self.cap = self._median() if isinstance(cap, str) else cap
+        counts = sorted(self.before.values()) or [0]
+        self.cap = max(FEWEST, counts[(len(counts) - 1) // 2]) if isinstance(cap, str) else cap
         self.fill, self.seed = fill, seed
         capped = {label: min(count, self.cap or count) for label, count in self.before.items()}
         self.largest = max(capped.values(), default=0)
@@ -62,10 +62,6 @@ class Balance:
         self._circles = {
             label: rng.permutation(np.flatnonzero(numbers == number)) for number, label in enumerate(self.before)
         }
-
-    def _median(self) -> int:
-        counts = sorted(self.before.values())
-        return max(FEWEST, counts[(len(counts) - 1) // 2]) if counts else FEWEST
 
     def deal(self, epoch: int) -> Deal:
         """Who is in this epoch; slot by slot the classes are those of every other epoch."""
@@ -99,12 +95,7 @@ class Balancing:
         self.augmented = {label: cfg.views > 0 and label in wanted for label in self.balance.after}
         chosen = {item for item, label in zip(items, labels, strict=True) if self.augmented[label]}
         if not is_style:
-            chosen = {
-                name
-                for couple in folder.couples
-                if couple.item_id in chosen
-                for name in (couple.left_id, couple.right_id)
-            }
+            chosen = {profile_id for item in chosen for profile_id in item.split("\t")}
         photos = tuple(number for number, photo in enumerate(folder.photos) if photo.profile_id in chosen)
         augmentation = Augmentation(**cfg.augmentation)
         self.views = Views(augmentation, cfg.views, photos, cfg.view_seed) if photos else None

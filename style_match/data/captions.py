@@ -44,9 +44,11 @@ def captions(
     """
     faults, found = [], []
     for image in images:
-        texts = {key: value for key, value in metadata_of.get(image, {}).items() if key in keys and value}
+        metadata = metadata_of.get(image, {})
+        texts = {key: metadata[key] for key in keys if metadata.get(key)}
         try:
-            found.append(tuple(_text(texts[key]) for key in keys if key in texts))
+            lines = (metadata_text({"text": value}, leave_out=()) for value in texts.values())
+            found.append(tuple(line.removeprefix("text: ") for line in lines))
             if not texts:
                 raise UserError(f"it has no {' or '.join(keys)}")
             if named := classes_named(texts, class_names, leave_out=()):
@@ -56,11 +58,6 @@ def captions(
     if faults:
         raise UnreadableCaptions(list_faults(faults, len(images)), keys=keys)
     return tuple(found)
-
-
-def _text(value: Any) -> str:
-    """The value of an attribute as a line of text."""
-    return metadata_text({"text": value}, leave_out=()).removeprefix("text: ")
 
 
 def parts_of(caption: str) -> list[str]:

@@ -1,13 +1,11 @@
 """Training batches, and the galleries of validation and test, cut from one tensor of features in memory.
 
-Training sees one photo of a profile, drawn every epoch; evaluation sees all photos of a profile, whose embeddings
-the module averages. Nothing here reads an image: batches carry rows of `features` or, with encode=online, the rows that
-the module's backbone turns into features.
+Training draws one photo of a profile every epoch; evaluation averages the embeddings of all photos of a profile. No
+image is read here: batches carry features or, with encode=online, the rows that the backbone turns into features.
 
 Shape suffixes: P photos, N profiles, C couples, B batch, D feature dim.
 """
 
-import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -119,9 +117,15 @@ class MatchDataModule(lightning.LightningDataModule):
     ):
         super().__init__()
         num_profiles = len(profile_ids)
-        _check_lengths(task, num_profiles, people=people, labels=labels, split=split)
-        if rows is not None and len(rows) not in (0, len(photo_profile)):
-            raise ValueError(f"rows must have one entry per photo ({len(photo_profile)}), not {len(rows)}")
+        if task not in ("couple", "style"):
+            raise ValueError(f'task must be "couple" or "style", not {task!r}')
+        _check_length("people", people, num_profiles, "profile")
+        if task == "style" or len(labels):
+            _check_length("labels", labels, num_profiles, "profile")
+        if rows:
+            _check_length("rows", rows, len(photo_profile), "photo")
+        if missing := [name for name in SPLITS if name not in split]:
+            raise ValueError(f"split must have {', '.join(SPLITS)}; {', '.join(missing)} is missing")
         self.task, self.profile_ids, self.people = task, tuple(profile_ids), tuple(people)
         self.rows, self.texts = rows, texts
         self.make_sampler, self.seed, self.max_loss_items = sampler, seed, max_loss_items
@@ -179,9 +183,7 @@ class MatchDataModule(lightning.LightningDataModule):
             couples=[(position[couple.left_id], position[couple.right_id]) for couple in folder.couples],
             labels=[folder.labels[profile_id] for profile_id in folder.profile_ids] if is_style else (),
             classes=folder.classes,
-            split={
-                part: [item for item, name in enumerate(names) if split.name_of.get(name) == part] for part in SPLITS
-            },
+            split={part: [i for i, name in enumerate(names) if split.name_of.get(name) == part] for part in SPLITS},
             rows=rows,
             **options,
         )
@@ -225,8 +227,7 @@ class MatchDataModule(lightning.LightningDataModule):
     def train_batches(self, *, num_replicas: int = 1, rank: int = 0) -> DataLoader:
         """Return the share of process `rank` in the batches that `num_replicas` processes train on together.
 
-        The sampler yields positions of whole batches, so the loader's own batching is off; Lightning tells the sampler
-        the epoch.
+        The sampler yields the positions of a whole batch. Lightning sets its epoch.
 
         Raises:
             UserError: The sampler is for the other task, or cannot make such batches.
@@ -234,7 +235,6 @@ class MatchDataModule(lightning.LightningDataModule):
         if self.make_sampler is None:
             raise ValueError("training batches need a sampler")
         items = self.split["train"][torch.from_numpy(self.balance.deal(0).items)]  # of the classes of every epoch
-        ranks = {"seed": self.seed, "num_replicas": num_replicas, "rank": rank}
         offered: dict[str, Any]
         if self.task == "couple":
             left, right = ([self.people[number] for number in side] for side in self.couples[items].T.tolist())
@@ -242,14 +242,15 @@ class MatchDataModule(lightning.LightningDataModule):
         else:
             offered = {"labels": [self.classes[number] for number in self.labels[items].tolist()]}
         try:
-            inspect.signature(self.make_sampler).bind(**offered, **ranks)
-        except TypeError as error:
+            sampler = self.make_sampler(**offered, seed=self.seed, num_replicas=num_replicas, rank=rank)
+        except (TypeError, KeyError) as error:  # an argument that it lacks or does not know, also in a class above it
+            made = getattr(self.make_sampler, "func", self.make_sampler)
             raise UserError(
-                f"The sampler does not serve data with task={self.task} ({error}): use sampler=pair for couples, "
+                f"The sampler {getattr(made, '__name__', made)} does not accept data with task={self.task}, which "
+                f"provides {', '.join(offered)} ({type(error).__name__}: {error}). Use sampler=pair for couples, "
                 "sampler=pk for styles."
             ) from error
-        sampler = self.make_sampler(**offered, **ranks)
-        return DataLoader(TrainBatches(self, sampler), sampler=sampler, batch_size=None, collate_fn=_as_it_is)
+        return DataLoader(TrainBatches(self, sampler), sampler=sampler, batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
         """Return the gallery of the validation split, as one batch."""
@@ -262,10 +263,10 @@ class MatchDataModule(lightning.LightningDataModule):
     def gallery(self, name: str, *, with_loss: bool = False) -> Gallery:
         """Return the gallery of a split; `with_loss` adds the batches over which val/loss is computed."""
         if (name, with_loss) not in self._galleries:
-            about = (self.profile_ids, self.photos, self.people)
-            items, limit = self.split[name], self.max_loss_items if with_loss else None
             make, partners = (couple_gallery, self.couples) if self.task == "couple" else (style_gallery, self.labels)
-            self._galleries[name, with_loss] = make(*about, partners, items, max_loss_items=limit)
+            limit = self.max_loss_items if with_loss else None
+            about = (self.profile_ids, self.photos, self.people, partners, self.split[name])
+            self._galleries[name, with_loss] = make(*about, max_loss_items=limit)
         return self._galleries[name, with_loss]
 
     def gallery_batch(self, gallery: Gallery) -> Batch:
@@ -298,14 +299,13 @@ class MatchDataModule(lightning.LightningDataModule):
         Returns:
             The evaluator's `Result`.
         """
-        profile_ids, people = self.gallery(name).profile_ids, dict(zip(self.profile_ids, self.people, strict=True))
+        profile_ids = self.gallery(name).profile_ids
+        about: dict[str, Any] = {"people": dict(zip(self.profile_ids, self.people, strict=True)), "split": name}
         if self.task == "style":
             labels = {each: self.classes[self.labels[row]] for row, each in enumerate(self.profile_ids)}
-            return evaluator.styles(embeddings, profile_ids, labels, people=people, split=name)
+            return evaluator.styles(embeddings, profile_ids, labels, **about)
         known = [(self.profile_ids[left], self.profile_ids[right]) for left, right in self.couples.tolist()]
-        return evaluator.couples(
-            embeddings, profile_ids, self.ids_of(name), known=known, people=people, split=name, bank=bank
-        )
+        return evaluator.couples(embeddings, profile_ids, self.ids_of(name), known=known, bank=bank, **about)
 
     def photo_batch(self, photos: Tensor) -> Batch:
         """Return {features (B, D)} of these photos (B,), or {rows} for encode=online."""
@@ -359,8 +359,8 @@ class MatchDataModule(lightning.LightningDataModule):
 class TrainBatches(Dataset[Batch]):
     """Training batches, indexed by the positions of their items among those that an epoch deals.
 
-    A profile is seen by one of its photos, itself or one of its views, drawn every epoch. Where an epoch deals it
-    several times, the next ones are its next photos and then its next views.
+    One photo of each profile, or one of its views, is drawn every epoch. A profile that an epoch deals several times
+    shows its next photos, then its next views.
     """
 
     def __init__(self, data: MatchDataModule, sampler: Sampler[list[int]]):
@@ -389,14 +389,12 @@ class TrainBatches(Dataset[Batch]):
         return {**data.view_batch(photos, views % num_variants, epoch), **about}
 
     def _draws(self, epoch: int) -> dict[str, Tensor]:
-        """What is drawn once an epoch: the items dealt, and numbers (N,) in [0, 1) for each profile."""
+        """Draw once an epoch: the items dealt, and numbers (N,) in [0, 1) for each profile."""
         if self._drawn[0] != epoch:
             data = self.data
             deal = data.balance.deal(epoch)
-            drawn = {
-                "items": data.split["train"][torch.from_numpy(deal.items)],
-                "copies": torch.from_numpy(deal.copies),
-            }
+            items, copies = torch.from_numpy(deal.items), torch.from_numpy(deal.copies)
+            drawn = {"items": data.split["train"][items], "copies": copies}
             for name, stream in (("photo", PHOTOS), ("view", VIEWS), ("text", TEXTS)):
                 rng = np.random.default_rng((data.seed, epoch, stream))
                 drawn[name] = torch.from_numpy(rng.random(len(data.profile_ids)))
@@ -405,47 +403,32 @@ class TrainBatches(Dataset[Batch]):
 
 
 def _one_batch(batch: Batch) -> DataLoader:
-    return DataLoader([batch], batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
+    return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _check_lengths(
-    task: str, num_profiles: int, *, people: Sequence[Any], labels: Sequence[Any], split: Mapping[str, Any]
-) -> None:
-    if task not in ("couple", "style"):
-        raise ValueError(f'task must be "couple" or "style", not {task!r}')
-    if len(people) != num_profiles:
-        raise ValueError(f"people must have one entry per profile ({num_profiles}), not {len(people)}")
-    if (task == "style" or len(labels)) and len(labels) != num_profiles:
-        raise ValueError(f"labels must have one entry per profile ({num_profiles}), not {len(labels)}")
-    if missing := [name for name in SPLITS if name not in split]:
-        raise ValueError(f"split must have {', '.join(SPLITS)}; {', '.join(missing)} is missing")
+def _check_length(name: str, values: Sequence[Any], num: int, of: str) -> None:
+    if len(values) != num:
+        raise ValueError(f"{name} must have one entry per {of} ({num}), not {len(values)}")
 
 
 def _couples(couples: Any, num_profiles: int) -> Tensor:
     """Return couples (C, 2) as (left, right) positions of profiles.
 
-    Two sequences `(lefts, rights)` would be read as two couples where each has two entries, so only tuples are taken
-    for couples, or a tensor or array of that shape.
+    Two sequences `(lefts, rights)` of two entries each would look like two couples, so only tuples are accepted, or a
+    tensor or array of that shape.
     """
-    if hasattr(couples, "shape"):
-        given = str(tuple(couples.shape))
-        is_pairs = len(couples.shape) == 2 and couples.shape[1] == 2
-    else:
+    if not hasattr(couples, "shape"):
         couples = list(couples)
         given = f"{len(couples)} of {', '.join(sorted({type(each).__name__ for each in couples}))}"
         is_pairs = all(isinstance(each, tuple) and len(each) == 2 for each in couples)
+    else:
+        given, is_pairs = str(tuple(couples.shape)), couples.ndim == 2 and couples.shape[1] == 2
     if not is_pairs:
         raise ValueError(
             f"couples must be a sequence of (left, right) tuples or a tensor of shape (C, 2), not {given}; write two "
             "sequences as list(zip(lefts, rights))"
         )
-    if not len(couples):
-        return torch.empty(0, 2, dtype=torch.long)
-    found = _positions("couples", couples, num_profiles)
+    found = _positions("couples", couples, num_profiles).reshape(-1, 2)
     if (same := found[:, 0] == found[:, 1]).any():
         row = int(same.nonzero()[0])
         raise ValueError(f"couples[{row}] is the profile {int(found[row, 0])} with itself")
@@ -461,7 +444,6 @@ def _positions(name: str, values: Any, num: int) -> Tensor:
     if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
         raise ValueError(f"{name} must be integer positions, not {found.dtype}")
     found = found.long()
-    if found.numel() and not 0 <= int(found.min()) <= int(found.max()) < num:
-        wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
-        raise ValueError(f"{name} must be positions from 0 to {num - 1}, not {wrong}")
+    if (wrong := found[(found < 0) | (found >= num)]).numel():
+        raise ValueError(f"{name} must be positions from 0 to {num - 1}, not {int(wrong[0])}")
     return found

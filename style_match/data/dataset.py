@@ -78,11 +78,11 @@ class DatasetFolder:
 
         Raises UserError when nothing is left.
         """
-        rejected = list(self.rejected)
+        rejected, file = list(self.rejected), self.profiles_file.name
         for profile_id in self.profile_ids:
             if profile_id in bad:
                 row = self.photos_of(profile_id)[0].row
-                rejected.append(Rejected("profile", profile_id, self.profiles_file.name, row, bad[profile_id]))
+                rejected.append(Rejected("profile", profile_id, file, row, bad[profile_id]))
         couples = []
         for couple in self.couples:
             lost = [profile_id for profile_id in (couple.left_id, couple.right_id) if profile_id in bad]
@@ -96,14 +96,14 @@ class DatasetFolder:
         if not items:
             reason = rejected[-1].reason
             raise UserError(f"{self.root}: nothing is left after leaving out {len(bad)} profiles ({reason})")
-        images, good = {photo.image for photo in photos}, {*profile_ids}
+        images = {photo.image for photo in photos}
         return replace(
             self,
             photos=photos,
             profile_ids=profile_ids,
-            columns=_only(self.columns, good),
+            columns=_only(self.columns, profile_ids),
             couples=tuple(couples),
-            labels=_only(self.labels, good),
+            labels=_only(self.labels, profile_ids),
             given_splits=_only(self.given_splits, items),
             metadata=_only(self.metadata, images),
             photo_sha256=_only(self.photo_sha256, images),
@@ -127,8 +127,8 @@ class DatasetFolder:
         for photo in self.photos:
             sha256 = self.photo_sha256.get(photo.image) or fingerprints.sha256(photo.path)
             add("photo", photo.profile_id, photo.image, sha256, self.metadata.get(photo.image))
-        for profile_id in self.profile_ids:
-            add("profile", profile_id, self.columns[profile_id])
+        for profile_id, cells in self.columns.items():
+            add("profile", profile_id, cells)
         for couple in self.couples:
             add("couple", couple.left_id, couple.right_id, couple.split)
         return digest.hexdigest()
@@ -169,14 +169,13 @@ def read_folder(
     couples = read_couples(root, profiles, faults) if task == "couple" else None
     classes = read_classes(root, profiles, label_column, faults) if label_column else ()
     metadata = read_metadata(root, profiles, faults)
-    if profiles is None or (task == "couple" and couples is None):
-        faults.raise_if_any()
+    faults.raise_if_any()
     assert profiles is not None  # otherwise there was a fault
     if couples is not None:
         given = {couple.item_id: couple.split for couple in couples.couples if couple.split is not None}
     else:
         given = (profiles.splits or {}) if task == "style" else {}
-    folder = DatasetFolder(
+    return DatasetFolder(
         root=root,
         task=task,
         profiles_file=profiles.table.path,
@@ -195,8 +194,6 @@ def read_folder(
         listed_classes=classes,
         notes=couples.notes if couples else (),
     )
-    faults.raise_if_any()
-    return folder
 
 
 def write_rejected(folder: DatasetFolder, path: Path, *, more: tuple[Rejected, ...] = ()) -> int:
@@ -210,7 +207,8 @@ def write_rejected(folder: DatasetFolder, path: Path, *, more: tuple[Rejected, .
 
 
 def _only(values: Mapping[str, V], keys: Collection[str]) -> dict[str, V]:
-    return {key: value for key, value in values.items() if key in keys}
+    kept = set(keys)
+    return {key: value for key, value in values.items() if key in kept}
 
 
 def _existing(folder: str | Path, option: str) -> Path:

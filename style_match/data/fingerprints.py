@@ -2,14 +2,14 @@
 
 import functools
 import hashlib
+import io
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -30,9 +30,7 @@ from style_match.utils.errors import UserError
 # drawn figures: no false pair among 1,500; re-encoded, resized and brightened photos and crops of 2 % are all found.
 HASH_SIZE, MAX_PHASH_BITS, MAX_DHASH_BITS, BLOCK = 16, 40, 64, 128
 
-# A file changed twice within one tick of its clock shows one time. Ticks last 10 ms at most on Linux file systems,
-# 2 s on FAT and some network ones, whose times end in zeros.
-_TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_500_000_000
+_TICK_NS = 50_000_000  # a file that was changed twice within one tick of the file system's clock shows one time
 
 Pair = tuple[int, int]
 
@@ -79,8 +77,8 @@ class Fingerprints:
         self._memo = None if memo is None else DiskCache(Path(memo))
 
     def sha256(self, path: Path) -> str:
-        """Hex digest of the file's bytes. Raises UserError when it cannot be read or changes meanwhile."""
-        return self._cached_sha256(path) or self._read(path, decode=False, bound=None).sha256
+        """Hex digest of the file's bytes. Raises UserError when it cannot be read."""
+        return self._cached_sha256(path) or self._read(path)[0]
 
     def photo(self, path: Path, *, max_source_pixels: int | None = None) -> PhotoFacts:
         """Decode the photo in full unless its bytes were decoded before; the result says if the image is bad.
@@ -89,8 +87,14 @@ class Fingerprints:
         """
         bound = Image.MAX_IMAGE_PIXELS if max_source_pixels is None else max_source_pixels
         sha256 = self._cached_sha256(path)
-        facts = None if sha256 is None else self._cached_facts(sha256, bound)
-        return facts or self._read(path, decode=True, bound=bound)
+        if sha256 is not None and (facts := self._cached_facts(sha256, bound)) is not None:
+            return facts
+        sha256, content = self._read(path)
+        return self._cached_facts(sha256, bound) or self._decode(content, str(path), sha256, bound)
+
+    def photo_of(self, content: bytes, name: str, *, max_source_pixels: int) -> PhotoFacts:
+        """`photo` for bytes that are no file; `name` is for messages."""
+        return self._decode(content, name, hashlib.sha256(content).hexdigest(), max_source_pixels)
 
     def forget(self, paths: Iterable[Path], sha256s: Iterable[str], *, dry_run: bool = False) -> int:
         """Remove these files and everything cached of bytes with these hashes; return the number of entries.
@@ -107,31 +111,25 @@ class Fingerprints:
         if self._memo is not None:
             self._memo.close()
 
-    def _read(self, path: Path, *, decode: bool, bound: int | None) -> PhotoFacts:
+    def _read(self, path: Path) -> tuple[str, bytes]:
+        """(hash, content) of a file."""
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
                 raise UserError(f"{path}: is not a regular file")
-            with open(path, "rb") as stream:
-                before = os.fstat(stream.fileno())
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-                stream.seek(0)
-                facts = self._decode(stream, str(path), sha256, bound) if decode else PhotoFacts(sha256, 0, 0, True, "")
-                is_changed = stamp(before) != stamp(os.fstat(stream.fileno()))
+            content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        if is_changed:
-            raise UserError(f"{path}: was changed while it was read; run again when nothing writes to it")
-        if self._memo is not None and _is_settled(before):
-            self._memo.put(_file_key(path), {"stamp": stamp(before), "sha256": sha256})
-        return facts
+        sha256 = hashlib.sha256(content).hexdigest()
+        is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _TICK_NS
+        if self._memo is not None and is_settled:
+            self._memo.put(_file_key(path), {"stamp": stamp(status), "sha256": sha256})
+        return sha256, content
 
-    def _decode(self, stream: BinaryIO, name: str, sha256: str, bound: int | None) -> PhotoFacts:
-        if (cached := self._cached_facts(sha256, bound)) is not None:
-            return cached
+    def _decode(self, content: bytes, name: str, sha256: str, bound: int | None) -> PhotoFacts:
         try:
-            image = decode_stream(stream, name, max_source_pixels=bound)
-            stream.seek(0)
-            colour = colour_of(open_stream(stream, name))
+            image = decode_stream(io.BytesIO(content), name, max_source_pixels=bound)
+            colour = colour_of(open_stream(io.BytesIO(content), name))
             hashes = (pixel_hash(image), *perceptual_hashes(image))
             facts = PhotoFacts(sha256, *image.size, True, "", *hashes, colour.transform is not None, colour.fault)
         except BadImage as error:
@@ -177,13 +175,6 @@ def stamp(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
 
 
-def _is_settled(status: os.stat_result) -> bool:
-    """Whether a later change of the file is certain to show in its times."""
-    changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    tick = _COARSE_TICK_NS if changed % 1_000_000_000 == 0 else _TICK_NS
-    return time.time_ns() - changed > tick
-
-
 def pixel_hash(image: Image.Image) -> str:
     """Hex digest of an image's mode, size and pixels."""
     return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
@@ -197,11 +188,11 @@ def pixels_name(pixels: str) -> str:
     return PIXELS + pixels
 
 
-def perceptual_hashes(image: Image.Image, hash_size: int = HASH_SIZE) -> tuple[str, str]:
-    """Hex of imagehash's perceptual and difference hash, each of `hash_size` x `hash_size` bits."""
+def perceptual_hashes(image: Image.Image) -> tuple[str, str]:
+    """Hex of imagehash's perceptual and difference hash, each of `HASH_SIZE` x `HASH_SIZE` bits."""
     import imagehash  # imports scipy.fftpack
 
-    return str(imagehash.phash(image, hash_size)), str(imagehash.dhash(image, hash_size))
+    return str(imagehash.phash(image, HASH_SIZE)), str(imagehash.dhash(image, HASH_SIZE))
 
 
 def near_pairs(
@@ -215,35 +206,22 @@ def near_pairs(
 ) -> list[Pair]:
     """Positions (i < j) of photos whose hashes both differ in few bits; an empty hash is near to none.
 
-    All pairs are compared, in blocks, so that memory does not grow with the square of their number.
+    All pairs are compared, `block` photos with all others at a time.
     """
     present = [position for position, text in enumerate(phashes) if text]
     if len(present) < 2:
         return []
     coarse, fine = (_words([hashes[position] for position in present]) for hashes in (phashes, dhashes))
     found: list[Pair] = []
-    for done, i, j in _within(coarse, max_phash, block):
-        progress(done, len(present))
-        is_near = _distance(fine[i], fine[j]) <= max_dhash
+    for first in range(0, len(present), block):
+        rows, rest = coarse[first : first + block], coarse[first:]
+        # the first two words, 128 bits, rule out nearly all pairs
+        distance = sum(np.bitwise_count(rows[:, None, w] ^ rest[None, :, w]) for w in range(min(2, rest.shape[1])))
+        i, j = (positions + first for positions in np.nonzero(np.triu(distance <= max_phash, 1)))
+        is_near = (_distance(coarse[i], coarse[j]) <= max_phash) & (_distance(fine[i], fine[j]) <= max_dhash)
         found += [(present[a], present[b]) for a, b in zip(i[is_near].tolist(), j[is_near].tolist(), strict=True)]
-    return sorted(found)
-
-
-def _within(words: np.ndarray, most: int, block: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(rows done, rows i, rows j > i) whose distance is at most `most`, a block at a time."""
-    columns = np.ascontiguousarray(words.T)  # (W, P)
-    width = 32 * block
-    for first in range(0, len(words), block):
-        rows = words[first : first + block]
-        for second in range(first, len(words), width):
-            distance = np.zeros((len(rows), min(width, len(words) - second)), np.uint8)
-            for word in range(min(2, len(columns))):  # 128 bits rule out nearly all pairs
-                distance += np.bitwise_count(rows[:, word, None] ^ columns[word, None, second : second + width])
-            i, j = np.nonzero(distance <= most)
-            i, j = i + first, j + second
-            i, j = i[i < j], j[i < j]
-            is_near = _distance(words[i], words[j]) <= most
-            yield min(first + block, len(words)), i[is_near], j[is_near]
+        progress(min(first + block, len(present)), len(present))
+    return found
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -253,9 +231,7 @@ def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def _words(hashes: Sequence[str]) -> np.ndarray:
     """Hex hashes as rows of 64-bit words, padded with zeros."""
     length = -(-len(hashes[0]) // 16) * 16
-    return np.array(
-        [[int(text.zfill(length)[at : at + 16], 16) for at in range(0, length, 16)] for text in hashes], np.uint64
-    )
+    return np.array([np.frombuffer(bytes.fromhex(text.zfill(length)), ">u8") for text in hashes]).astype(np.uint64)
 
 
 def near_copies_across(

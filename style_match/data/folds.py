@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from style_match.data.allocation import draw
@@ -23,15 +24,19 @@ def make_fold(
     fractions: tuple[float, float, float],
     store: Path | None = None,
 ) -> Split:
-    """The split of one fold of several, whose test parts are disjoint and together hold every item.
+    """Return the split of one fold of several, whose test parts are disjoint and together hold every item.
 
-    Test parts have equal sizes, or sizes that differ by one, as far as the sizes of connected groups allow. Of the
-    items outside a fold's test part, floor(f1 / (f0 + f1) n) are val and the others train; f2 is not used. All folds
-    are drawn and stored together, one row per item with its split in each fold. As in `make_split`, connected people
-    stay together, styles are spread by class, only seed and ids matter, and rows added later move nobody.
+    The sizes of test parts differ by at most one, as far as the sizes of connected groups allow. Of the items outside a
+    fold's test part, floor(f1 / (f0 + f1) n) are val and the others train; f2 is not used. All folds are drawn and
+    stored together, one row per item with its split in each fold. As in `make_split`, connected people stay together,
+    styles are spread by class, only seed and ids matter, and rows added later move nobody.
 
     Args:
+        folder: a validated dataset folder.
+        folds: number of folds, at least 2.
         fold: from 0.
+        seed: of the draw.
+        fractions: of train, val and test.
         store: the folder of stored splits; `splits` inside the dataset folder when None.
 
     Raises:
@@ -59,9 +64,7 @@ def make_fold(
         drawn = _draw(words_of, connected, labels=folder.labels, folds=folds, share=share, seed=seed)
         return {item: "\t".join(words) for item, words in drawn.items()}
 
-    def check(words_of: Mapping[str, str], reason: str) -> tuple[str, ...]:
-        return _check_sizes(folder, words_of, reason, folds, fold, fractions)
-
+    check = partial(_check_sizes, folder, folds=folds, fold=fold, fractions=fractions)
     path = split_file(folder, store, seed, fractions, folds)
     columns = [f"fold{number}" for number in range(folds)]
     split = stored_split(folder, path, columns, draw=draw_free, check=check, describe=_describe)
@@ -119,7 +122,7 @@ def _draw_tests(
     waiting = sorted(connected, key=lambda group: (-len(group), min(group)))
     while waiting:
         sizes = even([have[fold] for fold in range(folds)], sum(map(len, waiting)))
-        emptiest = max(range(folds), key=lambda fold: (sizes[fold] - have[fold], -fold))
+        emptiest = max(range(folds), key=lambda fold: sizes[fold] - have[fold])
         if len(waiting[0]) <= sizes[emptiest] - have[emptiest]:
             break
         fold_of |= dict.fromkeys(waiting[0], emptiest)
@@ -159,29 +162,24 @@ def even(have: Sequence[int], free: int) -> list[int]:
 
 
 def _check_sizes(
-    folder: DatasetFolder,
-    words_of: Mapping[str, str],
-    reason: str,
-    folds: int,
-    fold: int,
-    fractions: Sequence[float],
+    folder: DatasetFolder, rows: Mapping[str, str], reason: str, *, folds: int, fold: int, fractions: Sequence[float]
 ) -> tuple[str, ...]:
     """Notes on sizes that are not exact; UserError if any of the folds cannot be used."""
     noun = item_noun(folder)
-    have = [Counter(words.split("\t")[number] for words in words_of.values()) for number in range(folds)]
+    have = [Counter(words.split("\t")[number] for words in rows.values()) for number in range(folds)]
     for number, counts in enumerate(have):
         if not counts["train"] or not counts["val"] or counts["test"] < 2:
             raise UserError(
-                f"{folder.root}: {len(words_of)} {noun} give fold {number} train/val/test {counts['train']}/"
+                f"{folder.root}: {len(rows)} {noun} give fold {number} train/val/test {counts['train']}/"
                 f"{counts['val']}/{counts['test']}{f' ({reason})' if reason else ''}; train and val need one, test "
                 f"needs two: add {noun}, lower split.folds={folds} or change split.fractions={list(fractions)}"
             )
     notes = []
-    tests, equal = [counts["test"] for counts in have], even([0] * folds, len(words_of))
+    tests, equal = [counts["test"] for counts in have], even([0] * folds, len(rows))
     if sorted(tests, reverse=True) != equal:
         sizes, exact_sizes = ("/".join(map(str, each)) for each in (tests, equal))
         notes.append(f"the test parts of the folds have {sizes} {noun} instead of {exact_sizes}: {reason}.")
-    exact = int(val_share(fractions) * (len(words_of) - tests[fold]))
+    exact = int(val_share(fractions) * (len(rows) - tests[fold]))
     if have[fold]["val"] != exact:
         notes.append(f"val of fold {fold} has {have[fold]['val']} {noun} instead of {exact}: {reason}.")
     return tuple(notes)

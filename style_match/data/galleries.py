@@ -49,15 +49,14 @@ class Photos:
     """The photos of each profile.
 
     Args:
-        photo_profile: (P,) profile number of each photo, in any order.
+        photo_profile: (P,) long, profile number of each photo, in any order.
         num_profiles: N; every profile has a photo.
     """
 
-    def __init__(self, photo_profile: Sequence[int] | Tensor, num_profiles: int):
-        profile = torch.as_tensor(photo_profile, dtype=torch.long)
+    def __init__(self, photo_profile: Tensor, num_profiles: int):
         # the photos of profile n are by_profile[start[n] : start[n] + count[n]]
-        self.by_profile = profile.argsort(stable=True)
-        self.count = profile.bincount(minlength=num_profiles)
+        self.by_profile = photo_profile.argsort(stable=True)
+        self.count = photo_profile.bincount(minlength=num_profiles)
         self.start = self.count.cumsum(0) - self.count
         if (self.count == 0).any():
             raise ValueError(f"profile number {int((self.count == 0).nonzero()[0])} has no photo")
@@ -95,8 +94,9 @@ def couple_gallery(
     (left, left_of), (right, right_of) = (torch.unique(side, return_inverse=True) for side in couples[items].T)
     profiles = torch.cat([left, right])
     rows, photo_profile = photos.of(profiles)
-    left_people, right_people = ([people[number] for number in side] for side in couples[items].T.tolist())
-    batches = Matching(left_people, right_people).cover(max_loss_items) if max_loss_items else []
+    left_people, right_people = ([people[number] for number in side.tolist()] for side in (left, right))
+    matching = Matching([left_people[i] for i in left_of.tolist()], [right_people[i] for i in right_of.tolist()])
+    batches = matching.cover(max_loss_items) if max_loss_items else []
     if max_loss_items and not batches:
         raise UserError(
             f"All {len(items)} couples of a split share people with each other, so the loss finds no negatives: add "
@@ -109,11 +109,7 @@ def couple_gallery(
         photo_profile=photo_profile,
         items=torch.stack([left_of, right_of], dim=1),
         known=torch.tensor(
-            not_strangers(
-                [people[number] for number in left.tolist()],
-                [people[number] for number in right.tolist()],
-                [(people[one], people[other]) for one, other in couples.tolist()],
-            )
+            not_strangers(left_people, right_people, [(people[one], people[other]) for one, other in couples.tolist()])
         ),
         loss_batches=tuple(torch.tensor(batch) for batch in batches),
     )

@@ -1,5 +1,7 @@
 """Image paths of a table: found on disk, inside the folders that the user named."""
 
+import contextlib
+import functools
 import os
 import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -27,10 +29,9 @@ class ImagePaths:
 
     def __init__(self, base: Path, allowed: tuple[Path, ...], beside: Path | None = None) -> None:
         self.base, self._beside = base, beside
-        self._real_base = os.path.realpath(base)
-        self._allowed = tuple(os.path.realpath(folder) for folder in allowed)
-        self._real_parents: dict[Path, str] = {}
-        self._names: dict[Path, dict[str, list[str]]] = {}
+        self._allowed = tuple(Path(os.path.realpath(folder)) for folder in allowed)
+        self._real_folder = functools.cache(os.path.realpath)  # once per folder, not per photo
+        self._listed = functools.cache(_names_in)
 
     def find(self, image: str) -> tuple[Path | None, str]:
         """(path, "") of a regular file, or (None, what is wrong and the remedy)."""
@@ -72,9 +73,9 @@ class ImagePaths:
         """Links in `beside` that lead out of it and into `base`."""
         if self._beside is None:
             return []
-        here = Path(os.path.realpath(self._beside))
+        here, base = (Path(self._real_folder(folder)) for folder in (self._beside, self.base))
         found = [(path, Path(os.path.realpath(path))) for path in self.on_disk(image, self._beside)]
-        return [path for path, real in found if real.is_relative_to(self._real_base) and not real.is_relative_to(here)]
+        return [path for path, real in found if real.is_relative_to(base) and not real.is_relative_to(here)]
 
     def on_disk(self, image: str, base: Path | None = None) -> list[Path]:
         """The files below `base` with the name `image` in any Unicode form."""
@@ -88,24 +89,10 @@ class ImagePaths:
         return found
 
     def _is_inside(self, path: Path) -> bool:
-        if path.parent not in self._real_parents:  # once per folder, not per photo
-            self._real_parents[path.parent] = os.path.realpath(path.parent)
-        real = os.path.join(self._real_parents[path.parent], path.name)
+        real = Path(self._real_folder(path.parent), path.name)
         if os.path.islink(real):
-            real = os.path.realpath(real)
-        return any(real.startswith(folder.rstrip(os.sep) + os.sep) for folder in self._allowed)
-
-    def _listed(self, folder: Path) -> dict[str, list[str]]:
-        """plain name -> names in a folder; read once, empty if the folder cannot be listed."""
-        if folder not in self._names:
-            names: dict[str, list[str]] = {}
-            try:
-                for name in sorted(os.listdir(folder)):
-                    names.setdefault(plain(name), []).append(name)
-            except OSError:
-                names = {}
-            self._names[folder] = names
-        return self._names[folder]
+            real = Path(os.path.realpath(real))
+        return any(folder in real.parents for folder in self._allowed)
 
     def _absence(self, path: Path) -> str:
         """The end of a message: a file whose name differs only in case, if there is one."""
@@ -116,6 +103,15 @@ class ImagePaths:
                 return f"{_ABSENT} {self.base}"
             folder /= self._listed(folder)[near][0]
         return f"does not exist; {plain(str(folder.relative_to(self.base)))!r} does"
+
+
+def _names_in(folder: Path) -> dict[str, list[str]]:
+    """`plain` name -> names in a folder; empty if it cannot be listed."""
+    names: dict[str, list[str]] = {}
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(folder)):
+            names.setdefault(plain(name), []).append(name)
+    return names
 
 
 def _fault_of_name(image: str, base: Path) -> str:

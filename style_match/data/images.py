@@ -4,15 +4,12 @@ import base64
 import functools
 import io
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
-from PIL.ExifTags import Base
-from PIL.Image import Transpose
 
 from style_match.utils.errors import UserError
 from style_match.utils.text import cut
@@ -40,6 +37,14 @@ class Colour:
     transform: Any = None
     fault: str = ""
 
+    def apply(self, image: Image.Image) -> Image.Image:
+        """The pixels of an image (any mode) as RGB, converted if there is a transform."""
+        if self.transform is None:
+            return image.convert("RGB")
+        found = ImageCms.applyTransform(image.convert(self.mode), self.transform)
+        assert found is not None  # only an image changed in place gives None
+        return found
+
 
 def colour_of(image: Image.Image) -> Colour:
     """The conversion that the embedded profile (ICC) of an image asks for; the pixels need not be read yet.
@@ -50,23 +55,12 @@ def colour_of(image: Image.Image) -> Colour:
     return _colour(profile, image.mode) if isinstance(profile, bytes) and profile else Colour()
 
 
-def applied(colour: Colour, image: Image.Image) -> Image.Image:
-    """The pixels of an image (any mode) as RGB, converted if there is a transform."""
-    if colour.transform is None:
-        return image.convert("RGB")
-    found = ImageCms.applyTransform(image.convert(colour.mode), colour.transform)
-    assert found is not None  # only an image changed in place gives None
-    return found
-
-
 def colour_fault_note(names: list[str]) -> str:
     """The note on photos whose colour profile is ignored; "" if there are none."""
     if not names:
         return ""
-    photos = "1 photo has" if len(names) == 1 else f"{len(names)} photos have"
-    return f"{photos} an embedded colour profile that cannot be used, and the pixels are taken as sRGB: " + cut(
-        ", ".join(names), 400
-    )
+    photos, listed = "1 photo has" if len(names) == 1 else f"{len(names)} photos have", cut(", ".join(names), 400)
+    return f"{photos} an embedded colour profile that cannot be used, and the pixels are taken as sRGB: {listed}"
 
 
 @functools.lru_cache(maxsize=64)
@@ -110,15 +104,6 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _KNOWN_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
 _MAX_SIDE_RATIO = 200  # transformers' smart_resize, through which every Qwen3-VL image goes, refuses more
-_TURNS = {  # EXIF 2.3, tag 274
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
 _pillow_bound = threading.Lock()
 
 
@@ -150,30 +135,20 @@ def decode(source: str | Path | bytes, *, max_source_pixels: int, side_px: int |
         UserError: the file cannot be read, memory runs out, or HEIC without the extra.
     """
     if isinstance(source, bytes):
-        name = "image bytes"
-        return _decoded(lambda: open_stream(io.BytesIO(source), name), name, max_source_pixels, side_px)
+        return decode_stream(io.BytesIO(source), "image bytes", max_source_pixels=max_source_pixels, side_px=side_px)
     try:
         with open(source, "rb") as stream:
-            return _decoded(lambda: open_stream(stream, str(source)), str(source), max_source_pixels, side_px)
+            return decode_stream(stream, str(source), max_source_pixels=max_source_pixels, side_px=side_px)
     except OSError as error:
         raise UserError(f"{source}: cannot be read ({error.strerror})") from error
 
 
-def decode_stream(stream: BinaryIO, name: str, *, max_source_pixels: int | None) -> Image.Image:
-    """`decode` for an open file; `name` is for messages. No bound on pixels when None."""
-    return _decoded(lambda: open_stream(stream, name), name, max_source_pixels)
-
-
-def decode_opened(image: Image.Image, name: str, *, max_source_pixels: int) -> Image.Image:
-    """`decode` for a Pillow image; `name` is for messages."""
-    return _decoded(lambda: image, name, max_source_pixels)
-
-
-def _decoded(
-    opened: Callable[[], Image.Image], name: str, max_source_pixels: int | None, side_px: int | None = None
+def decode_stream(
+    source: BinaryIO | Image.Image, name: str, *, max_source_pixels: int | None, side_px: int | None = None
 ) -> Image.Image:
+    """`decode` for an open file or a Pillow image; `name` is for messages. No bound on pixels when None."""
     try:
-        image = opened()
+        image = source if isinstance(source, Image.Image) else open_stream(source, name)
         width, height = image.size
         if max_source_pixels is not None and width * height > max_source_pixels:
             raise BadImage(name, too_many_pixels(width, height, max_source_pixels), depends_on_bound=True)
@@ -183,7 +158,7 @@ def _decoded(
         if side_px is not None:
             image.draft(None, (side_px, side_px))
         image.load()
-        return _upright(image, _rgb(image, colour, name))
+        return _rgb(_upright(image), image.format, colour, name)
     except UserError:
         raise
     except MemoryError as error:
@@ -241,18 +216,19 @@ def _heic_is_registered() -> bool:
     return True
 
 
-def _rgb(image: Image.Image, colour: Colour, name: str) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+def _rgb(image: Image.Image, kind: str | None, colour: Colour, name: str) -> Image.Image:
+    """`kind` is the file format."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
         image = _gray16(image)
     if image.mode in ("I", "F"):
         raise BadImage(name, f"has 32-bit samples (mode {image.mode}), not a photo's; save it with 8 or 16 bits")
     if image.has_transparency_data:
         over = image.convert("RGBA")
         alpha = over.getchannel("A")
-        over = applied(colour, image.convert("LA").getchannel("L") if colour.mode == "L" else over)
+        over = colour.apply(image.convert("LA").getchannel("L") if colour.mode == "L" else over)
         over.putalpha(alpha)
         return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
-    return applied(colour, image)
+    return colour.apply(image)
 
 
 def _gray16(image: Image.Image) -> Image.Image:
@@ -264,14 +240,12 @@ def _gray16(image: Image.Image) -> Image.Image:
     return scaled
 
 
-def _upright(source: Image.Image, image: Image.Image) -> Image.Image:
-    """`image` turned by the EXIF (or XMP) orientation of `source`: EXIF 2.3 standard, tag 274."""
+def _upright(image: Image.Image) -> Image.Image:
+    """`image` turned by its EXIF (or XMP) orientation."""
     try:
-        orientation = source.getexif().get(Base.Orientation, 1)
+        return ImageOps.exif_transpose(image)
     except Exception:  # viewers also ignore a broken EXIF block
         return image
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
 
 
 QUALITY = 85  # of JPEG, of 100

@@ -32,21 +32,18 @@ def read_lines(
         name: of the file: metadata.jsonl, or metadata.csv, where a row is an object of its filled cells.
     """
     spellings: dict[PurePosixPath, set[str]] = {}
-    if profiles is not None:
-        position = profiles.table.header.index("image")
-        for _, cells in profiles.table.rows:
-            spellings.setdefault(PurePosixPath(cells[position]), set()).add(cells[position])
+    for _, record in profiles.table.records() if profiles else ():
+        spellings.setdefault(PurePosixPath(record["image"]), set()).add(record["image"])
     metadata: dict[str, tuple[int, dict[str, Any]]] = {}
     line_of: dict[PurePosixPath, int] = {}
     for line, found in _objects(root / name, keys, faults):
-        image = PurePosixPath(found.pop("image"))
+        image, at = PurePosixPath(found.pop("image")), {"file": name, "place": f"line {line}"}
         earlier = line_of.setdefault(image, line)
         if earlier != line:
-            what = f"image {shown(str(image))} already has metadata in line {earlier}; remove one"
-            faults.add(what, file=name, place=f"line {line}")
+            faults.add(f"image {shown(str(image))} already has metadata in line {earlier}; remove one", **at)
         elif profiles is not None and image not in spellings:
-            what = f"no photo {shown(str(image))} in {profiles.table.path.name}; correct the name or remove the line"
-            faults.add(what, file=name, place=f"line {line}")
+            table = profiles.table.path.name
+            faults.add(f"no photo {shown(str(image))} in {table}; correct the name or remove the line", **at)
         for each in spellings.get(image, ()):
             metadata[each] = (line, found)
     return metadata
@@ -73,8 +70,7 @@ def _objects(path: Path, keys: Sequence[str], faults: Faults) -> Iterator[tuple[
     if path.suffix == ".csv":
         table = read_table(path.parent, path.stem, tuple((key,) for key in keys), faults)
         for line, record in table.records() if table else ():
-            image = record.pop(next(key for key in keys if key in record))
-            if image:
+            if image := record.pop(next(key for key in keys if key in record)):
                 yield line, {**{key: cell for key, cell in record.items() if cell}, "image": image}
             else:
                 faults.add("names no photo; fill in the cell or remove the row", file=path.name, place=f"line {line}")

@@ -36,20 +36,17 @@ def profile_keys(folder: DatasetFolder) -> dict[str, tuple[Key, ...]]:
     """
     keys_of: dict[str, tuple[Key, ...]] = {}
     for profile_id in folder.profile_ids:
-        keys: list[Key] = [("profile", profile_id)]
-        for column in ("user_id", DUPLICATES):
-            if name := folder.columns[profile_id].get(column):
-                keys.append((column, name))
-        hashes = (photo_identity(folder, photo.image) for photo in folder.photos_of(profile_id))
-        keys += [("photo", each) for each in hashes if each]
-        keys_of[profile_id] = tuple(dict.fromkeys(keys))
+        keys = [("profile", profile_id)]
+        keys += [(column, folder.columns[profile_id].get(column, "")) for column in ("user_id", DUPLICATES)]
+        keys += [("photo", photo_identity(folder, photo.image)) for photo in folder.photos_of(profile_id)]
+        keys_of[profile_id] = tuple(dict.fromkeys(key for key in keys if key[1]))
     return keys_of
 
 
-def photo_identity(folder: DatasetFolder, image: str) -> str | None:
-    """Hash of a photo's pixels, or of its bytes where it was not decoded; None before `check_photos`."""
+def photo_identity(folder: DatasetFolder, image: str) -> str:
+    """Hash of a photo's pixels, or of its bytes where it was not decoded; "" before `check_photos`."""
     facts = folder.photo_facts.get(image)
-    return facts.pixels if facts and facts.pixels else folder.photo_sha256.get(image)
+    return facts.pixels if facts and facts.pixels else folder.photo_sha256.get(image, "")
 
 
 def describe_key(key: Key, folder: DatasetFolder) -> str:

@@ -1,6 +1,6 @@
 """Photo files: each is decoded once, before anything is computed from it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from style_match.data.images import colour_fault_note
 from style_match.utils.errors import UserError
 
 ON_BAD_IMAGE = ("error", "exclude")
-_AHEAD = 32  # files submitted at once per worker
+_AHEAD = 256  # files submitted at once
 
 
 def check_photos(
@@ -26,8 +26,11 @@ def check_photos(
     """Decode each photo whose bytes were not decoded before.
 
     Args:
+        folder: a dataset folder.
+        fingerprints: where results are cached.
+        max_source_pixels: of a photo.
         on_bad_image: "error", or "exclude": profiles with a bad photo and their couples are moved to `rejected`.
-        num_workers: threads; 0 uses the calling one.
+        num_workers: threads, at least one.
         progress: called with (done, total) files.
 
     Returns:
@@ -49,13 +52,16 @@ def check_photos(
 
     found: dict[Path, PhotoFacts] = {}
     unreadable: list[str] = []
-    for done, (path, facts) in enumerate(_in_threads(inspect, paths, num_workers), start=1):
-        if isinstance(facts, PhotoFacts):
-            found[path] = facts
-        else:
-            unreadable.append(str(facts))
-        if progress is not None:
-            progress(done, len(paths))
+    with ThreadPoolExecutor(max(num_workers, 1)) as pool:  # hashing and decoding release the GIL
+        for start in range(0, len(paths), _AHEAD):  # so that Ctrl-C waits for these alone
+            some = paths[start : start + _AHEAD]
+            for path, facts in zip(some, pool.map(inspect, some), strict=True):
+                if isinstance(facts, PhotoFacts):
+                    found[path] = facts
+                else:
+                    unreadable.append(str(facts))
+                if progress is not None:
+                    progress(len(found) + len(unreadable), len(paths))
     if unreadable:
         raise UserError("\n  ".join([f"{len(unreadable)} of {len(paths)} photos could not be read:", *unreadable]))
 
@@ -78,17 +84,3 @@ def check_photos(
         notes=(*folder.notes, *filter(None, [colour_note])),
     )
     return folder.without({each: "; ".join(texts) for each, texts in reasons.items()}) if reasons else folder
-
-
-def _in_threads(
-    inspect: Callable[[Path], PhotoFacts | UserError], paths: Sequence[Path], num_workers: int
-) -> Iterator[tuple[Path, PhotoFacts | UserError]]:
-    """Results in the order of `paths`. Hashing and decoding release the GIL, so threads are enough."""
-    if num_workers == 0:
-        yield from ((path, inspect(path)) for path in paths)
-        return
-    with ThreadPoolExecutor(num_workers) as pool:
-        step = _AHEAD * num_workers  # not all at once: a million waiting calls take a gigabyte
-        for start in range(0, len(paths), step):
-            some = paths[start : start + step]
-            yield from zip(some, pool.map(inspect, some), strict=True)

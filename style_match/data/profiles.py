@@ -64,9 +64,7 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
     if table is None:
         return None
     name = table.path.name
-    of_profile = [  # equal in all rows of a profile
-        column for column in ("gender", "user_id", "split", DUPLICATES, label_column or "") if column in table.header
-    ]
+    of_profile = ("gender", "user_id", "split", DUPLICATES, label_column)  # equal in all rows of a profile
     left_out: list[tuple[str, Rejected]] = []  # (profile id, photo)
     photos: list[Photo] = []
     missing: list[tuple[int, str]] = []
@@ -99,14 +97,14 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
             columns[profile_id] = {key: cell for key, cell in record.items() if key not in ("profile_id", "image")}
             first_row[profile_id] = row
             continue
-        for column in of_profile:
-            if column in empty or columns[profile_id][column] == record[column]:
+        for column, cell in record.items():
+            if column not in of_profile or column in empty or columns[profile_id][column] == cell:
                 continue
             first = f"{shown(columns[profile_id][column])} in {table.place(first_row[profile_id])}"
             remedy = "make them agree"
             if column == label_column:
                 remedy = "if photos of one person differ, give each its own profile_id and the person's id as user_id"
-            what = f"profile {shown(profile_id)} has {shown(record[column])} here and {first}; {remedy}"
+            what = f"profile {shown(profile_id)} has {shown(cell)} here and {first}; {remedy}"
             faults.add(what, file=name, place=place, column=column)
     if not columns and left_out:
         faults.add(f"every photo is left out ({left_out[0][1].reason}); empty the cells", file=name, column=LEFT_OUT)
@@ -124,37 +122,28 @@ def read_profiles(root: Path, images: ImagePaths, label_column: str | None, faul
     remaining = replace(table, rows=tuple(row for row in table.rows if row[0] not in rejected_rows))
     by_row = read_given_splits(remaining, faults, all_three=label_column is not None)
     splits = None if by_row is None else {profile_id: by_row[row] for profile_id, row in first_row.items()}
-    lost = frozenset(profile_id for profile_id, _ in left_out if profile_id not in columns)
-    return Profiles(table, tuple(photos), columns, labels, splits, tuple(_rejected(left_out, lost)), lost)
-
-
-def _rejected(left_out: list[tuple[str, Rejected]], lost: frozenset[str]) -> Iterator[Rejected]:
-    """One entry per photo, or per profile without any other photo: the row of its first photo and all reasons."""
-    of_lost: dict[str, list[Rejected]] = {}
+    # one entry per photo, or per profile without any other photo: the row of its first photo and all reasons
+    rejected = [photo for profile_id, photo in left_out if profile_id in columns]
+    lost: dict[str, list[Rejected]] = {}
     for profile_id, photo in left_out:
-        if profile_id in lost:
-            of_lost.setdefault(profile_id, []).append(photo)
-        else:
-            yield photo
-    for profile_id, photos in of_lost.items():
-        reason = "; ".join(f"{photo.id}: {photo.reason}" for photo in photos)
-        yield Rejected("profile", profile_id, photos[0].file, photos[0].row, reason)
+        if profile_id not in columns:
+            lost.setdefault(profile_id, []).append(photo)
+    for profile_id, of_lost in lost.items():
+        reason = "; ".join(f"{photo.id}: {photo.reason}" for photo in of_lost)
+        rejected.append(Rejected("profile", profile_id, name, of_lost[0].row, reason))
+    return Profiles(table, tuple(photos), columns, labels, splits, tuple(rejected), frozenset(lost))
 
 
 def _check_labels(labels: dict[str, str], table: Table, label_column: str, faults: Faults) -> None:
+    at = {"file": table.path.name, "column": label_column}
     classes = sorted(set(labels.values()) - {""})
     if len(classes) == 1:
-        what = f"every profile has the class {shown(classes[0])}; styles need at least two classes"
-        faults.add(what, file=table.path.name, column=label_column)
+        faults.add(f"every profile has the class {shown(classes[0])}; styles need at least two classes", **at)
     by_letters: dict[str, str] = {}
     for each in classes:
         letters = "".join(letter for letter in folded(each) if letter.isalnum())
         if letters and (other := by_letters.setdefault(letters, each)) != each:
-            what = f"classes {shown(other)} and {shown(each)} differ only in spelling; use one spelling"
-            faults.add(what, file=table.path.name, column=label_column)
-
-
-_NO_SPLITS = "Without this column a split is drawn (style_match.prepare leaves it out with columns.split=null)"
+            faults.add(f"classes {shown(other)} and {shown(each)} differ only in spelling; use one spelling", **at)
 
 
 def read_given_splits(table: Table, faults: Faults, *, all_three: bool) -> dict[int, str] | None:
@@ -178,7 +167,11 @@ def read_given_splits(table: Table, faults: Faults, *, all_three: bool) -> dict[
     if len(faults) == before and all_three:
         for split in SPLITS:
             if split not in cells.values():
-                faults.add(f"no row is in split {shown(split)}; each split needs rows. {_NO_SPLITS}", **at)
+                faults.add(
+                    f"no row is in split {shown(split)}; each split needs rows. Without this column a split is drawn "
+                    "(style_match.prepare leaves it out with columns.split=null)",
+                    **at,
+                )
     return cells if len(faults) == before else None
 
 
@@ -215,19 +208,17 @@ def read_couples(root: Path, profiles: Profiles | None, faults: Faults, *, with_
     if profiles is not None and _has_ids_as_numbers(table, sides, profiles, faults):
         return None  # further faults would follow from these ids
     splits = _splits_of_couples(table, sides, profiles, faults)
-    check = _CoupleCheck(table, sides, profiles, splits)
+    check = _CoupleCheck(table, sides, profiles)
+    left_out = frozenset[str]() if profiles is None else profiles.left_out
     couples, rejected = [], []
     for row, record in table.records():
-        left, right = record[sides[0]], record[sides[1]]
-        found = list(check.faults_of(row, left, right))
+        couple = Couple(record[sides[0]], record[sides[1]], None if splits is None else splits[row], row)
+        found = list(check.faults_of(couple))
         for what, column in found:
             faults.add(what, file=table.path.name, place=table.place(row), column=column)
-        if found:
-            continue
-        couple = Couple(left, right, None if splits is None else splits[row], row)
-        if profiles is not None and (lost := [each for each in (left, right) if each in profiles.left_out]):
+        if lost := [each for each in (couple.left_id, couple.right_id) if each in left_out and not found]:
             rejected.append(couple_without(couple, lost, table.path.name))
-        else:
+        elif not found:
             couples.append(couple)
     if rejected and not couples:
         faults.add(f"every couple is left out ({rejected[0].reason})", file=table.path.name)
@@ -259,11 +250,8 @@ def _has_ids_as_numbers(table: Table, sides: tuple[str, str], profiles: Profiles
         by_number.setdefault(_as_number(profile_id), profile_id)
     before = len(faults)
     for side in sides:
-        bad = [
-            (row, record[side])
-            for row, record in table.records()
-            if record[side] not in profiles and _as_number(record[side]) in by_number
-        ]
+        ids = [(row, record[side]) for row, record in table.records()]
+        bad = [(row, each) for row, each in ids if each not in profiles and _as_number(each) in by_number]
         if bad:
             row, written = bad[0]
             what = (
@@ -303,18 +291,17 @@ def _splits_of_couples(
 class _CoupleCheck:
     """Finds faults in rows of the couples table, one after the other, from the profiles and the rows before."""
 
-    def __init__(
-        self, table: Table, sides: tuple[str, str], profiles: Profiles | None, splits: dict[int, str] | None
-    ) -> None:
-        self.table, self.sides, self.profiles, self.splits = table, sides, profiles, splits
+    def __init__(self, table: Table, sides: tuple[str, str], profiles: Profiles | None) -> None:
+        self.table, self.sides, self.profiles = table, sides, profiles
         self.columns = {} if profiles is None else profiles.columns
         self.by_folded = {folded(each): each for each in self.columns}
-        self.first_of: dict[frozenset[str], tuple[int, str]] = {}  # pair -> its first row and the left profile there
+        self.first_of: dict[frozenset[str], Couple] = {}  # pair -> its first row
         self.side_of: dict[str, tuple[str, int]] = {}  # profile -> its side and the row that says so
         self.unknown_genders: dict[str, None] = {}
 
-    def faults_of(self, row: int, left: str, right: str) -> Iterator[tuple[str, str]]:
+    def faults_of(self, couple: Couple) -> Iterator[tuple[str, str]]:
         """(what is wrong, column) for one row."""
+        left, right = couple.left_id, couple.right_id
         for side, profile_id in zip(self.sides, (left, right), strict=True):
             if not profile_id:
                 yield _MISSING, side
@@ -330,18 +317,20 @@ class _CoupleCheck:
             both = f"profiles {shown(left)} and {shown(right)} are one person, user_id {shown(user_id)}"
             yield f"{both}; remove or correct the row", ""
         elif left and right:
-            yield from self._faults_of_pair(row, left, right)
-
-    def _faults_of_pair(self, row: int, left: str, right: str) -> Iterator[tuple[str, str]]:
-        first, first_left = self.first_of.setdefault(frozenset((left, right)), (row, left))
-        if first != row:
-            where = f"is already in {self.table.place(first)}{'' if first_left == left else ' the other way round'}"
-            if self.splits is not None and self.splits[first] != self.splits[row]:
-                where += f", in split {self.splits[first]} there and {self.splits[row]} here"
+            first = self.first_of.setdefault(frozenset((left, right)), couple)
+            if first is couple:
+                yield from self._faults_of_sides(couple)
+                return
+            where = (
+                f"is already in {self.table.place(first.row)}{'' if first.left_id == left else ' the other way round'}"
+            )
+            if first.split != couple.split:
+                where += f", in split {first.split} there and {couple.split} here"
             yield f"the couple {shown(left)}, {shown(right)} {where}; remove one", ""
-            return
-        for side, profile_id in zip(self.sides, (left, right), strict=True):
-            first_side, first = self.side_of.setdefault(profile_id, (side, row))
+
+    def _faults_of_sides(self, couple: Couple) -> Iterator[tuple[str, str]]:
+        for side, profile_id in zip(self.sides, (couple.left_id, couple.right_id), strict=True):
+            first_side, first = self.side_of.setdefault(profile_id, (side, couple.row))
             word = self.columns.get(profile_id, {}).get("gender", "")
             gender = gender_of(word)
             if first_side != side:

@@ -81,14 +81,10 @@ class Faults:
 
     def raise_if_any(self) -> None:
         """Raise a UserError with one line per fault, at most `max_shown`; the rest is counted."""
-        if not self._found:
-            return
-        count = len(self._found)
-        lines = [f"{count} fault{'s' if count > 1 else ''} in the dataset folder {self.folder}:"]
-        lines += self._found[: self.max_shown]
-        if count > self.max_shown:
-            lines.append(f"... and {count - self.max_shown} more")
-        raise UserError("\n  ".join(lines))
+        if count := len(self._found):
+            title = f"{count} fault{'s' if count > 1 else ''} in the dataset folder {self.folder}:"
+            more = [f"... and {count - self.max_shown} more"] if count > self.max_shown else []
+            raise UserError("\n  ".join([title, *self._found[: self.max_shown], *more]))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

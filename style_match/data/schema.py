@@ -3,7 +3,7 @@
 import json
 import keyword
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -58,22 +58,22 @@ class Schema:
     """
 
     def __init__(self, node: Mapping[str, Any], *, file: str):
-        faults: list[str] = []
         if not isinstance(node, Mapping):
             raise UserError(f"{file}: is a list; write KEY: VALUE, with the keys {', '.join(KEYS)}")
-        for key in node:
-            if key not in KEYS:
-                faults.append(f"{key} is unknown{nearest(str(key), KEYS)}; the keys are {', '.join(KEYS)}")
+        keys = ", ".join(KEYS)
+        faults = [f"{key} is unknown{nearest(str(key), KEYS)}; the keys are {keys}" for key in node if key not in KEYS]
+        faults += [f"{key} is missing" for key in ("name", "task", "model") if not node.get(key)]
         self.name, self.task, self.preset = (str(node.get(key) or "") for key in ("name", "task", "model"))
-        for key in ("name", "task", "model"):
-            if not node.get(key):
-                faults.append(f"{key} is missing")
         if self.name and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.name):
             faults.append(
                 f"name: {self.name!r} is not taken by the API; write at most 64 letters A to Z, digits, _ and -"
             )
         given = _attributes(node.get("attributes"), faults)
-        out = _names(node.get("leave_out"), "leave_out", faults)
+        out = node.get("leave_out") or []
+        if not isinstance(out, list):
+            faults.append("leave_out is no list; write [NAME, NAME]")
+            out = []
+        out = [plain(str(name)) for name in out]
         for name in out:
             if name not in given:
                 faults.append(f"leave_out: {name} is no attribute; the attributes are {', '.join(given)}")
@@ -153,11 +153,15 @@ def _attributes(node: Any, faults: list[str]) -> dict[str, Attribute]:
         if name in found:
             faults.append(f"{where}: is there twice; remove one")
             continue
-        if fault := _fault_of_key(name):
+        fault = _fault_of_name(name)
+        if name in RESERVED:
+            fault = "is no name for an attribute: metadata.jsonl has the photo's name there; take another"
+        elif isinstance(name, str) and name.startswith("model_"):
+            fault = "must not begin with model_"
+        elif not fault and not isinstance(options, Mapping):
+            fault = "has no description"
+        if fault:
             faults.append(f"{where}: {fault}")
-            continue
-        if options is None or not isinstance(options, Mapping):
-            faults.append(f"{where}: has no description")
             continue
         for key in options:
             if key not in _OPTIONS:
@@ -174,9 +178,8 @@ def _attributes(node: Any, faults: list[str]) -> dict[str, Attribute]:
 
 def _classes(node: Any, where: str, faults: list[str]) -> dict[str, Mapping[str, str]]:
     if not isinstance(node, Mapping) or len(node) < 2:
-        faults.append(
-            f"{where}: classes has {len(node) if isinstance(node, Mapping) else 'no'} names; write two or more"
-        )
+        num = len(node) if isinstance(node, Mapping) else "no"
+        faults.append(f"{where}: classes has {num} names; write two or more")
         return {}
     written: dict[str, str] = {}
     for name in node:
@@ -202,27 +205,10 @@ def _by_language(node: Any, where: str, faults: list[str]) -> dict[str, str]:
     return {language: str(texts.get(language) or "").strip() for language in LANGUAGES}
 
 
-def _names(node: Any, where: str, faults: list[str]) -> Sequence[str]:
-    if node is None or isinstance(node, list):
-        return [plain(str(name)) for name in node or ()]
-    faults.append(f"{where} is no list; write [NAME, NAME]")
-    return ()
-
-
-def _fault_of_key(name: Any) -> str | None:
-    if name in RESERVED:
-        return "is no name for an attribute: metadata.jsonl has the photo's name there; take another"
-    if isinstance(name, str) and name.startswith("model_"):
-        return "must not begin with model_"
-    return _fault_of_name(name)
-
-
 def _fault_of_name(name: Any) -> str | None:
-    if isinstance(name, str) and keyword.iskeyword(name):
-        return "is a word of Python; take another"
     if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
         return "is no name; write letters, digits and _"
-    return None
+    return "is a word of Python; take another" if keyword.iskeyword(name) else None
 
 
 def _kind(attribute: Attribute) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from style_match.data.allocation import draw, split_counts
@@ -26,9 +27,10 @@ Conflict = dict[str, tuple[Key, str]]  # split -> a key that leads there and the
 
 @dataclass(frozen=True)
 class Split:
-    """Item id -> "train", "val" or "test"; items are profiles (styles) or "left_id<tab>right_id" (couples).
+    """The split of each item: a profile id (styles) or "left_id<tab>right_id" (couples).
 
     Attributes:
+        name_of: item -> "train", "val" or "test".
         excluded: rows left out because they connect two splits.
         path: the file that stores the split.
         notes: sentences for the user about counts that are not exact.
@@ -47,15 +49,17 @@ class Split:
 def make_split(
     folder: DatasetFolder, *, seed: int, fractions: tuple[float, float, float], store: Path | None = None
 ) -> Split:
-    """The user's own split column, otherwise the stored split with new rows added, otherwise a new split, stored.
+    """Return the user's own split column, otherwise the stored split with new rows added, otherwise a new one, stored.
 
     floor(f0 n) items go to train, floor(f1 n) to val and the rest to test, as far as the sizes of connected groups
-    allow; `notes` tell the difference. Items that share a profile, a `user_id` or (after `check_photos`) a photo's
-    pixels stay together; styles are spread by class. A new split depends on the seed and the ids, not on the order of
-    rows. Rows added later never move an old one: connected to one split they join it, connecting two they are
-    excluded, the others fill up the counts.
+    allow. Items that share a profile, a `user_id` or (after `check_photos`) a photo's pixels stay together. Styles are
+    spread by class. A new split depends on the seed and the ids, not on the order of rows. Rows added later never move
+    an old one: a row connected to one split joins it, a row that connects two is excluded.
 
     Args:
+        folder: a validated dataset folder.
+        seed: of the draw.
+        fractions: of train, val and test.
         store: the folder of stored splits; `splits` inside the dataset folder when None.
 
     Raises:
@@ -67,7 +71,7 @@ def make_split(
         given = dict(folder.given_splits)
         table, remedy = folder.couples_file or folder.profiles_file, "put connected people into one split"
         refuse_conflicts(folder, item_keys(folder), given, f"The split column of {table.name}", remedy)
-        _check_counts(folder, given, "", fractions)
+        _check_counts(folder, given, "", fractions=fractions)
         return Split(given, (), table)
 
     def draw_free(placed: Mapping[str, str], connected: Sequence[Sequence[str]]) -> dict[str, str]:
@@ -76,11 +80,8 @@ def make_split(
         drawn = draw(part_of, connected, labels=folder.labels, shares=shares, counts=counts, seed=seed)
         return {item: SPLITS[j] for item, j in drawn.items()}
 
-    def check(name_of: Mapping[str, str], reason: str) -> tuple[str, ...]:
-        return _check_counts(folder, name_of, reason, fractions)
-
-    path = split_file(folder, store, seed, fractions)
-    return stored_split(folder, path, ("split",), draw=draw_free, check=check)
+    check = partial(_check_counts, folder, fractions=fractions)
+    return stored_split(folder, split_file(folder, store, seed, fractions), ("split",), draw=draw_free, check=check)
 
 
 def as_shares(fractions: Sequence[float]) -> tuple[Fraction, ...]:
@@ -93,7 +94,7 @@ def as_shares(fractions: Sequence[float]) -> tuple[Fraction, ...]:
 
 
 def _check_counts(
-    folder: DatasetFolder, name_of: Mapping[str, str], reason: str, fractions: Sequence[float]
+    folder: DatasetFolder, name_of: Mapping[str, str], reason: str, *, fractions: Sequence[float]
 ) -> tuple[str, ...]:
     """Notes on counts that are not exact; UserError if a split is empty or test has fewer than 2 items."""
     have = Counter(name_of.values())
@@ -112,10 +113,8 @@ def _check_counts(
     exact = split_counts(len(name_of), as_shares(fractions))
     if folder.given_splits or counts == exact:
         return ()
-    return (f"train/val/test are {text} {what} instead of {'/'.join(map(str, exact))}: {reason or _UNEVEN}.",)
-
-
-_UNEVEN = "connected people stay together"
+    reason = reason or "connected people stay together"
+    return (f"train/val/test are {text} {what} instead of {'/'.join(map(str, exact))}: {reason}.",)
 
 
 def stored_split(
@@ -134,13 +133,8 @@ def stored_split(
     Args:
         columns: of the file, after the ids.
         draw: (item -> words of those in the file, connected groups of the others) -> item -> words of the others.
-        check: (item -> words of all, why counts may not be exact) -> notes; raises UserError for a division that
-            cannot be used, of which nothing is stored.
+        check: (item -> words of all, why counts may not be exact) -> notes; raises UserError before anything is stored.
         describe: the words for a message.
-
-    Raises:
-        UserError: a stored file with faults or contradicted by new information about old rows, a folder that cannot
-            be written.
     """
     if folder.task == PROFILES:
         raise UserError(
@@ -162,23 +156,23 @@ def stored_split(
         excluded = tuple(_excluded(folder, item, conflict, describe) for item, conflict in conflicts.items())
         return Split(words_of, excluded, path, notes), joined | drawn
 
-    stored = read_stored(folder, path, columns)
-    split, new = complete(stored)
+    split, new = complete(read_stored(folder, path, columns))
     if new:
         with lock_splits(path.parent):
-            if (now := read_stored(folder, path, columns)) != stored:  # another process was faster
-                stored = now
-                split, new = complete(stored)
-            if new:
-                _write_stored(folder, path, columns, stored, new)
+            stored = read_stored(folder, path, columns)  # another process may have written meanwhile
+            split, new = complete(stored)
+            items = [*stored.items(), *sorted(new.items())]
+            rows = ([*item.split("\t"), *words.split("\t")] for item, words in items)
+            write_whole(path, as_csv([*_id_columns(folder), *columns], rows), remedy=_REMEDY)
     return split
 
 
 def _join_people(keys: Keys, old: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Conflict]]:
-    """New items connected with an old one, directly or through others: (item -> split, item -> its conflict).
+    """Place new items that are connected with an old one, directly or through others.
 
-    An item with a conflict connects two splits and can be in neither. Earlier rows go first: of a chain between two
-    splits, the later row is left out.
+    Returns:
+        item -> split, and item -> conflict for items that connect two splits. Earlier rows go first: of a chain between
+        two splits, the later row is left out.
     """
     split_of: dict[Key, tuple[str, str]] = {key: (split, item) for item, split in old.items() for key in keys[item]}
     new = [item for item in keys if item not in old]
@@ -261,18 +255,13 @@ def split_file(
     folder: DatasetFolder, store: Path | None, seed: int, fractions: Sequence[float], folds: int | None = None
 ) -> Path:
     """One file for each task, label column, seed, fractions and number of folds."""
-    words = [folder.task, *([folder.label_column] if folder.label_column else []), f"seed{seed}"]
-    words += [f"folds{folds}"] if folds else []
-    name = "-".join([*words, *(str(fraction) for fraction in fractions)])
-    return Path(store if store is not None else folder.root / "splits") / (re.sub(r"[^-.\w]", "_", name) + ".csv")
+    words = [folder.task, folder.label_column, f"seed{seed}", f"folds{folds}" if folds else None, *map(str, fractions)]
+    name = re.sub(r"[^-.\w]", "_", "-".join(filter(None, words)))
+    return Path(folder.root / "splits" if store is None else store) / f"{name}.csv"
 
 
 def read_stored(folder: DatasetFolder, path: Path, columns: Sequence[str]) -> dict[str, str]:
-    """Item id -> the words under `columns`, joined by tabs, in the order of the file; {} if there is none yet.
-
-    Raises:
-        UserError: a broken file.
-    """
+    """Item id -> the words under `columns`, joined by tabs; {} without a file, UserError if it is broken."""
     if not path.exists():
         return {}
     faults = Faults(path.parent, MAX_SHOWN)
@@ -297,25 +286,13 @@ def read_stored(folder: DatasetFolder, path: Path, columns: Sequence[str]) -> di
     return stored
 
 
-def _write_stored(
-    folder: DatasetFolder, path: Path, columns: Sequence[str], stored: Mapping[str, str], new: Mapping[str, str]
-) -> None:
-    """Write the stored rows as they were and then the new ones, by id."""
-    rows = ([*item.split("\t"), *words.split("\t")] for item, words in [*stored.items(), *sorted(new.items())])
-    write_whole(path, as_csv([*_id_columns(folder), *columns], rows), remedy=_REMEDY)
-
-
 def _id_columns(folder: DatasetFolder) -> tuple[str, ...]:
     return (f"{folder.left_name}_id", f"{folder.right_name}_id") if folder.task == "couple" else ("profile_id",)
 
 
 @contextmanager
 def lock_splits(folder: Path) -> Iterator[None]:
-    """Lock the splits in `folder`, which is created if needed, against other processes.
-
-    Raises:
-        UserError: the folder cannot be written or locked.
-    """
+    """Lock the splits in `folder` against other processes; UserError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = hold(folder / ".lock", wait=True)

@@ -68,15 +68,14 @@ def read_table(folder: Path, stem: str, required: Columns, faults: Faults) -> Ta
     if not table.rows:
         faults.add("has a header but no rows", file=path.name)
         return None
-    has_rounded = False  # further faults would follow from rounded ids
+    before = len(faults)
     for position, column in enumerate(table.header):
         if column in ID_COLUMNS or any(column in columns for columns in required):
             ids = [cells[position] for _, cells in table.rows]
             if bad := rounded(ids):
-                has_rounded = True
                 place = table.place(table.rows[bad[0]][0])
                 faults.add(rounded_ids_fault(ids, bad), file=path.name, place=place, column=column)
-    return None if has_rounded else table
+    return table if len(faults) == before else None  # further faults would follow from rounded ids
 
 
 def _is_header_valid(path: Path, header: Sequence[str], required: Columns, faults: Faults) -> bool:
@@ -153,7 +152,8 @@ def _read_csv(path: Path, required: Columns, faults: Faults) -> Table | None:
     if not records:
         faults.add("is empty", file=path.name)
         return None
-    header, widths = records[0][1], [_num_filled(cells) for _, cells in records]
+    header = records[0][1]
+    widths = [max(at for at, cell in enumerate(cells, start=1) if cell) for _, cells in records]  # up to the last cell
     header = header[: max(widths[0], min(max(widths), len(header)))]  # drop columns without any cell
     if not _is_header_valid(path, header, required, faults):
         return None  # faults of rows may follow from those of the header
@@ -164,11 +164,6 @@ def _read_csv(path: Path, required: Columns, faults: Faults) -> Table | None:
             faults.add(what, file=path.name, place=f"line {line}")
     rows = ((line, tuple(cells[: len(header)]) + ("",) * (len(header) - len(cells))) for line, cells in records[1:])
     return Table(path, "line", tuple(header), tuple(rows))
-
-
-def _num_filled(cells: Sequence[str]) -> int:
-    """The number of cells up to the last that is not empty."""
-    return max((position for position, cell in enumerate(cells, start=1) if cell), default=0)
 
 
 def read_text(path: Path, faults: Faults) -> str | None:
@@ -186,11 +181,11 @@ def read_text(path: Path, faults: Faults) -> str | None:
         return None
     try:
         text = data.decode("utf-8-sig")
+        if "\0" not in text:
+            return text
         at, what = data.find(b"\0"), "contains a NUL byte, so it is not UTF-8 text"
     except UnicodeDecodeError as error:
-        text, at, what = "", error.start, f"byte {data[error.start]:#04x} is not UTF-8"
-    if at < 0:
-        return text
+        at, what = error.start, f"byte {data[error.start]:#04x} is not UTF-8"
     line = data.count(b"\n", 0, at) + 1
     faults.add(f"{what}; {remedy}", file=path.name, place=f"line {line}")
     return None
@@ -212,8 +207,9 @@ def _read_parquet(path: Path, required: Columns, faults: Faults) -> Table | None
         # ParquetFile reads one file: no partition columns from the names of its folders
         with parquet.ParquetFile(path) as file:
             table = file.read()
-        binary = [name for name, column in zip(table.column_names, table.columns, strict=True) if not _is_text(column)]
-        columns = [] if binary else [[_as_text(value) for value in column.to_pylist()] for column in table.columns]
+        texts = {name: _decoded(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+        binary = [name for name, column in texts.items() if column is None]
+        columns = [] if binary else [[as_text(value) for value in column.to_pylist()] for column in texts.values()]
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
         faults.add(f"is not a readable Parquet file ({error})", file=path.name)
         return None
@@ -229,18 +225,17 @@ def _read_parquet(path: Path, required: Columns, faults: Faults) -> Table | None
     return Table(path, "row", header, tuple(enumerate(zip(*columns, strict=True), start=1)))
 
 
-def _is_text(column: Any) -> bool:
-    """Whether the cells of an Arrow column are texts; bytes are if they are UTF-8."""
+def _decoded(column: Any) -> Any:
+    """An Arrow column, its bytes decoded as UTF-8; None if it cannot be written as text."""
     import pyarrow
     from pyarrow import types
 
-    if not (types.is_binary(column.type) or types.is_large_binary(column.type)):
-        return is_text(column.type)
-    try:
-        column.cast(pyarrow.large_string())
-    except pyarrow.ArrowInvalid:
-        return False
-    return True
+    if types.is_binary(column.type) or types.is_large_binary(column.type):
+        try:
+            return column.cast(pyarrow.large_string())
+        except pyarrow.ArrowInvalid:
+            return None
+    return column if is_text(column.type) else None
 
 
 def is_text(kind: Any) -> bool:
@@ -254,13 +249,12 @@ def is_text(kind: Any) -> bool:
     return not (types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A cell of an Arrow table as text."""
     if value is None or value != value:  # null, or NaN, as pandas writes a missing number
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, bytes):
-        return plain(value.decode("utf-8"))
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, default=str)
     return plain(str(value))

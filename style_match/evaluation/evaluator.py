@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from style_match.evaluation.bootstrap import ClusterBootstrap, Interval
 from style_match.evaluation.metrics import chance, choose_ks, scores
 from style_match.evaluation.ranks import Ranks, couple_ranks, neighbourhood, style_ranks
 from style_match.utils.errors import UserError
@@ -227,14 +228,12 @@ class Evaluator:
             return choose_ks(self._ks, self._default_ks, gallery)
         return choose_ks(None, self._ks or self._default_ks, gallery)
 
-    def _intervals(self, clusters: Tensor) -> Any:
-        from style_match.evaluation.bootstrap import ClusterBootstrap
-
+    def _intervals(self, clusters: Tensor) -> ClusterBootstrap:
         return ClusterBootstrap(
             clusters.numpy(), confidence=self._confidence, num_resamples=self._num_resamples, seed=self._seed
         )
 
-    def _named(self, names: Iterable[str], intervals: Iterable[Any]) -> dict[str, Any]:
+    def _named(self, names: Iterable[str], intervals: Iterable[Interval]) -> dict[str, Any]:
         return {n: {"value": i.value, self._ci: [i.low, i.high]} for n, i in zip(names, intervals, strict=True)}
 
     def _result(

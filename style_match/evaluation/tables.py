@@ -24,10 +24,9 @@ def results_table(
     synthetic: bool = False,
     csls_k: int | None = None,
 ) -> RenderableType:
-    """Return the results of the test split in percent, with intervals, in plain ASCII.
+    """Return the results of the test split in percent, each model with its intervals on the next line.
 
-    If cells with intervals do not fit on a line, the intervals are below the values; if the columns do not fit, there
-    are several tables.
+    If the columns do not fit, there are several tables.
 
     Args:
         sections: Content of metrics.json.
@@ -42,12 +41,9 @@ def results_table(
     columns = sorted(
         (name for name in frozen if isinstance(frozen[name], Mapping) and name != "median_rank"), key=_place
     )
-    widest = [2 + max(len(heading(name)), *(len(_bounds(models[row][name])) for row in models)) for name in columns]
-    lines = _pack(columns, [w + 8 for w in widest], width - len(ROWS["frozen"]))
-    one_line = len(lines) == 1
-    if not one_line:
-        lines = _pack(columns, widest, width - len("backbone"))
-    tables = [part for line in lines for part in (_table(models, line, one_line=one_line), Text())]
+    widths = [1 + max(len(heading(name)), *(len(_bounds(models[row][name])) for row in models)) for name in columns]
+    lines = _pack(columns, widths, width - len(ROWS["frozen"]))
+    tables = [part for line in lines for part in (_table(models, line), Text())]
     by_csls = [] if csls_k is None else [f"Ranked by CSLS (k={csls_k}), {BY_CSLS}"]
     notes = [Text(note, style="dim") for note in (*by_csls, *_notes(frozen, columns, gain, seed))]
     return Group(Text(title(frozen, synthetic=synthetic) + "\n", style="bold"), *tables, *notes)
@@ -96,25 +92,22 @@ def gain_text(cell: Mapping[str, Any]) -> str:
     return f"{100 * cell['value']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def _table(models: Mapping[str, Any], columns: Sequence[str], *, one_line: bool) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
+def _table(models: Mapping[str, Any], columns: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     table.add_column("percent", style="cyan", no_wrap=True)
     for column in columns:
         table.add_column(heading(column), justify="right", no_wrap=True)
     for name, section in models.items():
-        table.add_row(
-            ROWS[name] if one_line else ROWS[name].replace(" ", "\n"),
-            *(_cell(section[column], exact=name == "chance", one_line=one_line) for column in columns),
-            style="bold" if name == "trained" else "",
-        )
+        values = [f"{100 * section[column]['value']:.1f}" for column in columns]
+        table.add_row(ROWS[name], *values, style="bold" if name == "trained" else "")
+        if name != "chance":  # which is exact
+            bounds = [_bounds(section[column]) for column in columns]
+            table.add_row(f"  {_confidence(section[columns[0]])} % interval", *bounds, style="dim")
     return table
 
 
-def _cell(cell: Mapping[str, Any], *, exact: bool, one_line: bool) -> Text:
-    value = f"{100 * cell['value']:.1f}"
-    if exact:
-        return Text(value)
-    return Text(value).append(f" ({_bounds(cell)})" if one_line else f"\n{_bounds(cell)}", style="dim not bold")
+def _confidence(cell: Mapping[str, Any]) -> str:
+    return next(key for key in cell if key.startswith("ci"))[2:]
 
 
 def _bounds(cell: Mapping[str, Any]) -> str:
@@ -143,8 +136,7 @@ def _pack(columns: Sequence[str], widths: Sequence[int], room: int) -> list[list
 def _notes(
     section: Mapping[str, Any], columns: Sequence[str], gain: Mapping[str, Any] | None, seed: int | None
 ) -> list[str]:
-    confidence = next(key for key in section[columns[0]] if key.startswith("ci"))[2:]
-    notes = [f"Intervals: {confidence} %, bootstrap over connected people. Chance is exact."]
+    notes = ["Intervals come from a bootstrap over connected people. Chance is exact."]
     if any(column.startswith("precision") for column in columns):
         notes.append("R@k: hit rate. P@k: share of the top k in the query's class.")
     if gain is not None:

@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from style_match.utils.plots import COLOURS, INK, MARKERS, figure, save
+from style_match.utils.plots import COLOURS, INK, MARKERS, MODEL_COLOURS, figure, save
+
+LEAST = 5  # points of a t-SNE
+NUM_LINES = 10  # nearest and farthest couples that are joined by a line
 
 
 def draw_tsne(
@@ -30,7 +33,8 @@ def draw_tsne(
     """Draw the panels side by side into a PNG; the same input gives the same picture.
 
     A subtitle measures the separation in the embedding space itself: the mean silhouette of the true classes by cosine
-    distance (Rousseeuw 1987, -1 to 1), or for couples the mean cosine of partners and of all other pairs.
+    distance (Rousseeuw 1987, -1 to 1), or for couples the mean cosine of partners and of all other pairs. Lines join
+    the partners with the highest and those with the lowest cosine.
 
     Args:
         path: The file.
@@ -75,11 +79,15 @@ def draw_tsne(
         embedding = embedding[chosen]
         subtitle = _silhouette(embedding, shape) if labels is not None else _cosines(embedding, shape, lines)
         places[name] = project(embedding, perplexity)
-        _scatter(axis, places[name], shape, lines, legend)
-        axis.set_title(f"{name}\n", fontsize=13, fontweight="bold", color=INK)
+        _scatter(axis, places[name], shape, legend, differ_in_form=couples is not None)
+        _join(axis, places[name], embedding, lines)
+        colour = MODEL_COLOURS.get(name.split()[0], INK)
+        axis.set_title(f"{name}\n", fontsize=13, fontweight="bold", color=colour)
         axis.text(0.5, 1.02, subtitle, transform=axis.transAxes, ha="center", fontsize=10, color=INK)
     handles, names = axes[-1].get_legend_handles_labels()
     drawing.legend(handles, names, loc="outside right center", frameon=False, fontsize=10, title=note or None)
+    method = f"t-SNE, perplexity {min(perplexity, (len(chosen) - 1) / 3):g}, started from the principal components"
+    drawing.supxlabel(method if len(chosen) >= LEAST else "first two dimensions", fontsize=9, color=INK)
     save(drawing, path, dpi=dpi)
     return chosen, places
 
@@ -93,7 +101,7 @@ def sample(groups: NDArray, most: int, seed: int) -> NDArray:
 
 def project(embedding: NDArray, perplexity: float) -> NDArray:
     """Return points (n, 2); t-SNE starts from the principal components and uses one thread, so it is repeatable."""
-    if len(embedding) < 5 or np.allclose(embedding, embedding[0]):
+    if len(embedding) < LEAST or np.allclose(embedding, embedding[0]):
         return np.pad(embedding, ((0, 0), (0, 2)))[:, :2]  # too few, or all in one place
     return _tsne(embedding.tobytes(), embedding.shape, min(perplexity, (len(embedding) - 1) / 3)).copy()
 
@@ -126,17 +134,26 @@ def _cosines(embedding: NDArray, side: NDArray, lines: NDArray) -> str:
     return text + (f", others {(left.sum(0) @ right.sum(0) - partners) / others:.2f}" if others else "")
 
 
-def _scatter(axis: Any, places: NDArray, shape: NDArray, lines: NDArray, legend: Sequence[str]) -> None:
+def _join(axis: Any, places: NDArray, embedding: NDArray, lines: NDArray) -> None:
+    """Join the partners that are nearest, and those that are farthest, by cosine; none twice."""
     from matplotlib.collections import LineCollection
 
+    order = np.argsort(-(embedding[lines[:, 0]] * embedding[lines[:, 1]]).sum(1), kind="stable")
+    near, far = order[:NUM_LINES], order[NUM_LINES:][-NUM_LINES:]
+    for chosen, word, style in ((near, "nearest", "solid"), (far, "farthest", "dotted")):
+        if len(chosen):
+            label = f"{len(chosen)} {word} couples (cosine)"
+            segments = LineCollection(places[lines[chosen]], colors=INK, linewidths=1.1, linestyles=style, label=label)
+            axis.add_collection(segments)
+
+
+def _scatter(axis: Any, places: NDArray, shape: NDArray, legend: Sequence[str], *, differ_in_form: bool) -> None:
     size = float(np.clip(9000 / len(places), 8, 46))
-    if len(lines):
-        axis.add_collection(LineCollection(places[lines], colors=INK, linewidths=0.6, alpha=0.35, zorder=1))
     for i, name in enumerate(legend):
         at = places[shape == i]
         marker, colour = MARKERS[i // len(COLOURS) % len(MARKERS)], COLOURS[i % len(COLOURS)]
-        if len(lines):
-            marker = MARKERS[i]  # the sides differ in form too
+        if differ_in_form:
+            marker = MARKERS[i]
         axis.scatter(*at.T, s=size, c=colour, marker=marker, label=name, edgecolors="white", linewidths=0.5, zorder=2)
     axis.set_xticks([])
     axis.set_yticks([])

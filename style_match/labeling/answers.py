@@ -2,19 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 from functools import cached_property
+from operator import add
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from style_match.data.images import DECODE_POLICY
+from style_match.data.fingerprints import PhotoFacts
 from style_match.data.schema import Schema
 from style_match.labeling.photos import Encoding, encode
 from style_match.utils.errors import UserError
+from style_match.utils.progress import Advance
 
-Progress = Callable[[int, int], None]  # (requests done, requests in all)
+if TYPE_CHECKING:
+    from style_match.labeling.recorder import Recorder
 
 
 class Status(StrEnum):
@@ -29,18 +32,15 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens as counted by the provider; `cached_tokens` are part of `input_tokens`."""
+    """Tokens as counted by the provider; `cached_tokens` and `cache_writes` are part of `input_tokens`."""
 
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    cache_writes: int = 0  # stored by the provider for reuse
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.output_tokens + other.output_tokens,
-        )
+        return Usage(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True)
@@ -79,36 +79,39 @@ class Request:
     Attributes:
         images: names of the photos in metadata.jsonl; never sent.
         photo: file of the first image.
-        sha256: hash of the file.
+        facts: hash of the file, size of the photo, and the like.
         instructions, text: the prompt in the chosen language.
         labeler: `Labeler.identity()`.
     """
 
     images: tuple[str, ...]
     photo: Path
-    sha256: str
+    facts: PhotoFacts
     instructions: str
     text: str
     schema: Schema
     encoding: Encoding
     labeler: Mapping[str, Any]
-    decode_policy: str = DECODE_POLICY
 
     @property
     def image(self) -> str:
         """Name of the first photo, for messages."""
         return self.images[0]
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        return self.facts.sha256
+
     @cached_property
     def key(self) -> str:
         """Hash (64 hex digits) of everything that decides the answer; the key of the stored answer."""
-        parts = [
-            self.instructions,
-            self.text,
-            self.schema.json_schema,
-            self.encoding.identity(self.decode_policy),
-            dict(self.labeler),
-        ]
+        encoding = {
+            "max_side_px": self.encoding.max_side_px,
+            "jpeg_quality": self.encoding.jpeg_quality,
+            "decode": self.facts.decode_policy,
+        }
+        parts = [self.instructions, self.text, self.schema.json_schema, encoding, dict(self.labeler)]
         return hashlib.sha256(f"{self.sha256} {json.dumps(parts, sort_keys=True)}".encode()).hexdigest()
 
     def jpeg(self) -> bytes:
@@ -145,21 +148,6 @@ class Task:
     show: bool
 
 
-class Recorder(Protocol):
-    """Stores answers; may be called from several threads."""
-
-    def before_sending(self, request: Request) -> None:
-        """Check the cost limit; call it before each request is sent.
-
-        Raises:
-            UserError: `labeler.max_cost_usd` is reached. Send nothing more, store the answers that still arrive, and
-                raise the error again.
-        """
-
-    def store(self, answers: Sequence[tuple[Request, Answer]]) -> None:
-        """Write answers to the disk, all or none. Raises UserError if that fails."""
-
-
 class Labeler(Protocol):
     """Made by `instantiate(conf/labeler/NAME.yaml)(task=Task(...))`; the YAML has `_target_` and `_partial_: true`.
 
@@ -175,8 +163,10 @@ class Labeler(Protocol):
     def preview(self, request: Request) -> dict[str, Any]:
         """Return one request as it would be sent, with a shortened photo."""
 
-    def label(self, requests: Sequence[Request], recorder: Recorder, progress: Progress) -> None:
+    def label(self, requests: Sequence[Request], recorder: "Recorder", progress: Advance) -> None:
         """Answer every request; failures are stored as answers, too.
+
+        Call `recorder.before_sending` before each request is sent, and `recorder.store` with each answer.
 
         Raises:
             UserError: The run has to stop (wrong key, quota, unknown model, no network, cost limit). Answers that

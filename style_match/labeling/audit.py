@@ -1,14 +1,14 @@
 """labeler.audit=CSV: agreement of the labels with those that a human gave to some of the photos."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from style_match.data.records import Faults, nearest
 from style_match.data.schema import Schema
@@ -24,27 +24,8 @@ _LEGEND = (
     "Rows of the picture are the human's classes, columns the labeler's; precision and recall take the human as truth."
 )
 
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class HumanLabels:
-    """`labels`: attribute -> image -> class; `ignored`: columns of the file that are not attributes with classes."""
-
-    path: Path
-    labels: dict[str, dict[str, str]]
-    ignored: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """One class, with the human's labels as truth; NaN for 0 of 0."""
-
-    name: str
-    precision: float
-    recall: float
-    support: int  # photos with this label by the human
-    given: int  # photos with this label by the labeler
+HumanLabels = dict[str, dict[str, str]]  # attribute -> image -> class
+Interval = tuple[float, float, float]  # value, lower and upper bound; NaN if undefined
 
 
 @dataclass(frozen=True)
@@ -53,22 +34,24 @@ class Agreement:
 
     Attributes:
         matrix: (C, C) counts, rows: the human's class, columns: the labeler's, in the order of `classes`.
-        kappa: NaN, like its interval, if both used one class only.
         num_missing: photos that only the human labelled.
+        agreement: share of the photos with equal labels.
+        kappa: Cohen's; undefined if both used one class only.
     """
 
     attribute: str
+    classes: tuple[str, ...]
     matrix: NDArray[np.int64]
-    classes: tuple[ClassScores, ...]
-    agreement: float
-    agreement_interval: Interval
-    kappa: float
-    kappa_interval: Interval
     num_missing: int
+    agreement: Interval
+    kappa: Interval
 
-    @property
-    def num_photos(self) -> int:
-        return int(self.matrix.sum())
+    def by_class(self) -> Iterable[tuple[str, float, float, int, int]]:
+        """Yield (class, precision, recall, photos of the human, photos of the labeler); NaN for 0 of 0."""
+        right, human, labeler = np.diag(self.matrix), self.matrix.sum(axis=1), self.matrix.sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            columns = (right / labeler, right / human, human, labeler)
+        return zip(self.classes, *(column.tolist() for column in columns), strict=True)
 
 
 def own_files(folder: Path) -> list[Path]:
@@ -84,48 +67,37 @@ def run(
     *,
     title: str,
     confidence: float,
-    num_resamples: int,
-    seed: int,
     dpi: int,
+    **bootstrap: Any,
 ) -> str:
     """Compare, write the files, and return the text to print.
 
     Args:
         lines: image -> attributes, as in metadata.jsonl.
+        bootstrap: see `agreement`.
 
     Raises:
         UserError: No photo was labelled by both.
     """
-    if human.ignored:
-        say(f"audit: columns that are not attributes with classes are ignored: {', '.join(human.ignored)}")
     found = []
-    for name, labels in human.labels.items():
+    for name, labels in human.items():
         classes = schema.class_names(name)
         both = [image for image in labels if lines.get(image, {}).get(name) in classes]
+        pairs = [labels[image] for image in both], [lines[image][name] for image in both]
         if both:
-            found.append(
-                agreement(
-                    name,
-                    [labels[image] for image in both],
-                    [lines[image][name] for image in both],
-                    classes,
-                    num_missing=len(labels) - len(both),
-                    confidence=confidence,
-                    num_resamples=num_resamples,
-                    seed=seed,
-                )
-            )
+            num_missing = len(labels) - len(both)
+            found.append(agreement(name, *pairs, classes, num_missing=num_missing, confidence=confidence, **bootstrap))
     if not found:
-        raise UserError(f"labeler.audit={human.path}: no photo has both a label by the human and an answer.")
+        raise UserError("labeler.audit: no photo has both a label by the human and an answer.")
     paths = write_audit(out, found, title=title, confidence=confidence, dpi=dpi)
     return "\n".join(["", markdown(found, title, confidence), *map(str, paths)])
 
 
-def read_human_labels(path: Path, schema: Schema, images: Mapping[str, Any], *, max_faults_shown: int) -> HumanLabels:
+def read_human_labels(path: Path, schema: Schema, images: Collection[str], *, max_faults_shown: int) -> HumanLabels:
     """Read a CSV or Parquet file with the column `image` and one or more attributes; empty cells are no labels.
 
     Args:
-        images: the photos by name.
+        images: names of the photos.
 
     Raises:
         UserError: The file or a column is missing, or rows have unknown or repeated photos or unknown classes.
@@ -138,12 +110,13 @@ def read_human_labels(path: Path, schema: Schema, images: Mapping[str, Any], *, 
     table = read_table(path.parent, path.stem, (("image",),), faults)
     faults.raise_if_any()
     assert table is not None
-    attributes = [name for name in table.header if name in schema.nominal]
-    others = tuple(name for name in table.header if name not in (*attributes, "image"))
-    if not attributes:
+    labels: HumanLabels = {name: {} for name in table.header if name in schema.nominal}
+    others = [name for name in table.header if name not in (*labels, "image")]
+    if not labels:
         hint = "".join(nearest(name, schema.nominal) for name in others)
         raise UserError(f"labeler.audit={path}: no column is one of {names}{hint}.")
-    labels: dict[str, dict[str, str]] = {name: {} for name in attributes}
+    if others:
+        say(f"audit: columns that are not attributes with classes are ignored: {', '.join(others)}")
     row_of: dict[str, int] = {}
     for row, record in table.records():
         image, where = record["image"], dict(file=path.name, place=table.place(row))
@@ -151,15 +124,15 @@ def read_human_labels(path: Path, schema: Schema, images: Mapping[str, Any], *, 
             faults.add(f"no photo is called {shown(image)}{nearest(image, images)}", **where, column="image")
         if (first := row_of.setdefault(image, row)) != row:
             faults.add(f"{shown(image)} is already in {table.place(first)}; remove one", **where, column="image")
-        for name in attributes:
+        for name in labels:
             cell, classes = record[name], schema.class_names(name)
-            if cell and cell not in classes:
+            if cell in classes:
+                labels[name][image] = cell
+            elif cell:
                 what = f"{shown(cell)} is not a class{nearest(cell, classes)}; the classes are {', '.join(classes)}"
                 faults.add(what, **where, column=name)
-            elif cell:
-                labels[name][image] = cell
     faults.raise_if_any()
-    return HumanLabels(path, {name: cells for name, cells in labels.items() if cells}, others)
+    return labels
 
 
 def agreement(
@@ -175,46 +148,25 @@ def agreement(
 ) -> Agreement:
     """Compare two lists of labels of the same photos; percentile bootstrap over photos (Efron and Tibshirani 1993)."""
     matrix = confusion_matrix(human, labeler, labels=list(classes))
-    precision, recall, _, support = precision_recall_fscore_support(
-        human, labeler, labels=list(classes), zero_division=np.nan
-    )
     # resampling photos is resampling the cells of their table
     counts = np.random.default_rng(seed).multinomial(matrix.sum(), matrix.ravel() / matrix.sum(), size=num_resamples)
-    samples = counts.reshape(num_resamples, *matrix.shape)  # (resamples, C, C)
-    one_class = len({*human, *labeler}) == 1
-    return Agreement(
-        attribute,
-        matrix,
-        tuple(
-            ClassScores(name, float(precision[i]), float(recall[i]), int(support[i]), int(matrix[:, i].sum()))
-            for i, name in enumerate(classes)
-        ),
-        float(np.trace(matrix) / matrix.sum()),
-        _interval(_observed(samples), confidence),
-        math.nan if one_class else float(cohen_kappa_score(human, labeler, labels=list(classes))),
-        _interval(_kappas(samples), confidence),
-        num_missing,
-    )
-
-
-def _observed(samples: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.trace(samples, axis1=1, axis2=2) / samples.sum(axis=(1, 2))
-
-
-def _kappas(samples: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return Cohen's kappa of each (C, C) table; NaN if both used one class only."""
-    shares = samples / samples.sum(axis=(1, 2), keepdims=True)
+    tables = np.concatenate([matrix[None], counts.reshape(num_resamples, *matrix.shape)])  # (1 + resamples, C, C)
+    shares = tables / tables.sum(axis=(1, 2), keepdims=True)
+    observed = np.trace(shares, axis1=1, axis2=2)
     expected = (shares.sum(axis=1) * shares.sum(axis=2)).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (_observed(samples) - expected) / (1 - expected)
+        kappas = (observed - expected) / (1 - expected)
+    intervals = _interval(observed, confidence), _interval(kappas, confidence)
+    return Agreement(attribute, tuple(classes), matrix, num_missing, *intervals)
 
 
 def _interval(values: NDArray[np.float64], confidence: float) -> Interval:
-    finite = values[np.isfinite(values)]
+    """Return the first value with the quantiles of the others."""
+    finite = values[1:][np.isfinite(values[1:])]
     if not len(finite):
-        return math.nan, math.nan
+        return float(values[0]), math.nan, math.nan
     low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    return float(values[0]), float(low), float(high)
 
 
 def write_audit(out: Path, found: Sequence[Agreement], *, title: str, confidence: float, dpi: int) -> list[Path]:
@@ -236,20 +188,18 @@ def markdown(found: Sequence[Agreement], title: str, confidence: float) -> str:
     rows = [f"# Labels compared with a human's, {title}", ""]
     rows += ["| attribute | photos | not answered | agreement | kappa |", "| --- | ---: | ---: | ---: | ---: |"]
     for each in found:
-        low, high = map(_percent, each.agreement_interval)
-        kappa = "undefined: one class only"
-        if not math.isnan(each.kappa):
-            kappa = f"{each.kappa:.2f} [{each.kappa_interval[0]:.2f}, {each.kappa_interval[1]:.2f}]"
-        agreed = f"{_percent(each.agreement)} [{low}, {high}]"
-        rows.append(f"| {each.attribute} | {each.num_photos} | {each.num_missing} | {agreed} | {kappa} |")
+        share, low, high = map(_percent, each.agreement)
+        kappa = "{:.2f} [{:.2f}, {:.2f}]".format(*each.kappa)
+        kappa = "undefined: one class only" if math.isnan(each.kappa[0]) else kappa
+        rows.append(
+            f"| {each.attribute} | {each.matrix.sum()} | {each.num_missing} | {share} [{low}, {high}] | {kappa} |"
+        )
     rows += ["", f"Agreement in percent, Cohen's kappa; {confidence:.0%} intervals: bootstrap over photos. {_LEGEND}"]
     for each in found:
         rows += ["", f"## {each.attribute}", "", f"![confusion matrix]({each.attribute}.png)", ""]
         rows += ["| class | precision | recall | human | labeler |", "| --- | ---: | ---: | ---: | ---: |"]
-        rows += [
-            f"| {one.name} | {_percent(one.precision)} | {_percent(one.recall)} | {one.support} | {one.given} |"
-            for one in each.classes
-        ]
+        for name, precision, recall, human, labeler in each.by_class():
+            rows.append(f"| {name} | {_percent(precision)} | {_percent(recall)} | {human} | {labeler} |")
     return "\n".join(rows) + "\n"
 
 
@@ -259,11 +209,10 @@ def _csv(found: Sequence[Agreement]) -> str:
     header = ("attribute", "class", "photos", "not_answered", *of_attribute, "precision", "recall", "given")
     rows: list[tuple[object, ...]] = []
     for each in found:
-        numbers = (each.agreement, *each.agreement_interval, each.kappa, *each.kappa_interval)
-        rows.append((each.attribute, "", each.num_photos, each.num_missing, *map(_cell, numbers), "", "", ""))
-        for one in each.classes:
-            scores = (_cell(one.precision), _cell(one.recall), one.given)
-            rows.append((each.attribute, one.name, one.support, "", *[""] * len(of_attribute), *scores))
+        numbers = map(_cell, (*each.agreement, *each.kappa))
+        rows.append((each.attribute, "", each.matrix.sum(), each.num_missing, *numbers, "", "", ""))
+        for name, precision, recall, human, labeler in each.by_class():
+            rows.append((each.attribute, name, human, *[""] * 7, _cell(precision), _cell(recall), labeler))
     return as_csv(header, rows)
 
 
@@ -276,22 +225,14 @@ def _cell(number: float) -> str:
 
 
 def draw_confusion(found: Agreement, *, title: str, dpi: int) -> bytes:
-    """Return a PNG of the confusion matrix: counts in the cells, shaded by their share of the row."""
-    names = [each.name for each in found.classes]
-    side = 2.2 + 0.75 * len(names)
+    """Return a PNG of the confusion matrix."""
+    side = 2.2 + 0.75 * len(found.classes)
     drawing = figure(width=side + 0.9, height=side)
     axes = drawing.subplots()
-    shares = found.matrix / np.maximum(found.matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(found.matrix):
-        colour = "white" if shares[row, column] > 0.5 else INK
-        axes.text(column, row, str(count), ha="center", va="center", fontsize=9, color=colour)
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_xlabel("labeler", fontsize=9)
-    axes.set_ylabel("human", fontsize=9)
-    kappa = "undefined" if math.isnan(found.kappa) else f"{found.kappa:.2f}"
-    axes.set_title(f"{found.attribute}: {found.num_photos} photos, kappa {kappa}\n{title}", fontsize=9, color=INK)
-    for edge in axes.spines.values():
-        edge.set_visible(False)
+    display = ConfusionMatrixDisplay(found.matrix, display_labels=found.classes)
+    display.plot(ax=axes, cmap="Blues", colorbar=False, xticks_rotation=40, text_kw={"fontsize": 9})
+    axes.tick_params(labelsize=8)
+    axes.set(xlabel="labeler", ylabel="human")
+    kappa = "undefined" if math.isnan(found.kappa[0]) else f"{found.kappa[0]:.2f}"
+    axes.set_title(f"{found.attribute}: {found.matrix.sum()} photos, kappa {kappa}\n{title}", fontsize=9, color=INK)
     return png(drawing, dpi=dpi)

@@ -1,7 +1,6 @@
 """The OpenAI client with bounded answers: where photos may be sent, with which key, and what errors mean."""
 
 import asyncio
-import ipaddress
 import json
 import logging
 import os
@@ -13,7 +12,6 @@ from urllib.parse import urlsplit
 import httpx2
 from openai import (
     APIConnectionError,
-    APIError,
     APIStatusError,
     APITimeoutError,
     AsyncOpenAI,
@@ -34,27 +32,18 @@ MAX_FILE_BYTES = 2**30  # answers of a batch
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated"}
 REFUSALS = {"invalid_prompt", "content_policy_violation", "content_filter", "moderation_blocked"}
 RETRIED = {408, 409, 425, 429}  # and all of at least 500
-# 400 with one of these is an error in every request, not in one photo
-_BAD_REQUEST_CODES = {
+# codes and parameters of a 400 that is an error in every request, not in one photo
+_IN_EVERY_REQUEST = {
     *("invalid_json_schema", "unsupported_parameter", "unsupported_value", "unknown_parameter", "model_not_found"),
     *("missing_required_parameter", "integer_below_min_value", "integer_above_max_value"),
+    *("model", "text", "response_format", "reasoning", "store", "max_output_tokens", "max_completion_tokens"),
 }
-_BAD_REQUEST_PARAMS: tuple[str, ...] = ("model", "text", "response_format", "reasoning", "store")
-_BAD_REQUEST_PARAMS += ("max_output_tokens", "max_completion_tokens")
-# status of an error that a server sent with status 200
-_STATUS_OF = {str(status): status for status in range(400, 600)} | {
-    "invalid_request_error": 400,
-    "invalid_api_key": 401,
-    "authentication_error": 401,
-    "model_not_found": 404,
-    "not_found_error": 404,
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
-    "overloaded_error": 503,
-}
+# status of an error that a server sent with status 200 and without a number
+_STATUS_OF = {"invalid_request_error": 400, "invalid_api_key": 401, "authentication_error": 401}
+_STATUS_OF |= {"model_not_found": 404, "not_found_error": 404, "rate_limit_exceeded": 429, "rate_limit_error": 429}
 _PLATFORM_HEADERS = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
-_CUSTOM_HEADERS = "OPENAI_CUSTOM_HEADERS"  # the OpenAI client sends them to any server
 _OPENAI_HOST = "api.openai.com"
+_LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 _KEY_LIKE = re.compile(r"\b(sk|sess|org|proj)-[\w*.-]{4,}")
 
 
@@ -96,14 +85,14 @@ class BoundedClient(DefaultAsyncHttpxClient):
             if self.is_connected:
                 raise
             raise Unreachable(str(error) or "no connection") from error
-        drop = {b"content-encoding", b"content-length", b"transfer-encoding"}
-        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in drop]
+        headers = httpx2.Headers(response.headers)
+        for name in ("content-encoding", "content-length", "transfer-encoding"):  # of the bytes as they were sent
+            headers.pop(name, None)
         status = response.status_code
         if status == 200 and not is_file:
             status = error_status(content) or status
         if status >= 400 and any(code.encode() in content for code in NO_CREDIT):
-            headers = [(name, value) for name, value in headers if name.lower() != b"x-should-retry"]
-            headers.append((b"x-should-retry", b"false"))
+            headers["x-should-retry"] = "false"
         return httpx2.Response(status, headers=headers, content=content, request=request)
 
 
@@ -122,20 +111,18 @@ def error_status(content: bytes) -> int | None:
     >>> error_status(b'{"error": {"message": "overloaded", "code": 503}}')
     503
     """
-    if b'"error"' not in content:
-        return None
     try:
-        body = json.loads(content)
+        body = json.loads(content) if b'"error"' in content else None
     except (ValueError, RecursionError):
         return None
     if not isinstance(body, Mapping) or body.get("choices") or "output" in body:
         return None
-    error = body if body.get("object") == "error" else body.get("error")
-    if not error:
+    if not (error := body if body.get("object") == "error" else body.get("error")):
         return None
     fields = error if isinstance(error, Mapping) else {}
-    words = (str(each.get(key)) for each in (fields, body) for key in ("code", "status", "status_code", "type"))
-    return next((_STATUS_OF[word] for word in words if word in _STATUS_OF), 502)
+    words = [str(each.get(key)) for each in (fields, body) for key in ("code", "status", "status_code", "type")]
+    numbers = [int(word) for word in words if re.fullmatch("[45][0-9][0-9]", word)]
+    return next(iter([*numbers, *(_STATUS_OF[word] for word in words if word in _STATUS_OF)]), 502)
 
 
 class Address:
@@ -152,7 +139,7 @@ class Address:
     def __init__(self, base_url: str, *, allow_http: bool) -> None:
         try:
             parts = urlsplit(base_url)
-            port = parts.port
+            port = parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError:  # not shown: the broken part may be a password
             raise UserError("labeler.base_url is not a URL. Set https://HOST:PORT/v1.") from None
         self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -160,20 +147,13 @@ class Address:
             raise UserError(f"labeler.base_url={self.shown} is not a URL. Set https://HOST/v1.")
         self.url, host = base_url, parts.hostname
         self.is_openai = host == _OPENAI_HOST or host.endswith(f".{_OPENAI_HOST}")
-        self.is_local = host == "localhost" or _is_loopback(host)
-        self.name = host if self.is_openai else f"{host}:{port or (443 if parts.scheme == 'https' else 80)}"
+        self.is_local = bool(_LOOPBACK.fullmatch(host))
+        self.name = host if self.is_openai else f"{host}:{port}"
         if parts.scheme == "http" and not self.is_local and not allow_http:
             raise UserError(
                 f"labeler.base_url={self.shown}: photos would be sent unencrypted. Use https, or set "
                 "labeler.allow_http=true if you trust the network."
             )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def read_key(variable: str | None) -> str:
@@ -210,24 +190,19 @@ def connect(address: Address, key: str, *, timeout_s: float, max_retries: int) -
     """
     for logger in ("httpx2", "openai"):
         logging.getLogger(logger).setLevel(logging.WARNING)  # they log URLs, which may hold a secret
+    os.environ.pop("OPENAI_CUSTOM_HEADERS", None)  # the OpenAI client would send them to any server
     headers: dict[str, Any] = {"User-Agent": "style_match"}
     headers |= {f"X-Stainless-{name}": Omit() for name in _PLATFORM_HEADERS}
-    custom_headers = os.environ.pop(_CUSTOM_HEADERS, None)
-    try:
-        client = AsyncOpenAI(
-            api_key=key,
-            admin_api_key="",
-            base_url=address.url,
-            max_retries=max_retries,
-            timeout=Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-            default_headers=headers,
-            http_client=BoundedClient(
-                answer_timeout_s=timeout_s, follow_redirects=False, trust_env=not address.is_local
-            ),
-        )
-    finally:
-        if custom_headers is not None:
-            os.environ[_CUSTOM_HEADERS] = custom_headers
+    http_client = BoundedClient(answer_timeout_s=timeout_s, follow_redirects=False, trust_env=not address.is_local)
+    client = AsyncOpenAI(
+        api_key=key,
+        admin_api_key="",
+        base_url=address.url,
+        max_retries=max_retries,
+        timeout=Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+        default_headers=headers,
+        http_client=http_client,
+    )
     if not address.is_openai:
         client.organization = client.project = None
     return client
@@ -280,7 +255,7 @@ def explain(error: OpenAIError, *, server: str, model: str, key: str, key_env: s
         return Answer(Status.ERROR, detail=f"{numbered}: {message}. {remedy}")
     if codes & REFUSALS:
         return Answer(Status.REFUSED, detail=f"{code}: {message}")
-    if codes & _BAD_REQUEST_CODES or param.split(".")[0].split("[")[0] in _BAD_REQUEST_PARAMS:
+    if (codes | {re.split(r"[.\[]", param)[0]}) & _IN_EVERY_REQUEST:
         return UserError(
             f"{server} rejects the request ({numbered}{f', {param}' if param else ''}): {message}. Change the schema "
             "or the labeler's options; labeler.dry_run=true shows the request."
@@ -288,7 +263,7 @@ def explain(error: OpenAIError, *, server: str, model: str, key: str, key_env: s
     return Answer(Status.ERROR, detail=f"{numbered}: {message}")
 
 
-def _message(error: APIError) -> str:
+def _message(error: APIStatusError) -> str:
     """Return the server's own message, without what the client adds."""
     found = error.body.get("message") if isinstance(error.body, Mapping) else error.body
     return found if isinstance(found, str) and found.strip() else error.message

@@ -1,6 +1,7 @@
 """Prices of models, tokens of images, and dates when models are shut down."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +17,7 @@ UNLISTED_IMAGE = {"kind": "patches", "patch_px": 32, "multiplier": 1.0, "max_pat
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars per million tokens on one day; `cache_write` is for input that the provider stores for reuse."""
+    """US dollars per million tokens on one day; `factor` is that of a batch."""
 
     input: float
     cached: float
@@ -24,66 +25,56 @@ class Price:
     cache_write: float
     as_of: str
     source: str
+    factor: float = 1.0
 
-    def of(self, usage: Usage, *, cache_writes: int, factor: float) -> float:
-        """Return the cost of a request in US dollars; `cache_writes` are part of `usage.input_tokens`."""
-        plain = usage.input_tokens - usage.cached_tokens - cache_writes
+    def of(self, usage: Usage) -> float:
+        """Return the cost of a request in US dollars."""
+        plain = usage.input_tokens - usage.cached_tokens - usage.cache_writes
         dollars = plain * self.input + usage.cached_tokens * self.cached
-        dollars += cache_writes * self.cache_write + usage.output_tokens * self.output
-        return factor * dollars / 1e6
+        dollars += usage.cache_writes * self.cache_write + usage.output_tokens * self.output
+        return self.factor * dollars / 1e6
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model of the API; models that are not listed have no price.
-
-    Attributes:
-        image: rule of its image tokens, see `image_tokens`.
-        effort: default of its reasoning effort; None sends none.
-    """
-
-    name: str
-    price: Price | None
-    image: Mapping[str, Any]
-    effort: str | None
+def find_model(name: str, models: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the entry of `labeler.models` for a model or its dated snapshot (`NAME-2025-08-07`); {} if unlisted."""
+    snapshot_of = re.sub(r"-20[\d-]+$", "", name)
+    return next((each for each in models if each["name"] in (name, snapshot_of)), {})
 
 
-def find_model(name: str, models: Sequence[Mapping[str, Any]], *, price: Mapping[str, float | None]) -> Model:
-    """Look up a model or a dated snapshot of it (`NAME-2025-08-07`).
+def find_price(model: Mapping[str, Any], given: Mapping[str, float | None], *, factor: float = 1.0) -> Price | None:
+    """Return the price of a model, or None if it is unknown.
 
     Args:
-        models: `labeler.models`.
-        price: `labeler.price`; overrides the listed price.
+        model: from `find_model`.
+        given: `labeler.price`; overrides the listed price.
 
     Raises:
         UserError: Only a part of the price is given.
     """
-    entry = _find(name, models)
-    given = {key: value for key, value in price.items() if value is not None}
-    if given and len(given) < len(price):
-        missing = ", ".join(f"labeler.price.{key}" for key in price if key not in given)
+    known = {kind: dollars for kind, dollars in given.items() if dollars is not None}
+    if known and len(known) < len(given):
+        missing = ", ".join(f"labeler.price.{kind}" for kind in given if kind not in known)
         raise UserError(f"A price needs all of its parts. Set {missing}, too (US dollars per million tokens).")
-    known = None
-    if given:
-        known = Price(**given, cache_write=given["input"], as_of="now", source="labeler.price")
-    elif entry:
-        listed = entry["price"]
-        known = Price(**{"cache_write": listed["input"], **listed}, as_of=str(entry["as_of"]), source=entry["source"])
-    return Model(name, known, entry["image"] if entry else UNLISTED_IMAGE, entry["effort"] if entry else None)
+    as_of, source = ("now", "labeler.price") if known else (str(model.get("as_of")), model.get("source", ""))
+    if not (prices := known or model.get("price")):
+        return None
+    return Price(**{"cache_write": prices["input"], **prices}, as_of=as_of, source=source, factor=factor)
 
 
-def check_served(name: str, models: Sequence[Mapping[str, Any]], *, today: date) -> None:
+def check_served(name: str, model: Mapping[str, Any], *, today: date) -> None:
     """Warn if a model is about to be shut down.
+
+    Args:
+        model: from `find_model`.
 
     Raises:
         UserError: The model is shut down.
     """
-    entry = _find(name, models)
-    if entry is None or entry["retires"] is None:
+    if not model.get("retires"):
         return
-    retires = date.fromisoformat(str(entry["retires"]))
-    instead = f"labeler.model={entry['replacement']}" if entry["replacement"] else "another labeler.model"
-    source = f"according to {entry['source']}, read on {entry['as_of']}"
+    retires = date.fromisoformat(str(model["retires"]))
+    instead = f"labeler.model={model['replacement']}" if model["replacement"] else "another labeler.model"
+    source = f"according to {model['source']}, read on {model['as_of']}"
     if today >= retires:
         raise UserError(f"labeler.model={name} was shut down on {retires} {source}. Use {instead}.")
     if (retires - today).days <= WARN_DAYS:
@@ -118,12 +109,3 @@ def _patches(width: int, height: int, side: int, most: int | None) -> int:
     wide, high = width * shrink / side, height * shrink / side
     fit = min(math.floor(wide) / wide, math.floor(high) / high)  # one side becomes an integer number of patches
     return math.ceil(round(wide * fit, 6)) * math.ceil(round(high * fit, 6))
-
-
-def _find(name: str, models: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    return next((each for each in models if name == each["name"] or _is_snapshot(name, each["name"])), None)
-
-
-def _is_snapshot(name: str, of: str) -> bool:
-    suffix = name.removeprefix(f"{of}-")
-    return suffix != name and suffix[:2] == "20" and suffix.replace("-", "").isdigit()

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from style_match.data.fingerprints import Fingerprints
+from style_match.data.fingerprints import Fingerprints, PhotoFacts
 from style_match.data.images import colour_fault_note
 from style_match.data.schema import Schema, shortened
 from style_match.labeling import audit, outputs
@@ -22,7 +22,6 @@ from style_match.labeling.answers import Labeler, Request, Status, Task
 from style_match.labeling.ledger import Ledger
 from style_match.labeling.outputs import Failure
 from style_match.labeling.photos import (
-    CheckedPhotos,
     Encoding,
     check_photos,
     consent_note,
@@ -30,7 +29,8 @@ from style_match.labeling.photos import (
     system_folders_note,
     without_consent,
 )
-from style_match.labeling.recorder import LedgerRecorder
+from style_match.labeling.recorder import Recorder
+from style_match.labeling.sent_batches import SentBatches
 from style_match.synthetic.dataset import NOTE as SYNTHETIC
 from style_match.synthetic.dataset import is_synthetic
 from style_match.utils.errors import UserError
@@ -40,6 +40,7 @@ from style_match.utils.progress import bar, say
 # options of `labeler` that belong to the step; the others are arguments of the labeler's constructor
 STEP_OPTIONS = ("language", "max_side_px", "jpeg_quality", "concurrency", "max_cost_usd", "dry_run", "audit")
 
+Photos = dict[str, tuple[Path, PhotoFacts]]  # image, as in metadata.jsonl -> file and facts
 Lines = dict[str, dict[str, Any]]  # image -> attributes, as in metadata.jsonl
 
 
@@ -58,9 +59,7 @@ def label(cfg: DictConfig) -> None:
     photos, left_out = _find(cfg, images, out)
     human = None
     if path := cfg.labeler.audit:
-        human = audit.read_human_labels(
-            Path(path).expanduser(), schema, photos.sha256, max_faults_shown=cfg.max_faults_shown
-        )
+        human = audit.read_human_labels(Path(path).expanduser(), schema, photos, max_faults_shown=cfg.max_faults_shown)
     labeler = _make_labeler(cfg, schema, out)
     requests = _make_requests(cfg, schema, photos, labeler)
     is_drawn = choices["labeler"] == "demo" or is_synthetic(images)
@@ -71,24 +70,24 @@ def label(cfg: DictConfig) -> None:
             print(json.dumps(labeler.preview(requests[0]), indent=2, ensure_ascii=False))
             say(f"dry run: nothing was sent. {path} shows what would be sent of {requests[0].image}.")
             return
-        removed = outputs.refuse_foreign(out, images, ledger) - set(photos.sha256)
+        removed = outputs.refuse_foreign(out, images, ledger) - set(photos)
         lines, failed = _label(cfg, labeler, requests, ledger, photos, left_out, out)
         if is_synthetic(images) or (choices["labeler"] == "demo" and lines):
             ledger.note(SYNTHETIC, "true")
     if removed:
         say(f"{len(removed)} photos of the previous metadata.jsonl are not labelled any more; their lines are removed")
-    _report(schema, lines, failed, len(photos.sha256), title)
+    _report(schema, lines, failed, len(photos), title)
     print(f"\n{out / outputs.FILE_NAME}\n{out / outputs.FAILED}")
     if human is not None:
         print(audit.run(human, lines, schema, out, title=title, **cfg.audit))
-    if len(failed) > cfg.max_failed_share * len(photos.sha256):
+    if len(failed) > cfg.max_failed_share * len(photos):
         raise UserError(
-            f"{len(failed)} of {len(photos.sha256)} photos have no answer, more than max_failed_share="
+            f"{len(failed)} of {len(photos)} photos have no answer, more than max_failed_share="
             f"{cfg.max_failed_share:g}. {out / outputs.FAILED} lists the reasons; the same command asks for them again."
         )
 
 
-def _find(cfg: DictConfig, images: Path, out: Path) -> tuple[CheckedPhotos, list[Failure]]:
+def _find(cfg: DictConfig, images: Path, out: Path) -> tuple[Photos, list[Failure]]:
     """Find and check the photos; returns those to label, and those without consent or that cannot be read."""
     found = find_photos(
         images,
@@ -98,29 +97,40 @@ def _find(cfg: DictConfig, images: Path, out: Path) -> tuple[CheckedPhotos, list
         levels_up=cfg.profiles_levels,
     )
     with bar("checking photos", "photos", show=cfg.progress) as progress:
-        checked = check_photos(
+        facts = check_photos(
             found.photos,
             Fingerprints(cache_root() / "fingerprints.sqlite"),
             max_source_pixels=cfg.max_source_pixels,
             num_workers=cfg.num_workers,
             progress=progress,
         )
-    refused = without_consent(found.table, found.photos, checked.pixels, max_faults_shown=cfg.max_faults_shown)
-    bad = {image: fault for image, fault in checked.bad.items() if image not in refused}
+    pixels = {image: each.pixels or each.sha256 for image, each in facts.items()}
+    refused = without_consent(found.table, found.photos, pixels, max_faults_shown=cfg.max_faults_shown)
+    bad = {
+        image: each.fault.replace("data.max_source_pixels", "max_source_pixels")
+        for image, each in facts.items()
+        if not each.ok and image not in refused
+    }
     if bad and cfg.on_bad_image == "error":
         title = f"{len(bad)} of {len(found.photos)} photos cannot be used. Repair or remove them, or set "
         rows = [f"{found.photos[image]}: {fault}" for image, fault in bad.items()]
         raise UserError("\n  ".join([f"{title}on_bad_image=exclude:", *rows]))
     left_out = [Failure(image, "no consent", reason, 0) for image, reason in refused.items()]
     left_out += [Failure(image, "unreadable", fault, 0) for image, fault in bad.items()]
-    notes = [colour_fault_note(checked.without_profile), consent_note(found.table)]
-    notes += [system_folders_note(found.num_system) if found.num_system else None]
+    num_different = len({each.sha256 for each in facts.values()})
     others = f"; {found.num_other} other files are ignored" if found.num_other else ""
-    notes += [f"photos: {len(found.photos)}, {len(set(checked.sha256.values()))} different{others}"]
-    for note in filter(None, [*notes, *(f"left out, {line}" for line in outputs.by_status(left_out))]):
+    notes = [
+        colour_fault_note([image for image, each in facts.items() if each.colour_fault]),
+        consent_note(found.table),
+        system_folders_note(found.num_system) if found.num_system else None,
+        f"photos: {len(found.photos)}, {num_different} different{others}",
+        *(f"left out, {line}" for line in outputs.by_status(left_out)),
+    ]
+    for note in filter(None, notes):
         say(note)
-    photos = checked.without({failure.image for failure in left_out})
-    if not photos.sha256:
+    excluded = {failure.image for failure in left_out}
+    photos = {image: (path, facts[image]) for image, path in found.photos.items() if image not in excluded}
+    if not photos:
         raise UserError(f"images={images}: none of the {len(found.photos)} photos can be labelled.")
     return photos, left_out
 
@@ -140,28 +150,27 @@ def _make_labeler(cfg: DictConfig, schema: Schema, out: Path) -> Labeler:
     return instantiate(own, _convert_="all")(task=task)
 
 
-def _make_requests(cfg: DictConfig, schema: Schema, photos: CheckedPhotos, labeler: Labeler) -> list[Request]:
+def _make_requests(cfg: DictConfig, schema: Schema, photos: Photos, labeler: Labeler) -> list[Request]:
     """Make one request for all photos with the same bytes, in the order of the photos."""
     options = cfg.labeler
     encoding = Encoding(options.max_side_px, options.jpeg_quality, cfg.max_source_pixels)
     instructions, text = schema.instructions(options.language), schema.text(options.language)
     identity = labeler.identity()
     images_of: dict[str, list[str]] = {}
-    for image, sha256 in photos.sha256.items():
-        images_of.setdefault(sha256, []).append(image)
+    for image, (_, facts) in photos.items():
+        images_of.setdefault(facts.sha256, []).append(image)
     return [
         Request(
             images=tuple(images),
-            photo=photos.paths[images[0]],
-            sha256=sha256,
+            photo=photos[images[0]][0],
+            facts=photos[images[0]][1],
             instructions=instructions,
             text=text,
             schema=schema,
             encoding=encoding,
             labeler=identity,
-            decode_policy=photos.policies[images[0]],
         )
-        for sha256, images in images_of.items()
+        for images in images_of.values()
     ]
 
 
@@ -170,26 +179,20 @@ def _label(
     labeler: Labeler,
     requests: Sequence[Request],
     ledger: Ledger,
-    photos: CheckedPhotos,
+    photos: Photos,
     left_out: Sequence[Failure],
     out: Path,
 ) -> tuple[Lines, list[Failure]]:
     """Ask for answers that are not stored, and write the files even if the run is ended by an error."""
     stored = ledger.stored(request.key for request in requests)
-    answered = {key for key, each in stored.items() if each.answer.status is Status.ANSWERED}
+    answered = {key for key, (answer, _) in stored.items() if answer.status is Status.ANSWERED}
     todo = [request for request in requests if request.key not in answered]
     say(f"answers: {len(answered)} of {len(requests)} are stored, {len(stored) - len(answered)} failed before")
-    pending: frozenset[str] = frozenset()
-    if todo and (out / outputs.BATCHES).exists():
-        from style_match.labeling.batch import SentBatches  # imports openai
-
-        pending = SentBatches(out).pending({request.key for request in todo})
+    pending = SentBatches(out).pending({request.key for request in todo})
     new = [request for request in todo if request.key not in pending]
     estimate = labeler.estimate(new or todo) if todo else None
     say(outputs.describe_plan(len(new), estimate, num_pending=len(pending)))
-    recorder = LedgerRecorder(
-        ledger, num_requests=len(new), estimate=estimate, max_cost_usd=cfg.labeler.max_cost_usd, pending=pending
-    )
+    recorder = Recorder(ledger, num_requests=len(new), estimate=estimate, max_cost_usd=cfg.labeler.max_cost_usd)
     ledger.renew(answered)
     try:
         if todo:
@@ -199,12 +202,12 @@ def _label(
         stored = ledger.stored(request.key for request in requests)
         failed = []
         for request in requests:
-            reason = ("unanswered", "the run ended before", 0)
-            if each := stored.get(request.key):
-                reason = (each.answer.status.value, each.answer.detail, each.attempts)
-            if reason[0] != Status.ANSWERED.value:
-                failed += [Failure(image, *reason) for image in request.images]
-        lines = outputs.write_metadata(out, ledger, photos.sha256)
+            answer, attempts = stored.get(request.key, (None, 0))
+            if answer is None:
+                failed += [Failure(image, "unanswered", "the run ended before", 0) for image in request.images]
+            elif answer.status is not Status.ANSWERED:
+                failed += [Failure(image, answer.status.value, answer.detail, attempts) for image in request.images]
+        lines = outputs.write_metadata(out, ledger, {image: facts.sha256 for image, (_, facts) in photos.items()})
         outputs.write_failed(out, [*left_out, *failed])
         say(outputs.describe_result(recorder, paid=estimate is not None))
     return lines, failed

@@ -5,7 +5,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,28 @@ FILE_NAME = "labels.sqlite"
 _APPLICATION_ID = 0x534D4C42  # tells the file from other SQLite databases
 _VERSION = 1
 # `asked` counts the attempts of each request; `written` holds hashes of the files that the step has written.
-_TABLES = """
-CREATE TABLE IF NOT EXISTS answer (
+_TABLES = f"""
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_VERSION};
+CREATE TABLE answer (
     key TEXT PRIMARY KEY, sha256 TEXT NOT NULL, schema TEXT NOT NULL, status TEXT NOT NULL, "values" TEXT,
     detail TEXT NOT NULL, input_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
     cost_usd REAL, model TEXT NOT NULL, turn INTEGER NOT NULL, answered_at REAL NOT NULL
 );
-CREATE TABLE IF NOT EXISTS asked (key TEXT PRIMARY KEY, times INTEGER NOT NULL, in_flight INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS written (content TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE asked (key TEXT PRIMARY KEY, times INTEGER NOT NULL, in_flight INTEGER NOT NULL);
+CREATE TABLE written (content TEXT PRIMARY KEY);
+CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _STORE = """
 INSERT OR REPLACE INTO answer SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 WHERE NOT EXISTS (SELECT 1 FROM answer WHERE key = ? AND status = 'answered')
 """
 _COUNT = "INSERT INTO asked VALUES (?, 1, 0) ON CONFLICT DO UPDATE SET times = times + 1"
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Last answer to a request, and how often the request was answered."""
-
-    answer: Answer
-    attempts: int
+_LAST = """
+SELECT status, "values", detail, input_tokens, cached_tokens, output_tokens, model, cost_usd, times
+FROM answer JOIN asked USING (key) WHERE key = ?
+"""
+_WRITTEN = "SELECT count(*) FROM written WHERE content = ?"
 
 
 class Ledger:
@@ -81,8 +80,7 @@ class Ledger:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")  # an answer is on the disk when it is committed
         if is_new:
-            marks = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
-            self._database.executescript(marks + _TABLES)
+            self._database.executescript(f"BEGIN; {_TABLES} COMMIT;")
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -99,36 +97,21 @@ class Ledger:
         """Commit answers in one transaction. A failure never replaces an answer with values."""
         with self._errors(), self._database:
             for request, answer in answers:
-                row = (
-                    request.key,
-                    request.sha256,
-                    request.schema.name,
-                    answer.status.value,
-                    None if answer.values is None else json.dumps(answer.values, ensure_ascii=False),
-                    answer.detail,
-                    answer.usage.input_tokens,
-                    answer.usage.cached_tokens,
-                    answer.usage.output_tokens,
-                    answer.cost_usd,
-                    answer.model,
-                    self.turn,
-                    time.time(),
-                )
-                self._database.execute(_STORE, (*row, request.key))
+                values = None if answer.values is None else json.dumps(answer.values, ensure_ascii=False)
+                about = (request.key, request.sha256, request.schema.name)
+                tokens = astuple(answer.usage)[:3]
+                end = (answer.cost_usd, answer.model, self.turn, time.time(), request.key)
+                self._database.execute(_STORE, (*about, answer.status.value, values, answer.detail, *tokens, *end))
                 self._database.execute(_COUNT, (request.key,))
 
-    def stored(self, keys: Iterable[str]) -> dict[str, Stored]:
-        """Return the last answer of each request that has one, failures included."""
-        query = """
-            SELECT status, "values", detail, input_tokens, cached_tokens, output_tokens, model, cost_usd,
-            coalesce(times, 1) FROM answer LEFT JOIN asked USING (key) WHERE key = ?"""
+    def stored(self, keys: Iterable[str]) -> dict[str, tuple[Answer, int]]:
+        """Return key -> (last answer, number of attempts) of each request that has an answer, failures included."""
         found = {}
         with self._errors():
             for key in keys:
-                for status, values, detail, *tokens, model, cost_usd, attempts in self._database.execute(query, (key,)):
+                for status, values, detail, *tokens, model, cost_usd, attempts in self._database.execute(_LAST, (key,)):
                     parsed = None if values is None else json.loads(values)
-                    answer = Answer(Status(status), parsed, detail, Usage(*tokens), model, cost_usd)
-                    found[key] = Stored(answer, max(attempts, 1))
+                    found[key] = Answer(Status(status), parsed, detail, Usage(*tokens), model, cost_usd), attempts
         return found
 
     def renew(self, keys: Iterable[str]) -> None:
@@ -152,7 +135,7 @@ class Ledger:
         self._write("INSERT OR IGNORE INTO written VALUES (?)", content)
 
     def has_written(self, content: str) -> bool:
-        return bool(self._one("SELECT count(*) FROM written WHERE content = ?", content))
+        return bool(self._one(_WRITTEN, content))
 
     def _one(self, query: str, *values: Any) -> Any:
         with self._errors():
@@ -169,16 +152,15 @@ class Ledger:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
             name = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
-            if name.startswith("SQLITE_FULL"):
-                raise UserError(f"Cannot write {self.path}: the disk is full. Stored answers are kept.") from error
-            if not name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
                 raise UserError(
-                    f"Cannot read or write {self.path}: {error}. Check the permissions and the disk, or set another "
-                    "out. Stored answers are kept."
+                    f"{self.path} is damaged ({error}). Restore a backup, save what `sqlite3 {FILE_NAME} .recover` "
+                    "can, or move the file away to ask for all answers again."
                 ) from error
+            reason = "the disk is full" if name.startswith("SQLITE_FULL") else error
             raise UserError(
-                f"{self.path} is damaged ({error}). Restore a backup, save what `sqlite3 {FILE_NAME} .recover` can, or "
-                "move the file away to ask for all answers again."
+                f"Cannot read or write {self.path}: {reason}. Check the disk and the permissions, or set another out. "
+                "Stored answers are kept."
             ) from error
 
 
@@ -195,7 +177,7 @@ def has_written(path: Path, content: str) -> bool:
     """Return `Ledger.has_written` of a ledger that is only read; False without a readable ledger."""
     try:
         with _read_only(path) as database:
-            return bool(database.execute("SELECT count(*) FROM written WHERE content = ?", (content,)).fetchone()[0])
+            return bool(database.execute(_WRITTEN, (content,)).fetchone()[0])
     except sqlite3.Error:
         return False
 

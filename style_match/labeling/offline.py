@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +13,35 @@ from hydra import compose
 from style_match.data.fingerprints import Fingerprints
 from style_match.data.metadata import parse_line
 from style_match.data.records import Faults
-from style_match.data.schema import Schema
 from style_match.data.tables import read_text
-from style_match.labeling.answers import Answer, Estimate, Progress, Recorder, Request, Status, Task
+from style_match.labeling.answers import Answer, Estimate, Request, Status, Task
 from style_match.labeling.ledger import FILE_NAME, read_values
+from style_match.labeling.recorder import Recorder
 from style_match.synthetic import captions
 from style_match.synthetic.captions import Description, caption, groomed_parts, look_kind
 from style_match.synthetic.dataset import couple_profiles, draw_demo, sources_sha256, style_profiles
 from style_match.synthetic.world import Look, WorldParams
 from style_match.utils.errors import UserError
 from style_match.utils.files import cache_root
-from style_match.utils.progress import say
+from style_match.utils.progress import Advance, say
 from style_match.utils.text import shown
 
 _STORE_AT_ONCE = 256
-_NOT_DRAWN = "is not a figure of the demo; for photos of people use labeler=openai or labeler=compatible"
 _DEMO_FILE = "demo.json"
 _IMPRESSION_KO = ("차분함", "다정함", "쾌활함")  # in the order of captions.IMPRESSION
 
 
-class OfflineLabeler:
-    """Base of labelers that look answers up; subclasses define `identity` and `_find`."""
+class OfflineLabeler(ABC):
+    """Base of labelers that look answers up."""
 
-    schema: Schema
+    task: Task
     missing: str  # the reason why a photo has no answer
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def _find(self, request: Request) -> dict[str, Any] | None: ...
 
     def estimate(self, requests: Sequence[Request]) -> Estimate | None:
         """Return None: nothing is paid."""
@@ -44,7 +51,7 @@ class OfflineLabeler:
         """Return the answer."""
         return {"answer": self._find(request)}
 
-    def label(self, requests: Sequence[Request], recorder: Recorder, progress: Progress) -> None:
+    def label(self, requests: Sequence[Request], recorder: Recorder, progress: Advance) -> None:
         """Store the answers."""
         for start in range(0, len(requests), _STORE_AT_ONCE):
             some = requests[start : start + _STORE_AT_ONCE]
@@ -56,12 +63,9 @@ class OfflineLabeler:
         if values is None:
             return Answer(Status.ERROR, detail=self.missing)
         try:
-            return Answer(Status.ANSWERED, self.schema.check(values))
+            return Answer(Status.ANSWERED, self.task.schema.check(values))
         except ValueError as error:
             return Answer(Status.INVALID, detail=str(error))
-
-    def _find(self, request: Request) -> dict[str, Any] | None:
-        raise NotImplementedError
 
 
 class Replay(OfflineLabeler):
@@ -84,26 +88,23 @@ class Replay(OfflineLabeler):
             raise UserError(
                 f"labeler.file={file}: cannot be read ({error.strerror}). Name a metadata.jsonl or labels.sqlite."
             ) from error
-        self.schema = task.schema
-        self._by_name: Mapping[str, dict[str, Any]] = {}
-        self._by_photo: Mapping[str, dict[str, Any]] = {}
-        if content.startswith(b"SQLite format 3\0"):
-            if path.resolve() == (task.out / FILE_NAME).resolve():
-                raise UserError(f"labeler.file={file} is the ledger of out itself. Set another out.")
-            self._by_photo = read_values(path)
+        self.task, self._file = task, hashlib.sha256(content).hexdigest()
+        if not content.startswith(b"SQLite format 3\0"):
+            self._answers = _read_lines(path, Faults(path.parent, task.max_faults_shown))
+        elif path.resolve() == (task.out / FILE_NAME).resolve():
+            raise UserError(f"labeler.file={file} is the ledger of out itself. Set another out.")
         else:
-            self._by_name = _read_lines(path, Faults(path.parent, task.max_faults_shown))
-        self._identity = {"labeler": "replay", "file": hashlib.sha256(content).hexdigest()}
+            self._answers = read_values(path)  # by sha256
 
     def identity(self) -> dict[str, Any]:
-        return self._identity
+        return {"labeler": "replay", "file": self._file}
 
     def _find(self, request: Request) -> dict[str, Any] | None:
-        names = (image for image in request.images if image in self._by_name)
-        return self._by_photo.get(request.sha256) or self._by_name.get(next(names, ""))
+        return next((self._answers[name] for name in (request.sha256, *request.images) if name in self._answers), None)
 
 
 def _read_lines(path: Path, faults: Faults) -> dict[str, dict[str, Any]]:
+    """Return the answers of a metadata.jsonl by image."""
     found: dict[str, dict[str, Any]] = {}
     line_of: dict[str, int] = {}
     for line, content in enumerate((read_text(path, faults) or "").split("\n"), start=1):
@@ -135,39 +136,34 @@ class Demo(OfflineLabeler):
         UserError: `folder` is not a demo folder, or was drawn by another version.
     """
 
-    missing = _NOT_DRAWN
+    missing = "is not a figure of the demo; for photos of people use labeler=openai or labeler=compatible"
 
     def __init__(self, *, folder: str | None, task: Task) -> None:
-        self.schema, self._task = task.schema, task
-        self._folder = None if folder is None else Path(folder).expanduser()
-        self._looks: dict[str, Look] | None = None  # by sha256
-        if self._folder is not None and _read_demo(self._folder) is None:
+        self.task = task
+        self._folders = sorted((cache_root() / "demo").glob("*/")) if folder is None else [Path(folder).expanduser()]
+        self._may_draw = folder is None
+        if folder is not None and not looks_of(self._folders[0]):
             raise UserError(
                 f"labeler.folder={folder}: contains no {_DEMO_FILE} of this version. Name a folder of the demo."
             )
 
     def identity(self) -> dict[str, Any]:
-        return {"labeler": "demo", "sources": sources_sha256(), "language": self._task.language}
+        return {"labeler": "demo", "sources": sources_sha256(), "language": self.task.language}
 
     def _find(self, request: Request) -> dict[str, Any] | None:
-        if self._looks is None:
-            self._looks = self._find_looks(request.sha256)
+        if request.sha256 not in self._looks and self._may_draw:
+            self._may_draw = False
+            self._looks.update(_by_photo([self._draw(name) for name in ("demo_styles", "demo_couples")]))
         look = self._looks.get(request.sha256)
-        return None if look is None else describe(look, self._task.language)
+        return None if look is None else describe(look, self.task.language)
 
-    def _find_looks(self, sha256: str) -> dict[str, Look]:
-        """Return the looks of all folders at hand; the demos of the configs are drawn if `sha256` is in none."""
-        fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
-        folders = [self._folder] if self._folder is not None else sorted((cache_root() / "demo").glob("*/"))
-        looks = {photo: look for folder in folders for photo, look in _looks(folder, fingerprints)}
-        if sha256 not in looks and self._folder is None:
-            drawn = [self._draw(name) for name in ("demo_styles", "demo_couples")]
-            looks |= {photo: look for folder in drawn for photo, look in _looks(folder, fingerprints)}
-        return looks
+    @cached_property
+    def _looks(self) -> dict[str, Look]:
+        return _by_photo(self._folders)
 
     def _draw(self, name: str) -> Path:
         say(f"drawing data={name} to compare the photos with it")
-        return draw_demo(compose("embed", [f"data={name}"]).data, show=self._task.show)
+        return draw_demo(compose("embed", [f"data={name}"]).data, show=self.task.show)
 
 
 def describe(look: Look, language: str) -> dict[str, str]:
@@ -192,26 +188,25 @@ def describe(look: Look, language: str) -> dict[str, str]:
     }
 
 
-def _looks(folder: Path, fingerprints: Fingerprints) -> Iterator[tuple[str, Look]]:
-    """Yield (sha256 of the photo, look) of a demo folder."""
-    demo = _read_demo(folder)
-    if demo is None:
-        return
+def _by_photo(folders: Sequence[Path]) -> dict[str, Look]:
+    """Return sha256 of a photo -> look."""
+    fingerprints = Fingerprints(cache_root() / "fingerprints.sqlite")
+    found = ((folder / image, look) for folder in folders for image, look in looks_of(folder).items())
+    return {fingerprints.sha256(path): look for path, look in found if path.is_file()}
+
+
+def looks_of(folder: Path) -> dict[str, Look]:
+    """Return image -> look of a demo folder; empty if it is none, or if a version with other looks wrote it."""
+    try:
+        demo = json.loads((folder / _DEMO_FILE).read_text(encoding="utf-8"))
+        if demo["sources_sha256"] != sources_sha256():
+            return {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
     world: dict[str, Any] = dict(world_seed=demo["world_seed"], params=WorldParams(**demo["params"]))
     if demo["kind"] == "couples":
         couples = couple_profiles(num_couples=demo["num_couples"], **world)
         profiles = [profile for couple in couples for profile in couple]
     else:
-        profiles = style_profiles(num_photos=demo["num_photos"], **world)
-    for profile in profiles:
-        if (path := folder / profile.image).is_file():
-            yield fingerprints.sha256(path), profile.look
-
-
-def _read_demo(folder: Path) -> dict[str, Any] | None:
-    """Return demo.json; None if there is none, or if another version with other looks wrote it."""
-    try:
-        demo = json.loads((folder / _DEMO_FILE).read_text(encoding="utf-8"))
-        return demo if demo["sources_sha256"] == sources_sha256() else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        profiles = list(style_profiles(num_photos=demo["num_photos"], **world))
+    return {profile.image: profile.look for profile in profiles}

@@ -1,33 +1,42 @@
 """Labels by the OpenAI API, or by any server with the same API."""
 
 import asyncio
-import io
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from PIL import Image
-
-from style_match.labeling.answers import Estimate, Progress, Recorder, Request, Task
-from style_match.labeling.batch import Batches, SentBatches
+from style_match.labeling.answers import Estimate, Request, Task, Usage
+from style_match.labeling.batch import ENDPOINTS, Batches
 from style_match.labeling.client import Address, connect, read_key
-from style_match.labeling.cost import check_served, find_model, image_tokens
-from style_match.labeling.interface import ENDPOINTS, Interface, shortened
+from style_match.labeling.cost import UNLISTED_IMAGE, check_served, find_model, find_price, image_tokens
+from style_match.labeling.photos import sent_size
+from style_match.labeling.recorder import Recorder
+from style_match.labeling.sent_batches import SentBatches
 from style_match.labeling.session import Sender, Session
 from style_match.utils.errors import UserError
+from style_match.utils.progress import Advance
 
+MAX_URL = 48  # characters of a photo on the screen
 BATCH_PRICE = 0.5  # of the price without batches
 # assumptions of estimates
-NUM_SAMPLES = 50  # photos that are encoded to count image tokens
 BYTES_PER_TOKEN = 4  # of UTF-8 text
 OUTPUT_TOKENS = 400  # of one answer, including reasoning
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenAIOptions:
-    """Options of the labeler, documented in `conf/labeler/openai.yaml`."""
+@dataclass(kw_only=True)
+class OpenAILabeler:
+    """Sends requests over HTTP. The options are documented in `conf/labeler/openai.yaml`.
 
+    Args:
+        task: from the step.
+
+    Raises:
+        UserError: The model is missing or shut down, or the address is not usable.
+    """
+
+    task: Task
     name: str
     model: str | None
     mode: str
@@ -47,85 +56,92 @@ class OpenAIOptions:
     models: Sequence[Mapping[str, Any]]
     batch: Mapping[str, Any]
 
-
-class OpenAILabeler:
-    """Sends requests over HTTP.
-
-    Args:
-        task: from the step.
-        options: fields of `OpenAIOptions`.
-
-    Raises:
-        UserError: The model is missing or shut down, or the address is not usable.
-    """
-
-    def __init__(self, *, task: Task, **options: Any) -> None:
-        self.task, self.options = task, OpenAIOptions(**options)
-        if self.options.model is None and not self.options.paid:  # schemas name a model of OpenAI
-            raise UserError(f"labeler={self.options.name} needs labeler.model: the name of the model at the server.")
-        name = self.options.model or task.schema.preset
-        self.address = Address(self.options.base_url, allow_http=self.options.allow_http)
-        check_served(name, self.options.models, today=date.today())
-        self.model = find_model(name, self.options.models, price=self.options.price)
-        self.interface = Interface(
-            api=self.options.api,
-            model=name,
-            effort=self.options.effort or self.model.effort,
-            detail=self.options.detail,
-            max_output_tokens=self.options.max_output_tokens,
-            temperature=self.options.temperature,
-            store=self.options.store,
-        )
-        self.price_factor = BATCH_PRICE if self.options.mode == "batch" else 1.0
+    def __post_init__(self) -> None:
+        if self.model is None and not self.paid:  # schemas name a model of OpenAI
+            raise UserError(f"labeler={self.name} needs labeler.model: the name of the model at the server.")
+        self.model_name = self.model or self.task.schema.preset
+        self.address = Address(self.base_url, allow_http=self.allow_http)
+        model = find_model(self.model_name, self.models)
+        check_served(self.model_name, model, today=date.today())
+        self.image_rule = model.get("image", UNLISTED_IMAGE)
+        self.effort = self.effort or model.get("effort")
+        self.known_price = find_price(model, self.price, factor=BATCH_PRICE if self.mode == "batch" else 1.0)
 
     def identity(self) -> dict[str, Any]:
         """Include the server, so that answers of a test server are not taken for those of a model."""
-        used = self.interface
         return {
             "server": self.address.name,
-            "model": used.model,
-            "effort": used.effort,
-            "detail": used.detail,
-            "temperature": used.temperature,
+            "model": self.model_name,
+            "effort": self.effort,
+            "detail": self.detail,
+            "temperature": self.temperature,
         }
 
     def estimate(self, requests: Sequence[Request]) -> Estimate | None:
-        """Estimate from a sample of photos in the size in which they would be sent."""
-        price = self.model.price
-        if not self.options.paid and price is None:
+        """Estimate from the sizes in which the photos would be sent."""
+        price = self.known_price
+        if not self.paid and price is None:
             return None
         num_input, num_output = self.tokens(requests) * len(requests), OUTPUT_TOKENS * len(requests)
         assumed = f"{OUTPUT_TOKENS} tokens assumed for an answer, including reasoning"
         if price is None:
-            note = f"no price of {self.model.name} is known; set labeler.price.input, .cached and .output; {assumed}"
+            note = f"no price of {self.model_name} is known; set labeler.price.input, .cached and .output; {assumed}"
             return Estimate(num_input, num_output, None, note)
-        dollars = self.price_factor * (num_input * price.input + num_output * price.output) / 1e6
-        half = f", times {self.price_factor:g} for a batch" if self.price_factor != 1 else ""
-        return Estimate(num_input, num_output, dollars, f"prices of {price.as_of} ({price.source}){half}; {assumed}")
+        half = f", times {price.factor:g} for a batch" if price.factor != 1 else ""
+        note = f"prices of {price.as_of} ({price.source}){half}; {assumed}"
+        return Estimate(num_input, num_output, price.of(Usage(num_input, 0, num_output)), note)
 
     def tokens(self, requests: Sequence[Request]) -> int:
         """Return the mean number of input tokens of these requests."""
-        sizes = [size for request in requests[:: max(1, len(requests) // NUM_SAMPLES)] if (size := _size(request))]
-        image = [image_tokens(*size, self.model.image, self.interface.detail) for size in sizes]
-        request = requests[0]
-        text = f"{request.instructions}{request.text}{request.schema.json_schema}"
-        return len(text.encode()) // BYTES_PER_TOKEN + (round(sum(image) / len(image)) if image else 0)
+        sizes = [sent_size(request.facts, request.encoding) for request in requests]
+        image = sum(image_tokens(*size, self.image_rule, self.detail) for size in sizes) / len(sizes)
+        text = f"{requests[0].instructions}{requests[0].text}{requests[0].schema.json_schema}"
+        return len(text.encode()) // BYTES_PER_TOKEN + round(image)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return the request: prompt, schema, and pixels of the photo; nothing else of the user.
+
+        Raises:
+            UserError: The photo cannot be read or has changed.
+        """
+        url = f"data:image/jpeg;base64,{base64.b64encode(request.jpeg()).decode()}"
+        json_schema = {"name": request.schema.name, "schema": request.schema.json_schema, "strict": True}
+        if self.api == "responses":
+            photo = _given(type="input_image", image_url=url, detail=self.detail)
+            options = {
+                "reasoning": _given(effort=self.effort) or None,
+                "instructions": request.instructions,
+                "input": [{"role": "user", "content": [{"type": "input_text", "text": request.text}, photo]}],
+                "text": {"format": {"type": "json_schema", **json_schema}},
+                "max_output_tokens": self.max_output_tokens,
+            }
+        else:
+            photo = {"type": "image_url", "image_url": _given(url=url, detail=self.detail)}
+            limit = "max_tokens" if self.store is None else "max_completion_tokens"  # other servers know the old name
+            options = {
+                "reasoning_effort": self.effort,
+                "messages": [
+                    {"role": "system", "content": request.instructions},
+                    {"role": "user", "content": [{"type": "text", "text": request.text}, photo]},
+                ],
+                "response_format": {"type": "json_schema", "json_schema": json_schema},
+                limit: self.max_output_tokens,
+            }
+        return _given(model=self.model_name, store=self.store, temperature=self.temperature, **options)
 
     def preview(self, request: Request) -> dict[str, Any]:
         """Return address, kind of key and body."""
-        url = self.address.shown.rstrip("/") + ENDPOINTS[self.interface.api].removeprefix("/v1")
-        key_env = self.options.key_env
         return {
-            "POST": url,
-            "Authorization": f"Bearer (the key in {key_env})" if key_env else "none",
-            "body": shortened(self.interface.body(request, request.jpeg())),
+            "POST": self.address.shown.rstrip("/") + ENDPOINTS[self.api].removeprefix("/v1"),
+            "Authorization": f"Bearer (the key in {self.key_env})" if self.key_env else "none",
+            "body": shortened(self.body(request)),
         }
 
-    def label(self, requests: Sequence[Request], recorder: Recorder, progress: Progress) -> None:
+    def label(self, requests: Sequence[Request], recorder: Recorder, progress: Advance) -> None:
         """Send the requests one by one, or as batches."""
-        key = read_key(self.options.key_env)
+        key = read_key(self.key_env)
         sent = SentBatches(self.task.out)
-        if self.options.mode != "batch" and (pending := sent.pending({request.key for request in requests})):
+        if self.mode != "batch" and (pending := sent.pending({request.key for request in requests})):
             raise UserError(
                 f"{sent.path}: {len(pending)} of these requests are in batches of an earlier run, which are paid. "
                 "Collect them with labeler.mode=batch, or remove the file to send them again; the answers of the "
@@ -133,31 +149,23 @@ class OpenAILabeler:
             )
         asyncio.run(self._label(key, requests, recorder, progress))
 
-    async def _label(self, key: str, requests: Sequence[Request], recorder: Recorder, progress: Progress) -> None:
-        options = self.options
-        async with connect(self.address, key, timeout_s=options.timeout_s, max_retries=options.max_retries) as client:
-            session = Session(
-                client=client,
-                key=key,
-                key_env=options.key_env,
-                server=self.address.shown,
-                interface=self.interface,
-                price=self.model.price,
-                price_factor=self.price_factor,
-                recorder=recorder,
-                progress=progress,
-            )
-            if options.mode == "batch":
-                tokens = await asyncio.to_thread(self.tokens, requests)
-                await Batches(session, self.task.out, tokens=tokens, **options.batch).run(requests)
+    async def _label(self, key: str, requests: Sequence[Request], recorder: Recorder, progress: Advance) -> None:
+        async with connect(self.address, key, timeout_s=self.timeout_s, max_retries=self.max_retries) as client:
+            session = Session(self, client, key, recorder, progress)
+            if self.mode == "batch":
+                await Batches(session, tokens=self.tokens(requests), **self.batch).run(requests)
             else:
                 await Sender(session).run(requests, concurrency=self.task.concurrency)
 
 
-def _size(request: Request) -> tuple[int, int] | None:
-    """Return (width, height) of the photo as sent; None if it cannot be read, which is reported when it is sent."""
-    try:
-        with Image.open(io.BytesIO(request.jpeg())) as image:
-            return image.size
-    except UserError:
-        return None
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def shortened(body: Any) -> Any:
+    """Return a body for the screen, without most of the photo."""
+    if isinstance(body, str) and body.startswith("data:") and len(body) > MAX_URL:
+        return f"{body[:MAX_URL]}... ({len(body):,} characters)"
+    if isinstance(body, Mapping):
+        return {key: shortened(value) for key, value in body.items()}
+    return [shortened(value) for value in body] if isinstance(body, list) else body

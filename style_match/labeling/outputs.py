@@ -15,13 +15,12 @@ from style_match.data.schema import Schema, shortened
 from style_match.labeling.answers import Estimate
 from style_match.labeling.ledger import FILE_NAME as LEDGER
 from style_match.labeling.ledger import Ledger, has_written
-from style_match.labeling.recorder import LedgerRecorder
+from style_match.labeling.recorder import Recorder
 from style_match.utils.errors import UserError
 from style_match.utils.files import as_csv, write_whole
 
 FAILED = "failed.csv"
 DRY_RUN = "dry_run.jpg"
-BATCHES = "batches.json"
 OWN_FILES = (FILE_NAME, FAILED, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm")
 MAX_NAMED = 10  # photos in one message
 _REMEDY = "Free some space or fix the permissions, and run the command again: stored answers are kept."
@@ -48,10 +47,7 @@ def own_files(folder: Path) -> list[Path]:
 
 def is_dry_run(path: Path) -> bool:
     """Return whether a file was written by a dry run, and is not a photo of the user."""
-    try:
-        return path.is_file() and has_written(path.with_name(LEDGER), _hash(path.read_bytes()))
-    except OSError:
-        return False
+    return path.is_file() and has_written(path.with_name(LEDGER), _hash(_read(path)))
 
 
 def write_dry_run(out: Path, ledger: Ledger, jpeg: bytes) -> Path:
@@ -59,8 +55,7 @@ def write_dry_run(out: Path, ledger: Ledger, jpeg: bytes) -> Path:
     path = out / DRY_RUN
     if path.exists() and not is_dry_run(path):
         raise UserError(f"{path} was not written by a dry run and is not overwritten. Rename it, or set another out.")
-    ledger.will_write(_hash(jpeg))
-    write_whole(path, jpeg, remedy=_REMEDY)
+    _write(path, ledger, jpeg)
     return path
 
 
@@ -70,11 +65,11 @@ def refuse_foreign(out: Path, images: Path, ledger: Ledger) -> set[str]:
     Raises:
         UserError: A file was not written by this ledger, or metadata.jsonl is about another folder of photos.
     """
-    metadata, failed = (_read(out / name) for name in (FILE_NAME, FAILED))
-    if failed is not None and failed.split(b"\n", 1)[0].strip() != ",".join(_FAILED_HEADER).encode():
+    metadata, failed = (_read(out / name) if (out / name).exists() else b"" for name in (FILE_NAME, FAILED))
+    if failed and failed.split(b"\n", 1)[0].strip() != ",".join(_FAILED_HEADER).encode():
         raise UserError(f"{out / FAILED} was not written by this step and is not overwritten. Rename it, or set out.")
     path = out / FILE_NAME
-    if metadata is not None and not ledger.has_written(_hash(metadata)):
+    if metadata and not ledger.has_written(_hash(metadata)):
         raise UserError(
             f"{path} was written or changed by hand and is not overwritten. Move it away, or set another out. "
             f"(labeler=replay labeler.file={path} uses its answers.)"
@@ -86,14 +81,23 @@ def refuse_foreign(out: Path, images: Path, ledger: Ledger) -> set[str]:
             "the photos have moved, move the file away: the answers stay in the ledger."
         )
     ledger.note("images", root)
-    return {json.loads(line)["image"] for line in (metadata or b"").splitlines()}
+    return {json.loads(line)["image"] for line in metadata.splitlines()}
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes() if path.exists() else None
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Fix it, or set another out.") from error
+
+
+def _write(path: Path, ledger: Ledger, content: bytes) -> None:
+    ledger.will_write(_hash(content))
+    write_whole(path, content, remedy=_REMEDY)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_metadata(out: Path, ledger: Ledger, sha256: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -105,9 +109,7 @@ def write_metadata(out: Path, ledger: Ledger, sha256: Mapping[str, str]) -> dict
     by_photo = ledger.values()
     lines = {image: by_photo[photo] for image, photo in sha256.items() if photo in by_photo}
     rows = [json.dumps({"image": image, **values}, ensure_ascii=False) for image, values in lines.items()]
-    content = "".join(f"{row}\n" for row in rows).encode()
-    ledger.will_write(_hash(content))
-    write_whole(out / FILE_NAME, content, remedy=_REMEDY)
+    _write(out / FILE_NAME, ledger, "".join(f"{row}\n" for row in rows).encode())
     return lines
 
 
@@ -116,25 +118,21 @@ def write_failed(out: Path, failures: Sequence[Failure]) -> None:
     write_whole(out / FAILED, as_csv(_FAILED_HEADER, map(astuple, failures)), remedy=_REMEDY)
 
 
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def describe_plan(num_requests: int, estimate: Estimate | None, *, num_pending: int = 0) -> str:
     """Describe what will be sent and what it will cost; `num_pending` requests are in batches of an earlier run."""
-    if num_pending:
-        collected = f"{num_pending} requests are in batches of an earlier run: collected, not sent again"
-        return f"{describe_plan(num_requests, estimate) if num_requests else 'to send: nothing else'}; {collected}"
+    pending = f"; {num_pending} requests are in batches of an earlier run: collected, not sent again"
+    pending = pending if num_pending else ""
     if not num_requests:
-        return "to send: nothing, all answers are stored"
+        return f"to send: {'nothing else' if num_pending else 'nothing, all answers are stored'}{pending}"
     if estimate is None:
-        return f"to send: {num_requests} photos, free of charge"
+        return f"to send: {num_requests} photos, free of charge{pending}"
     cost = "price unknown" if estimate.cost_usd is None else f"${estimate.cost_usd:.4f}"
     tokens = f"about {estimate.input_tokens} input tokens, {estimate.output_tokens} output tokens"
-    return f"to send: {num_requests} photos, {tokens}, {cost}" + (f" ({estimate.note})" if estimate.note else "")
+    note = f" ({estimate.note})" if estimate.note else ""
+    return f"to send: {num_requests} photos, {tokens}, {cost}{note}{pending}"
 
 
-def describe_result(recorder: LedgerRecorder, *, paid: bool) -> str:
+def describe_result(recorder: Recorder, *, paid: bool) -> str:
     """Describe what this command has sent and what it has cost."""
     statuses = ", ".join(f"{number} {status.value}" for status, number in sorted(recorder.statuses.items()))
     parts = [f"this command: {recorder.num_sent} requests sent, {statuses or 'no answers'}"]
@@ -143,9 +141,9 @@ def describe_result(recorder: LedgerRecorder, *, paid: bool) -> str:
         cached = f"({usage.cached_tokens} cached)"
         parts.append(f"{usage.input_tokens} input tokens {cached}, {usage.output_tokens} output tokens")
     if paid:
-        pending = recorder.pending_cost_usd
-        earlier = f" (${pending:.4f} of it for requests of an earlier run)" if pending else ""
-        parts.append(f"${recorder.cost_usd:.4f}{earlier}")
+        earlier = recorder.earlier_cost_usd
+        of_earlier = f" (${earlier:.4f} of it for requests of an earlier run)" if earlier else ""
+        parts.append(f"${recorder.cost_usd:.4f}{of_earlier}")
     if recorder.num_uncounted:
         parts.append(f"without {recorder.num_uncounted} answers whose tokens the server did not count")
     return "; ".join(parts)

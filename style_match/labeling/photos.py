@@ -2,16 +2,16 @@
 
 import io
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from style_match.data.fingerprints import Fingerprints, PhotoFacts
 from style_match.data.image_paths import ImagePaths
-from style_match.data.images import DECODE_POLICY, decode
+from style_match.data.images import decode
 from style_match.data.records import Faults, has_control_character
 from style_match.data.tables import Table, read_table
 from style_match.utils.errors import UserError
@@ -25,6 +25,7 @@ SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif")
 # folders that a NAS, a recycle bin, a file system or an archiver creates
 SYSTEM_FOLDERS = {"@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "#recycle", "#snapshot"}
 SYSTEM_FOLDERS |= {"$recycle.bin", "recycler", "lost+found", "system volume information", "__macosx", "found.000"}
+_REQUIRED = (("profile_id", "image"),)  # columns of a profiles table
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,6 @@ class Encoding:
     jpeg_quality: int
     max_source_pixels: int
 
-    def identity(self, policy: str = DECODE_POLICY) -> dict[str, object]:
-        """Return what changes the encoded bytes; `policy` is `PhotoFacts.decode_policy`."""
-        return {"max_side_px": self.max_side_px, "jpeg_quality": self.jpeg_quality, "decode": policy}
-
 
 def encode(source: Path | bytes, encoding: Encoding) -> bytes:
     """Return a JPEG with only the photo's pixels, in sRGB: no EXIF, location, comment, thumbnail or name.
@@ -58,6 +55,12 @@ def encode(source: Path | bytes, encoding: Encoding) -> bytes:
     pixels = Image.frombytes("RGB", image.size, image.tobytes())  # a new image without the file's metadata
     pixels.save(content, format="JPEG", quality=encoding.jpeg_quality)
     return content.getvalue()
+
+
+def sent_size(facts: PhotoFacts, encoding: Encoding) -> tuple[int, int]:
+    """Return about (width, height) in pixels of what `encode` returns."""
+    shrink = min(1.0, encoding.max_side_px / max(facts.width, facts.height))
+    return max(1, round(shrink * facts.width)), max(1, round(shrink * facts.height))
 
 
 @dataclass(frozen=True)
@@ -75,32 +78,6 @@ class FoundPhotos:
     table: Table | None
     num_other: int
     num_system: int = 0
-
-
-@dataclass(frozen=True)
-class CheckedPhotos:
-    """Facts about photos.
-
-    Attributes:
-        paths: image -> file.
-        sha256: image -> hash of the file.
-        pixels: image -> hash of the pixels, or of the file if it cannot be decoded.
-        policies: image -> decode policy.
-        bad: image -> the reason why it cannot be decoded.
-        without_profile: images whose embedded colour profile is ignored.
-    """
-
-    paths: dict[str, Path]
-    sha256: dict[str, str] = field(default_factory=dict)
-    pixels: dict[str, str] = field(default_factory=dict)
-    policies: dict[str, str] = field(default_factory=dict)
-    bad: dict[str, str] = field(default_factory=dict)
-    without_profile: list[str] = field(default_factory=list)
-
-    def without(self, images: Collection[str]) -> "CheckedPhotos":
-        """Return the facts without some images."""
-        sha256 = {image: sha256 for image, sha256 in self.sha256.items() if image not in images}
-        return CheckedPhotos(self.paths, sha256, self.pixels, self.policies)
 
 
 def find_photos(
@@ -129,10 +106,13 @@ def find_photos(
     if not images.is_dir():
         what = "is a file, not a folder" if images.exists() else "the folder does not exist"
         raise UserError(f"images={images}: {what}. Name the folder of the photos.")
+    if profiles is not None and (not profiles.is_file() or profiles.name not in ("profiles.csv", "profiles.parquet")):
+        what = "the file does not exist" if not profiles.is_file() else "the name must be profiles.csv or .parquet"
+        raise UserError(f"profiles={profiles}: {what}. Name a profiles.csv or profiles.parquet.")
     faults = Faults(images, max_faults_shown)
     files, num_other, num_system = _walk(images, {os.path.realpath(path) for path in skip}, image_root, remedy, faults)
     if profiles is None and _has_table(images):
-        table = read_table(images, "profiles", (("profile_id", "image"),), faults)
+        table = read_table(images, "profiles", _REQUIRED, faults)
         named = _named(images, table, faults) if table is not None else {}
         faults.raise_if_any()
         return FoundPhotos(named, table, num_other + len(set(files.values()) - set(named.values())), num_system)
@@ -140,29 +120,24 @@ def find_photos(
     if not files:
         suffixes = ", ".join(SUFFIXES[:3])
         raise UserError(f"images={images}: contains no photos ({suffixes}, ...), but {num_other} other files.")
-    if profiles is not None and (not profiles.is_file() or profiles.name not in ("profiles.csv", "profiles.parquet")):
-        what = "the file does not exist" if not profiles.is_file() else "the name must be profiles.csv or .parquet"
-        raise UserError(f"profiles={profiles}: {what}. Name a profiles.csv or profiles.parquet.")
     parent = profiles.parent if profiles is not None else _above(images, levels_up)
-    if parent is None:
-        return FoundPhotos(files, None, num_other, num_system)
-    faults = Faults(parent, max_faults_shown)
-    table = read_table(parent, "profiles", (("profile_id", "image"),), faults)
-    faults.raise_if_any()
+    table = None
+    if parent is not None:
+        faults = Faults(parent, max_faults_shown)
+        table = read_table(parent, "profiles", _REQUIRED, faults)
+        faults.raise_if_any()
     return FoundPhotos(files, table, num_other, num_system)
 
 
 def _has_table(folder: Path) -> bool:
-    return any(os.path.isfile(folder / f"profiles{suffix}") for suffix in (".csv", ".parquet"))
+    return any((folder / f"profiles{suffix}").is_file() for suffix in (".csv", ".parquet"))
 
 
 def _above(images: Path, levels_up: int) -> Path | None:
     """Return the nearest folder above with a profiles table, along the path as given and along its real path."""
-    found: dict[str, Path] = {}
-    for start in (os.path.abspath(images), os.path.realpath(images)):
-        folder = next((each for each in list(Path(start).parents)[:levels_up] if _has_table(each)), None)
-        if folder is not None:
-            found.setdefault(os.path.realpath(folder), folder)
+    paths = [Path(os.path.abspath(images)), images.resolve()]
+    nearest = [next(filter(_has_table, list(path.parents)[:levels_up]), None) for path in paths]
+    found = {folder.resolve(): folder for folder in nearest if folder is not None}
     if len(found) > 1:
         both = " and ".join(map(str, found.values()))
         raise UserError(f"images={images}: {both} each have a profiles table. Choose one with profiles=FILE.")
@@ -176,8 +151,7 @@ def _walk(
 
     Hidden files and folders are ignored.
     """
-    real = os.path.realpath(images)
-    allowed = (real, os.path.realpath(image_root)) if image_root is not None else (real,)
+    allowed = [images, *([image_root] if image_root is not None else [])]
     files: dict[str, Path] = {}
     num_other = num_system = 0
 
@@ -189,13 +163,13 @@ def _walk(
         num_system += sum(_num_photos(here / name) for name in folders if is_system(name))
         folders[:] = sorted(name for name in folders if not name.startswith(".") and not is_system(name))
         for name in folders:  # os.walk does not follow links; those inside are found in place
-            _points_outside(here / name, (real,), remedy, faults)
+            _points_outside(here / name, [images], remedy, faults)
         folders[:] = [name for name in folders if os.path.realpath(here / name) not in skip]
         for name in sorted(names):
             path = here / name
             if name.startswith(".") or os.path.realpath(path) in skip:
                 continue
-            if path.suffix.lower() not in SUFFIXES:
+            if not is_photo(name):
                 num_other += 1
             elif _points_outside(path, allowed, remedy, faults):
                 continue
@@ -225,9 +199,11 @@ def _num_photos(folder: Path) -> int:
     return sum(is_photo(name) for _, _, names in os.walk(folder) for name in names)
 
 
-def _points_outside(path: Path, allowed: Sequence[str], remedy: str, faults: Faults) -> bool:
-    target = os.path.realpath(path)
-    outside = path.is_symlink() and not any(target.startswith(folder.rstrip(os.sep) + os.sep) for folder in allowed)
+def _points_outside(path: Path, allowed: Sequence[Path], remedy: str, faults: Faults) -> bool:
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    outside = not any(target.is_relative_to(folder.resolve()) for folder in allowed)
     if outside:
         faults.add(f"{path} is a symbolic link out of the folder, to {target}; {remedy}")
     return outside
@@ -238,20 +214,18 @@ def _is_utf8(name: str) -> bool:
 
 
 def _named(images: Path, table: Table, faults: Faults) -> dict[str, Path]:
+    """Return the files that a table in `images` names."""
     paths = ImagePaths(images, (images,))
     found: dict[str, Path] = {}
     for row, record in table.records():
-        if record["image"]:
-            path, fault = paths.find(record["image"])
-        else:
-            path, fault = None, "the cell is empty; fill it in"
+        image = record["image"]
+        path, fault = paths.find(image) if image else (None, "the cell is empty; fill it in")
         if path is not None:
-            found[record["image"]] = path
+            found[image] = path
             continue
-        if "set data.image_root" in fault:
-            fault = fault.partition("set data.image_root")[0]
-            fault += f"set images to its folder and profiles to {table.path.name}"
-        faults.add(fault, file=table.path.name, place=table.place(row), column="image")
+        what, option, _ = fault.partition("set data.image_root")
+        remedy = f"set images to its folder and profiles to {table.path.name}" if option else ""
+        faults.add(what + remedy, file=table.path.name, place=table.place(row), column="image")
     return found
 
 
@@ -272,15 +246,7 @@ def without_consent(
     """
     if table is None:
         return {}
-    faults = Faults(table.path.parent, max_faults_shown)
-    for name in table.header:
-        if name != CONSENT and "".join(letter for letter in name.casefold() if letter.isalnum()) == CONSENT:
-            faults.add(f"{shown(name)} is not read; rename the column to {CONSENT}", file=table.path.name, column=name)
-    consent = _read_consent(table, faults) if CONSENT in table.header else {}
-    try:
-        faults.raise_if_any()
-    except UserError as error:
-        raise UserError(f"{error}\nNothing was sent.") from None
+    consent = _read_consent(table, max_faults_shown)
     if CONSENT not in table.header:
         return {}
     image_of = {os.path.realpath(path): image for image, path in photos.items()}
@@ -306,19 +272,25 @@ def without_consent(
     return found
 
 
-def _read_consent(table: Table, faults: Faults) -> dict[str, bool]:
+def _read_consent(table: Table, max_faults_shown: int) -> dict[str, bool]:
+    """Return profile -> whether it has consented; empty without the column."""
+    faults, file = Faults(table.path.parent, max_faults_shown), table.path.name
+    for name in table.header:
+        if name != CONSENT and "".join(letter for letter in name.casefold() if letter.isalnum()) == CONSENT:
+            faults.add(f"{shown(name)} is not read; rename the column to {CONSENT}", file=file, column=name)
     consent: dict[str, bool] = {}
-    for row, record in table.records():
-        cell, profile = record[CONSENT].casefold(), record["profile_id"]
-        where = dict(file=table.path.name, place=table.place(row), column=CONSENT)
+    for row, record in table.records() if CONSENT in table.header else ():
+        cell, profile, what = record[CONSENT].casefold(), record["profile_id"], ""
         if cell not in _YES + _NO:
-            faults.add(
-                f"{shown(record[CONSENT])} is neither yes nor no; use yes, true, 1, no, false, 0 or nothing", **where
-            )
+            what = f"{shown(record[CONSENT])} is neither yes nor no; use yes, true, 1, no, false, 0 or nothing"
         elif consent.setdefault(profile, cell in _YES) != (cell in _YES):
-            faults.add(
-                f"profile {shown(profile)} has consented in one row and not in another; make them agree", **where
-            )
+            what = f"profile {shown(profile)} has consented in one row and not in another; make them agree"
+        if what:
+            faults.add(what, file=file, place=table.place(row), column=CONSENT)
+    try:
+        faults.raise_if_any()
+    except UserError as error:
+        raise UserError(f"{error}\nNothing was sent.") from None
     return consent
 
 
@@ -330,13 +302,13 @@ def consent_note(table: Table | None) -> str | None:
 
 
 def check_photos(
-    photos: dict[str, Path],
+    photos: Mapping[str, Path],
     fingerprints: Fingerprints,
     *,
     max_source_pixels: int,
     num_workers: int,
     progress: Callable[[int, int], object],
-) -> CheckedPhotos:
+) -> dict[str, PhotoFacts]:
     """Hash every photo, and decode those whose bytes were not decoded before.
 
     Raises:
@@ -349,20 +321,15 @@ def check_photos(
         except UserError as error:
             return error
 
-    checked = CheckedPhotos(photos)
+    facts: dict[str, PhotoFacts] = {}
     unreadable = []
     with ThreadPoolExecutor(max(num_workers, 1)) as pool:
-        for done, (image, facts) in enumerate(zip(photos, pool.map(inspect, photos.values()), strict=True), start=1):
+        for done, (image, found) in enumerate(zip(photos, pool.map(inspect, photos.values()), strict=True), start=1):
             progress(done, len(photos))
-            if isinstance(facts, UserError):
-                unreadable.append(str(facts))
-                continue
-            checked.sha256[image], checked.policies[image] = facts.sha256, facts.decode_policy
-            checked.pixels[image] = facts.pixels or facts.sha256
-            if facts.colour_fault:
-                checked.without_profile.append(image)
-            if not facts.ok:
-                checked.bad[image] = facts.fault.replace("data.max_source_pixels", "max_source_pixels")
+            if isinstance(found, UserError):
+                unreadable.append(str(found))
+            else:
+                facts[image] = found
     if unreadable:
         raise UserError("\n  ".join([f"{len(unreadable)} of {len(photos)} photos cannot be read:", *unreadable]))
-    return checked
+    return facts

@@ -2,27 +2,26 @@
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from style_match.labeling.answers import Answer, Estimate, Request, Status, Usage
 from style_match.labeling.ledger import Ledger
 from style_match.utils.errors import UserError
 
 
-class LedgerRecorder:
-    """`Recorder` of one command: stores answers, counts tokens and cost, and checks the cost limit.
+class Recorder:
+    """Stores answers in the ledger and checks the cost limit; may be called from several threads.
 
     Args:
         num_requests: number of requests of the estimate.
         estimate: None if nothing is paid.
         max_cost_usd: limit of what this command sends; None: no limit.
-        pending: keys of requests sent by an earlier command; their cost does not count towards the limit.
 
     Attributes:
         num_sent: number of requests sent by this command.
         statuses: number of answers of each status.
         cost_usd: cost of all answers with a known price.
-        pending_cost_usd: the part of `cost_usd` for `pending` requests.
+        earlier_cost_usd: the part of `cost_usd` for requests that an earlier command sent.
         num_uncounted: number of answers without token counts; each counts as estimated towards the limit.
 
     Raises:
@@ -30,16 +29,9 @@ class LedgerRecorder:
     """
 
     def __init__(
-        self,
-        ledger: Ledger,
-        *,
-        num_requests: int,
-        estimate: Estimate | None,
-        max_cost_usd: float | None,
-        pending: Collection[str] = (),
+        self, ledger: Ledger, *, num_requests: int, estimate: Estimate | None, max_cost_usd: float | None
     ) -> None:
-        self._ledger, self._pending = ledger, set(pending)
-        self._lock = threading.Lock()
+        self._ledger, self._lock = ledger, threading.Lock()
         self._sending: set[str] = set()
         self._max_cost_usd = max_cost_usd if estimate is not None else None
         cost = estimate.cost_usd if estimate is not None else 0.0
@@ -57,12 +49,17 @@ class LedgerRecorder:
         self._cost_of_one = (cost or 0.0) / max(num_requests, 1)
         self._num_priced = self.num_uncounted = self.num_sent = 0
         self.statuses: Counter[Status] = Counter()
-        self.usage, self.cost_usd, self.pending_cost_usd = Usage(), 0.0, 0.0
+        self.usage, self.cost_usd, self.earlier_cost_usd = Usage(), 0.0, 0.0
 
     def before_sending(self, request: Request) -> None:
-        """Count the request; raises UserError if it could exceed the cost limit."""
+        """Count a request that is about to be sent.
+
+        Raises:
+            UserError: The request could exceed the cost limit. Send nothing more, store the answers that still
+                arrive, and raise the error again.
+        """
         with self._lock:
-            spent = self.cost_usd - self.pending_cost_usd + self.num_uncounted * self._cost_of_one
+            spent = self.cost_usd - self.earlier_cost_usd + self.num_uncounted * self._cost_of_one
             of_one = max(self._cost_of_one, spent / self._num_priced) if self._num_priced else self._cost_of_one
             expected = spent + of_one * len(self._sending | {request.key})
             if self._max_cost_usd is not None and expected > self._max_cost_usd + 1e-9:
@@ -71,21 +68,20 @@ class LedgerRecorder:
                     "and run the same command again for the rest."
                 )
             self._sending.add(request.key)
-            self._pending.discard(request.key)
             self.num_sent += 1
 
     def store(self, answers: Sequence[tuple[Request, Answer]]) -> None:
-        """Commit the answers."""
+        """Commit answers, all or none; raises UserError if that fails."""
         with self._lock:
             self._ledger.answered(answers)
             for request, answer in answers:
-                self._sending.discard(request.key)
                 self.statuses[answer.status] += 1
                 self.usage += answer.usage
                 self.cost_usd += answer.cost_usd or 0.0
-                if request.key in self._pending:
-                    self.pending_cost_usd += answer.cost_usd or 0.0
+                if request.key not in self._sending:
+                    self.earlier_cost_usd += answer.cost_usd or 0.0
                 elif answer.cost_usd is not None:
                     self._num_priced += 1
                 elif answer.status is not Status.ERROR and self._cost_of_one:
                     self.num_uncounted += 1
+                self._sending.discard(request.key)

@@ -3,47 +3,48 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openai import AsyncOpenAI, OpenAIError
 
-from style_match.labeling.answers import Answer, Progress, Recorder, Request, Status
+from style_match.labeling.answers import Answer, Request, Status
 from style_match.labeling.client import explain, without_key
-from style_match.labeling.cost import Price
-from style_match.labeling.interface import Interface
+from style_match.labeling.recorder import Recorder
+from style_match.labeling.replies import parse
 from style_match.utils.errors import UserError
+from style_match.utils.progress import Advance
+
+if TYPE_CHECKING:
+    from style_match.labeling.openai import OpenAILabeler
 
 MAX_FAILURES_IN_ROW = 10  # then the run ends; refusals do not count
 FAILURES = (Status.ERROR, Status.TRUNCATED, Status.INVALID)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Session:
-    """An open connection, with what is needed to read and store answers.
+    """An open connection, with what is needed to read and store answers."""
 
-    Attributes:
-        server: the address, for messages.
-        price_factor: of `price`.
-    """
-
+    labeler: "OpenAILabeler"
     client: AsyncOpenAI
     key: str
-    key_env: str | None
-    server: str
-    interface: Interface
-    price: Price | None
-    price_factor: float
     recorder: Recorder
-    progress: Progress
+    progress: Advance
+
+    @property
+    def server(self) -> str:
+        """The address, for messages."""
+        return self.labeler.address.shown
 
     def parse(self, body: str | Mapping[str, Any], request: Request) -> Answer:
         """Parse the body of an answer."""
-        answer = self.interface.answer(body, request.schema, self.price, factor=self.price_factor)
+        answer = parse(body, request.schema, self.labeler.known_price)
         return replace(answer, detail=without_key(answer.detail, self.key))
 
     def explain(self, error: OpenAIError) -> Answer | UserError:
         """See `client.explain`."""
-        return explain(error, server=self.server, model=self.interface.model, key=self.key, key_env=self.key_env)
+        labeler = self.labeler
+        return explain(error, server=self.server, model=labeler.model_name, key=self.key, key_env=labeler.key_env)
 
 
 class Sender:
@@ -63,9 +64,7 @@ class Sender:
         self.session.progress(0, len(requests))
         await self._work(requests[:1], len(requests))
         remaining = iter(requests[1:])  # shared by the workers
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(self._work(remaining, len(requests)))
+        await asyncio.gather(*(self._work(remaining, len(requests)) for _ in range(concurrency)))
         if self.error:
             raise self.error
 
@@ -82,18 +81,17 @@ class Sender:
             self.session.progress(self.num_done, total)
 
     async def _label(self, request: Request) -> None:
+        store = self.session.recorder.store
         try:
-            jpeg = await asyncio.to_thread(request.jpeg)
+            body = await asyncio.to_thread(self.session.labeler.body, request)
         except UserError as error:  # only this photo has changed or is gone
-            self.session.recorder.store([(request, Answer(Status.ERROR, detail=str(error)))])
-            return
-        body = self.session.interface.body(request, jpeg)
+            return store([(request, Answer(Status.ERROR, detail=str(error)))])
         answer = await self._send(request, body)
         if answer.status is Status.INVALID:  # once more; both are paid
             first, answer = answer, await self._send(request, body)
             costs = [cost for cost in (first.cost_usd, answer.cost_usd) if cost is not None]
             answer = replace(answer, usage=first.usage + answer.usage, cost_usd=sum(costs) if costs else None)
-        self.session.recorder.store([(request, answer)])
+        store([(request, answer)])
         self.num_failed_in_row = self.num_failed_in_row + 1 if answer.status in FAILURES else 0
         if self.num_failed_in_row >= MAX_FAILURES_IN_ROW:
             raise UserError(
@@ -104,7 +102,7 @@ class Sender:
     async def _send(self, request: Request, body: dict[str, Any]) -> Answer:
         client = self.session.client
         self.session.recorder.before_sending(request)
-        api = client.responses if self.session.interface.api == "responses" else client.chat.completions
+        api = client.responses if self.session.labeler.api == "responses" else client.chat.completions
         try:
             response = await api.with_raw_response.create(**body)
         except OpenAIError as error:

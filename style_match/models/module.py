@@ -17,9 +17,10 @@ from style_match.evaluation.evaluator import Evaluator, Result
 from style_match.evaluation.metrics import means
 from style_match.evaluation.ranks import couple_ranks, style_ranks
 from style_match.models.embed import embed
+from style_match.models.head.ensemble import joined, members
 from style_match.models.head.identity import Identity
 from style_match.models.loss.pairs import LossOutput
-from style_match.models.text_term import TextTerm, joined, members
+from style_match.models.text_term import TextTerm
 from style_match.utils.errors import UserError
 
 DEFAULT_LR = 5e-5  # of conf/optimizer
@@ -27,9 +28,12 @@ DEFAULT_LR = 5e-5  # of conf/optimizer
 
 @dataclass(frozen=True)
 class TestResults:
-    """Results and embeddings of the test split; `val` is of the reported model, `trained` is None for head=identity.
+    """Results and embeddings of the test split.
 
     Attributes:
+        frozen: Result of the frozen backbone.
+        trained: Result of the trained head; None for head=identity.
+        val: Result of the reported model on the validation split.
         profile_ids: (N,) the profiles of the test gallery.
         embeddings: Model ("frozen", "trained") to (N, E) embeddings.
     """
@@ -54,7 +58,7 @@ class TestResults:
 class MatchModule(lightning.LightningModule):
     """Turns features of a frozen backbone into embeddings of unit length, and learns the head by metric learning.
 
-    A checkpoint has weights and hyperparameters, but no parts: load it with
+    A checkpoint contains weights and hyperparameters, but no parts: load it with
     `MatchModule.load_from_checkpoint(path, head=..., loss=...)`.
 
     Under DDP the features, labels and sides of all ranks are joined before the head, so that BatchNorm and negatives
@@ -72,7 +76,7 @@ class MatchModule(lightning.LightningModule):
         evaluator: Ranks, metrics and intervals of the test; its ks are those of validation, too.
         backbone: For encode=online: turns a batch with `rows` (B,) into features (B, D). It stays frozen, in eval mode
             and out of checkpoints.
-        text: The term between photos and their texts; None for none.
+        text: The loss between photos and their texts, if any.
         hyperparameters: For checkpoints and loggers, such as the config of a run.
     """
 
@@ -131,7 +135,7 @@ class MatchModule(lightning.LightningModule):
         self.fit_closed(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def fit_closed(self, data: MatchDataModule) -> None:
-        """Fit those parts of the head that are computed from the training features at once, where they are not yet."""
+        """Fit the parts of the head that are computed from the training features at once and are not fitted yet."""
         parts: list[Any] = [part for part in self.head.modules() if hasattr(part, "fit_closed")]
         if parts := [part for part in parts if not part.is_fitted()]:
             train = data.train_set(self.features(data.train_photos()).cpu())
@@ -142,20 +146,12 @@ class MatchModule(lightning.LightningModule):
         features, labels = self.gathered(self.features(batch)), self.gathered(batch["labels"])
         side = None if batch.get("side") is None else self.gathered(batch["side"])
         if self.text is None:
-            embedded, texts = members(self.head, features, side), None
+            loss, logs = self.members_loss(members(self.head, features, side), labels, side)
         else:
-            embedded, texts = self.text.embed(self.head, features, side, self.gathered(batch["texts"].to(features)))
-        outputs = [self.compare(embeddings, labels, side) for embeddings in embedded]
-        logs: dict[str, Any] = {"loss": torch.stack([output.loss.detach() for output in outputs]).mean()}
-        for name in outputs[0].logs:
-            logs[name] = sum(output.logs[name] for output in outputs) / len(outputs)
-        # A sum: each member of an ensemble gets the gradient that it would get by itself, unless it is clipped: the
-        # norm of trainer.gradient_clip_val is over all members together.
-        loss = torch.stack([output.loss for output in outputs]).sum()
-        if self.text is not None and texts is not None:
+            e_photos, e_texts = self.text.embed(self.head, features, side, self.gathered(batch["texts"].to(features)))
+            loss, logs = self.members_loss(e_photos, labels, side)
             numbers, people = self.gathered(batch["text_numbers"]), self.gathered(batch["people"])
-            with torch.autocast(self.device.type, enabled=False):
-                output = self.text.compare(joined(embedded).float(), texts.float(), numbers, people)
+            output = self.text.compare(joined(e_photos), e_texts, numbers, people)
             logs["text_loss"] = output.loss.detach()
             loss = loss + self.text.weight * output.loss
         self.was_trained = True
@@ -163,6 +159,18 @@ class MatchModule(lightning.LightningModule):
             {f"train/{name}": value for name, value in logs.items()}, on_step=False, on_epoch=True, batch_size=1
         )
         return loss
+
+    def members_loss(self, embedded: list[Tensor], labels: Tensor, side: Tensor | None) -> tuple[Tensor, dict]:
+        """Return the summed loss of the members of an ensemble, and the means of their losses and logs.
+
+        The sum gives each member the gradient that it would get alone, unless gradients are clipped: the norm of
+        trainer.gradient_clip_val is over all members together.
+        """
+        outputs = [self.compare(embeddings, labels, side) for embeddings in embedded]
+        logs: dict[str, Any] = {"loss": torch.stack([output.loss.detach() for output in outputs]).mean()}
+        for name in outputs[0].logs:
+            logs[name] = sum(output.logs[name] for output in outputs) / len(outputs)
+        return torch.stack([output.loss for output in outputs]).sum(), logs
 
     def gathered(self, rows: Tensor) -> Tensor:
         """Return the rows (B, ...) of all ranks, rank after rank."""
@@ -182,10 +190,10 @@ class MatchModule(lightning.LightningModule):
         if self.was_trained and not all(
             weight.isfinite().all() for weight in self.state_dict().values() if weight.is_floating_point()
         ):
-            raise self.diverged(f"After epoch {self.current_epoch} a weight of the head is not a finite number")
+            raise self.diverged(f"After epoch {self.current_epoch + 1} a weight of the head is not a finite number")
 
     def diverged(self, what: str) -> UserError:
-        """Return the error of a training that a learning rate spoils; `what` says what came of it."""
+        """Return the error for a learning rate that is too high; `what` describes the symptom."""
         group = self.trainer.optimizers[0].param_groups[0]
         rate = group.get("initial_lr", group["lr"])
         lower = f"to {min(rate / 10, DEFAULT_LR):g}, for example"
@@ -193,24 +201,26 @@ class MatchModule(lightning.LightningModule):
         return UserError(f"{what}: lower optimizer.lr, which is {rate:g}, {lower}{more}.")
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
-        """Name the learning rate where an optimizer refuses a step that no float can hold."""
+        """Name the learning rate if a step overflows; some optimizers raise an error then."""
         try:
             super().optimizer_step(*args, **options)
         except RuntimeError as error:
             if "overflow" not in str(error):
                 raise
-            raise self.diverged(f"A step of epoch {self.current_epoch} is not a finite number") from error
+            raise self.diverged(f"A step of epoch {self.current_epoch + 1} is not a finite number") from error
 
     def embed_profiles(self, batch: dict[str, Any], head: nn.Module | None = None) -> Tensor:
         """Return (N, E) embeddings of a gallery's profiles (`MatchDataModule.gallery_batch`), in eval mode."""
+        photo_profile, num_left = batch["photo_profile"], batch["num_left"]
+        side = (photo_profile >= num_left).long() if num_left else None
         try:
-            e_NE = embed_profiles(head or self.head, self.features(batch), batch["photo_profile"], batch["num_left"])
+            e_NE = embed(head or self.head, self.features(batch), photo_profile, side)
         except UserError as error:
             if not self.was_trained:
                 raise
             raise self.diverged(f"{str(error).rstrip('.')}. If it is not too small") from error
         if self.was_trained and not e_NE.isfinite().all():
-            raise self.diverged(f"After epoch {self.current_epoch} the head gives values that are not finite numbers")
+            raise self.diverged(f"After epoch {self.current_epoch + 1} the head gives numbers that are not finite")
         return e_NE
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -314,23 +324,8 @@ def test_values(results: TestResults) -> dict[str, float]:
     }
 
 
-def embed_profiles(head: nn.Module, features: Tensor, photo_profile: Tensor, num_left: int) -> Tensor:
-    """(N, E) float32 embeddings of profiles: the mean over the photos of each, brought to unit length.
-
-    Args:
-        head: in eval mode.
-        features: (P, D) of all their photos.
-        photo_profile: (P,) long on the CPU, the position from 0 to N - 1 of each photo's profile.
-        num_left: how many profiles, the first ones, are on the left of couples, all others on the right; 0 for styles.
-
-    Raises:
-        UserError: the head gives zero for a photo.
-    """
-    return embed(head, features, photo_profile, (photo_profile >= num_left).long() if num_left else None)
-
-
 def effective_rank(embeddings: Tensor) -> Tensor:
-    """Exponential of the entropy of the singular values' distribution of (N, E) embeddings, from 1 to min(N, E).
+    """Return the exponential of the entropy of the singular values of (N, E) embeddings, from 1 to min(N, E).
 
     O. Roy, M. Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007, definition 1.
     """

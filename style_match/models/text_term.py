@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from style_match.data.texts import groups
+from style_match.models.head.ensemble import joined, members
 from style_match.models.loss.infonce import InfoNCE
 from style_match.models.loss.pairs import LossOutput
 from style_match.utils.errors import UserError
@@ -17,9 +18,9 @@ class TextTerm(nn.Module):
     """A head for texts, or the photos' own, and the loss between photos and their texts.
 
     Args:
-        weight: of the term beside the main loss.
-        temperature: of its InfoNCE.
-        head: features (B, D) of texts to embeddings (B, E); None: they go through the photos' head.
+        weight: Of the term beside the main loss.
+        temperature: Of its InfoNCE.
+        head: Features (B, D) of texts to embeddings (B, E); None if they go through the photos' head.
     """
 
     def __init__(self, *, weight: float, temperature: float, head: nn.Module | None):
@@ -30,9 +31,9 @@ class TextTerm(nn.Module):
     def embed(
         self, photo_head: Any, features: Tensor, side: Tensor | None, texts: Tensor
     ) -> tuple[list[Tensor], Tensor]:
-        """The embeddings of photos by each member of their head, and (B, E) those of texts.
+        """Return the embeddings of photos by each member of their head, and (B, E) those of texts.
 
-        Under a shared head BatchNorm sees both together, as its statistics serve both afterwards.
+        A shared head gets both in one batch, because its BatchNorm serves both later.
         """
         if self.head is not None:
             return members(photo_head, features, side), self.head(texts)
@@ -40,29 +41,25 @@ class TextTerm(nn.Module):
         return [each[: len(features)] for each in both], joined([each[len(features) :] for each in both])
 
     def compare(self, photos: Tensor, texts: Tensor, numbers: Tensor, people: Tensor) -> LossOutput:
-        """The loss of embeddings (B, E) of photos and of their texts; `numbers` and `people` (B,) tell which texts
-        and whose photos they are. What has the same text or person is no negative.
+        """Return the loss in float32, also under mixed precision. Rows with the same text or person are no negatives.
+
+        Args:
+            photos: (B, E) embeddings of photos.
+            texts: (B, E) embeddings of their texts.
+            numbers: (B,) numbers of the texts.
+            people: (B,) numbers of the people on the photos.
 
         Raises:
-            UserError: all rows of the batch share one text or person.
+            UserError: All rows of the batch share one text or person.
         """
         labels = groups(numbers, people)
         side = torch.arange(2).repeat_interleave(len(labels))
-        return self.loss(torch.cat([photos, texts]).float(), labels.repeat(2), side)
-
-
-def members(head: Any, features: Tensor, side: Tensor | None) -> list[Tensor]:
-    """The embeddings by each member of an ensemble, or by the one head."""
-    return head.members(features, side) if hasattr(head, "members") else [head(features, side)]
-
-
-def joined(embeddings: list[Tensor]) -> Tensor:
-    """The members' embeddings as the ensemble gives them."""
-    return torch.cat(embeddings, dim=1) / len(embeddings) ** 0.5
+        with torch.autocast(photos.device.type, enabled=False):
+            return self.loss(torch.cat([photos.float(), texts.float()]), labels.repeat(2), side)
 
 
 def width(head: nn.Module) -> int:
-    """E of a head; UserError where it does not tell."""
+    """Return E of a head; UserError if the head has no `dim`."""
     dim = getattr(head, "dim", None)
     if not isinstance(dim, int):
         raise UserError(

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from style_match.evaluation.bootstrap import Interval
 from style_match.reporting.statistics import seed_means
 from style_match.utils.errors import UserError
-
-Answers = Sequence[Sequence[str]]  # of each query, best first
 
 # ---------------------------------------------------------------- hubs
 
@@ -43,42 +41,22 @@ class Hubness:
     top: list[tuple[str, int]]
 
 
-def k_occurrence(answers: Answers, gallery_ids: Sequence[str], *, k: int) -> NDArray:
-    """Return how often (G,) each profile of the gallery is among the first `k` answers of the queries.
-
-    Raises:
-        UserError: A query has fewer than k answers.
-        ValueError: An answer is not in the gallery, or a profile is in it twice.
-    """
-    if len(set(gallery_ids)) != len(gallery_ids):
-        raise ValueError("a profile is in the gallery twice")
-    shortest = min(map(len, answers), default=k)
-    if not 1 <= k <= shortest:
-        raise UserError(f"The first {k} answers are needed, but a query has {shortest}. Keep more, or lower k.")
-    counts = Counter(profile for row in answers for profile in row[:k])
-    if strangers := sorted(set(counts).difference(gallery_ids)):
-        raise ValueError(f"the answer {strangers[0]} is not in the gallery")
-    return np.array([counts[profile] for profile in gallery_ids], dtype=int)
-
-
-def hubness(answers: Mapping[str, Answers], galleries: Mapping[str, Sequence[str]], *, k: int, num_top: int) -> Hubness:
+def hubness(
+    answers: Mapping[str, Sequence[Sequence[str]]], galleries: Mapping[str, Sequence[str]], *, k: int, num_top: int
+) -> Hubness:
     """Return the hubs among the profiles of all galleries.
 
     Args:
-        answers: Direction to the answers of its queries; one direction for styles.
+        answers: Direction to the answers of its queries, at least k each; one direction for styles.
         galleries: Direction to its profiles. A profile that is in two galleries counts as two.
         k: Number of first answers.
         num_top: Number of most frequent answers; equally frequent ones are in the order of their ids.
-
-    Raises:
-        UserError: As `k_occurrence`.
-        ValueError: As `k_occurrence`, or directions without answers or gallery.
     """
     from scipy.stats import skew
 
-    if answers.keys() != galleries.keys():
-        raise ValueError(f"answers of {sorted(answers)} with galleries of {sorted(galleries)}")
-    counts = np.concatenate([k_occurrence(answers[direction], ids, k=k) for direction, ids in galleries.items()])
+    # of each direction, because a profile may be in two galleries
+    occurring = {direction: Counter(answer for row in of for answer in row[:k]) for direction, of in answers.items()}
+    counts = np.array([occurring[direction][one] for direction, ids in galleries.items() for one in ids])
     ids = [profile for gallery in galleries.values() for profile in gallery]
     never = int((counts == 0).sum())
     return Hubness(
@@ -119,10 +97,10 @@ class Group:
 
 def group_rows(
     values: Mapping[str, str | float | None],
-    scores: ArrayLike,
+    scores: NDArray,
     metrics: Sequence[str],
     queries: Sequence[str],
-    clusters: ArrayLike,
+    clusters: NDArray,
     *,
     min_group: int,
     confidence: float,
@@ -148,13 +126,7 @@ def group_rows(
 
     Raises:
         UserError: The bands do not increase, or a value is not a number.
-        ValueError: The shapes do not fit.
     """
-    scores, clusters = np.asarray(scores, dtype=float), np.asarray(clusters)
-    if scores.ndim != 3 or scores.shape[1:] != (len(queries), len(metrics)) or len(clusters) != len(queries):
-        raise ValueError(
-            f"scores {scores.shape}: {len(queries)} queries, {len(clusters)} clusters, {len(metrics)} metrics"
-        )
     if bands is not None and (not bands or any(low >= high for low, high in pairwise(bands))):
         raise UserError(f"bands={list(bands)} must increase, such as [18,25,35].")
     group_of = {profile: _group(values.get(profile), bands, column, profile) for profile in dict.fromkeys(queries)}

@@ -73,13 +73,13 @@ def recall_curves(table: ResultTable) -> go.Figure:
 
 
 def training_curves(rows: Sequence[Row]) -> go.Figure | None:
-    """Return val/mrr and train/loss by epoch, one line a run, one colour a row; None if nothing was trained."""
+    """Return val/mrr and train/loss by epoch from 1, a line for each run; None if nothing was trained."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("val/mrr", "train/loss"))
     for number, row in enumerate(row for row in rows if row.model == "trained"):
         for place, run in enumerate(row.runs.values()):
             logged = list(logged_rows(run.folder))
             for column, name in enumerate(("val/mrr", "train/loss"), start=1):
-                points = [(int(line["epoch"]), float(line[name])) for line in logged if line.get(name)]
+                points = [(int(line["epoch"]) + 1, float(line[name])) for line in logged if line.get(name)]
                 if points:
                     x, y = zip(*points, strict=True)
                     figure.add_scatter(

@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from style_match.evaluation.bootstrap import Interval
 from style_match.evaluation.tables import heading, one_training
@@ -511,15 +515,11 @@ def rows_of_csv(tables: Sequence[ResultTable]) -> str:
     return as_csv(list(lines[0]), (line.values() for line in lines))  # None is written as an empty cell
 
 
-def print_tables(tables: Sequence[ResultTable], console: Any) -> None:
+def print_tables(tables: Sequence[ResultTable], console: Console) -> None:
     """Print the tables to a rich console, with their notes."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     for table in tables:
         console.print(Text(table.heading, style="bold"))
-        shown = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+        shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
         shown.add_column("percent", min_width=12)  # six metrics beside it fit into 80 columns
         for metric in table.metrics:
             shown.add_column(heading(metric), justify="right", no_wrap=True)

@@ -12,27 +12,17 @@ from safetensors.torch import save
 from torch import nn
 
 from style_match import __version__
-from style_match.backbone.checkpoint import HUB_ID, PACKAGE, Checkpoint, resolve_checkpoint, resolve_dtype
+from style_match.backbone.checkpoint import HUB_ID, PACKAGE, resolve_checkpoint, resolve_dtype
 from style_match.backbone.inputs import TextInputs
 from style_match.cli.run_config import SEEN
 from style_match.cli.targets import conf_dir
 from style_match.data.datamodule import MatchDataModule
-from style_match.data.fingerprints import Fingerprints
 from style_match.evaluation.text_search import chosen_path
 from style_match.models.head.identity import Identity
 from style_match.models.text_term import width
 from style_match.serving.finished_run import FinishedRun
 from style_match.serving.matcher import make_head, tells_sides
-from style_match.serving.matcher_folder import (
-    ABOUT,
-    CARD,
-    FORMAT,
-    HEAD,
-    TEXT_FILE,
-    digest,
-    hashes_of,
-    write_matcher,
-)
+from style_match.serving.matcher_folder import ABOUT, CARD, FORMAT, HEAD, TEXT_FILE, digest, hashes_of, write_matcher
 from style_match.serving.model_card import card, figures_by_group
 from style_match.training.checkpoints import load_head
 from style_match.training.text import TextSpace, fitted, is_on, text_term
@@ -60,7 +50,7 @@ def export(run: FinishedRun, out: Path, card_options: Mapping[str, Any]) -> None
         UserError: The checkpoint is damaged, the backbone or the split changed, or `card` does not fit the data.
     """
     figures = figures_by_group(run, card_options)  # first: it reports mistakes in card.by and card.bands
-    about, files = content(run)
+    about, files = _content(run)
     files[CARD] = card(run, about, card_options, figures).encode()
     files[ABOUT] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
     write_matcher(out, files)
@@ -68,12 +58,9 @@ def export(run: FinishedRun, out: Path, card_options: Mapping[str, Any]) -> None
     print(out / CARD)
 
 
-def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return matcher.json as a dict, with its digest, and the contents of the files that it names.
-
-    Raises:
-        UserError: The checkpoint is damaged, or the backbone or the split changed.
-    """
+@torch.no_grad()
+def _content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return matcher.json as a dict, with its digest, and the contents of the files that it names."""
     config, in_dim = run.config, run.provenance["features"]["width"]
     data = MatchDataModule.from_folder(run.inputs.folder, run.inputs.split)
     if is_changed_split(run.folder, run.inputs, data):
@@ -84,18 +71,18 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
     options: Any = OmegaConf.to_container(config.head, resolve=True)
     if run.model == "frozen":
         options = {"_target_": f"{Identity.__module__}.{Identity.__qualname__}", "_partial_": True}
-    head = make_head(options, in_dim)
+    head = make_head(options, in_dim=in_dim)
     if run.model == "trained":
         load_head(head, run.folder / BEST)
     head.eval()
     files = {HEAD: _weights(head)}
     if (run.folder / SEEN).is_file():
         files[SEEN] = (run.folder / SEEN).read_bytes()
-    text, no_text = None, why_no_texts(run)
+    text, no_text = None, _why_no_texts(run)
     if no_text:
         progress.say(f"no text search: {no_text}")
     else:
-        text, text_head = text_path(run, head, data)
+        text, text_head = _text_path(run, head, data)
         if text_head is not head:
             files[TEXT_FILE] = _weights(text_head)
     is_couple = config.data.task == "couple"
@@ -112,7 +99,7 @@ def content(run: FinishedRun) -> tuple[dict[str, Any], dict[str, bytes]]:
         "head": {
             "options": options,
             "in_dim": in_dim,
-            "dim": _dim(head, in_dim),
+            "dim": head(torch.ones(2, in_dim), torch.tensor([0, 1])).shape[1],
             "tells_sides": is_couple and tells_sides(head, in_dim),
         },
         "backbone": _backbone(run),
@@ -142,16 +129,10 @@ def _weights(head: nn.Module) -> bytes:
     return save({name: value.contiguous() for name, value in head.state_dict().items()})
 
 
-@torch.no_grad()
-def _dim(head: nn.Module, in_dim: int) -> int:
-    """Width E of an embedding."""
-    return head(torch.ones(2, in_dim), torch.tensor([0, 1])).shape[1]
-
-
 # Texts
 
 
-def why_no_texts(run: FinishedRun) -> str | None:
+def _why_no_texts(run: FinishedRun) -> str | None:
     """Return why the matcher of a run cannot have text search, with a remedy; None if it can."""
     if "text" not in run.config:
         return "its run is of an older version, without the options of conf/text. Train again, and export that run."
@@ -163,7 +144,7 @@ def why_no_texts(run: FinishedRun) -> str | None:
     return None
 
 
-def text_path(run: FinishedRun, head: nn.Module, data: MatchDataModule) -> tuple[dict[str, Any], nn.Module]:
+def _text_path(run: FinishedRun, head: nn.Module, data: MatchDataModule) -> tuple[dict[str, Any], nn.Module]:
     """Choose how texts are embedded and searched.
 
     A text head is fitted to the captions of the training photos. A run that was trained on texts also has a text head,
@@ -220,8 +201,19 @@ def _backbone(run: FinishedRun) -> dict[str, Any]:
     """
     backbone, was = run.config.backbone, run.provenance["backbone"]
     found = resolve_checkpoint(was["source"], was["revision"], download=True)
-    files = hashes_of(found, Fingerprints(cache_root() / "fingerprints.sqlite"))
-    _refuse_other_files(run, found, files)
+    files = hashes_of(found)
+    root = run.config.features.root
+    store = Path(root).expanduser() if root else cache_root() / "features"
+    manifest = store / run.provenance["features"]["key"][:16] / "manifest.json"
+    if manifest.is_file():  # of the run's feature store
+        trained_on = json.loads(manifest.read_text(encoding="utf-8"))["identity"]["files"]
+        if others := sorted(
+            name for name in trained_on.keys() | files.keys() if trained_on.get(name) != files.get(name)
+        ):
+            raise UserError(
+                f"{found.folder} is no longer the backbone of run={run.folder}: {', '.join(others[:3])} changed. "
+                "Restore it, or train again."
+            )
     is_folder = not was["source"].startswith(PACKAGE) and not (was["revision"] and HUB_ID.fullmatch(was["source"]))
     options = {name: value for name, value in backbone.items() if name not in WHERE_FROM}
     options["dtype"] = resolve_dtype(backbone.dtype, run.provenance["device"].partition(":")[0])
@@ -232,18 +224,3 @@ def _backbone(run: FinishedRun) -> dict[str, Any]:
         "options": options,
         "files": files,
     }
-
-
-def _refuse_other_files(run: FinishedRun, found: Checkpoint, files: Mapping[str, str]) -> None:
-    """Compare the files with the manifest of the run's feature store, if it still exists."""
-    root = run.config.features.root
-    store = Path(root).expanduser() if root else cache_root() / "features"
-    manifest = store / run.provenance["features"]["key"][:16] / "manifest.json"
-    if not manifest.is_file():
-        return
-    was = json.loads(manifest.read_text(encoding="utf-8"))["identity"]["files"]
-    if others := sorted(name for name in was.keys() | files.keys() if was.get(name) != files.get(name)):
-        raise UserError(
-            f"{found.folder} is no longer the backbone of run={run.folder}: {', '.join(others[:3])} changed. Restore "
-            "it, or train again."
-        )

@@ -1,8 +1,7 @@
 """The finished run that is exported, read and checked without torch."""
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from style_match.backbone.inputs import Inputs
 from style_match.data.dataset import DatasetFolder
+from style_match.reporting.runs import Run
 from style_match.synthetic.dataset import draw_demo
 from style_match.utils.errors import UserError
+from style_match.utils.files import read_json
 
 
-@dataclass(frozen=True)
-class FinishedRun:
+@dataclass(frozen=True, eq=False)
+class FinishedRun(Run):
     """A run folder with all its files.
 
     Attributes:
-        folder: The run folder.
-        config: Its config.
-        provenance: Its provenance.json.
-        metrics: Its metrics.json.
         inputs: Inputs of the data that it was trained or scored on.
     """
 
-    folder: Path
-    config: DictConfig
-    provenance: dict[str, Any]
-    metrics: dict[str, Any]
     inputs: Inputs
 
     @property
@@ -62,8 +55,7 @@ def finished_run(config: DictConfig) -> FinishedRun:
             f"run={folder} is not finished: it has no metrics.json. Resume it with "
             f"`python -m style_match.train run={folder} ckpt_path=last`."
         )
-    metrics = _read_json(folder / "metrics.json", ("frozen",))
-    provenance = _read_json(folder / "provenance.json", ("data", "features", "backbone", "synthetic", "device"))
+    metrics, provenance = _read_json(folder / "metrics.json"), _read_json(folder / "provenance.json")
     if "trained" in metrics and not (folder / "checkpoints" / "best.ckpt").is_file():
         other = provenance.get("run")
         reason = f"It scored run={other}. Export that run" if other else "checkpoints/best.ckpt is missing"
@@ -71,26 +63,15 @@ def finished_run(config: DictConfig) -> FinishedRun:
     return FinishedRun(folder, config, provenance, metrics, _inputs(config, provenance))
 
 
-def _read_json(file: Path, needed: Iterable[str]) -> dict[str, Any]:
-    """Read a JSON file of a finished run, which must have the sections `needed`."""
+def _read_json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(file)
+    except (OSError, ValueError) as error:
         raise UserError(f"{file} is damaged ({error}). Restore it, or train again.") from error
-    lacking = [name for name in needed if name not in found] if isinstance(found, dict) else list(needed)
-    if lacking:
-        raise UserError(f"{file} is damaged (it has no {', '.join(lacking)}). Restore it, or train again.")
-    return found
 
 
 def _inputs(config: DictConfig, provenance: Mapping[str, Any]) -> Inputs:
-    """Return the inputs of the run's dataset folder, or of `data.root` if it was moved.
-
-    A synthetic dataset that is missing is drawn again.
-
-    Raises:
-        UserError: The folder is missing, or has other data than the run.
-    """
+    """The inputs of the run's dataset folder, or of `data.root` if it was moved; a missing synthetic one is drawn."""
     data, was = config.data, provenance["data"]
     places = [Path(was["folder"]), *([Path(data.root).expanduser()] if data.root else [])]
     found = [place for place in dict.fromkeys(places) if place.is_dir()]

@@ -18,17 +18,17 @@ from style_match.backbone.checkpoint import Checkpoint
 from style_match.backbone.inputs import Inputs, load_backbone, own_poolings, text_prompt
 from style_match.backbone.pooling import joined
 from style_match.backbone.qwen3_vl import Qwen3VL
-from style_match.data.fingerprints import Fingerprints
-from style_match.data.images import decode, decode_opened
+from style_match.data.dataset import PROFILES
+from style_match.data.images import decode, decode_stream
+from style_match.data.people import people_of
 from style_match.data.prompt import render_all
 from style_match.models.embed import embed
 from style_match.serving.index.base import Answers, Index
 from style_match.serving.matcher_folder import ABOUT, HEAD, TEXT_FILE, MatcherFolder, find_backbone, read_matcher
-from style_match.serving.profiles import ProfileEmbeddings, dataset_root, sides_of, task_of, with_embeddings
+from style_match.serving.profiles import ProfileEmbeddings, dataset_root, sides_of
 from style_match.serving.recommend import Candidates, make_query, nearest
 from style_match.utils import progress
 from style_match.utils.errors import UserError
-from style_match.utils.files import cache_root
 from style_match.utils.text import plain, plain_keys_and_values
 
 Photo: TypeAlias = str | Path | Image
@@ -62,7 +62,8 @@ class StyleMatcher:
 
     def __init__(self, folder: MatcherFolder, checkpoint: Checkpoint, *, device: str = "auto"):
         self.folder, self.checkpoint, self.device = folder, checkpoint, device
-        self.head = load_head(folder)
+        head = folder.about["head"]
+        self.head = _load_head(folder.path / HEAD, head["options"], in_dim=head["in_dim"])
 
     @classmethod
     def from_pretrained(
@@ -85,9 +86,7 @@ class StyleMatcher:
             UserError: The folder is damaged or of a newer format, or the backbone is missing or another one.
         """
         found = read_matcher(folder, config_dirs)
-        hashes = Fingerprints(cache_root() / "fingerprints.sqlite")
-        place = None if backbone is None else str(backbone)
-        return cls(found, find_backbone(found, place, hashes), device=device)
+        return cls(found, find_backbone(found, backbone), device=device)
 
     @property
     def identity(self) -> str:
@@ -123,13 +122,11 @@ class StyleMatcher:
         Raises:
             UserError: A photo cannot be read, or metadata or side are missing.
         """
-        inputs = self.inputs()
-        names, prompts = inputs.photo_prompts(images, metadata)
-        if not names:
+        inputs = MatcherInputs(self, show=show_progress)
+        features, sides = inputs.photo_features(images, metadata, side=side, batch_size=batch_size)
+        if not len(features):
             return np.empty((0, self.dim), dtype=np.float32)
-        sides = named_sides(self.folder, side, names)
-        features = inputs.pooled(prompts, len(names), inputs.pooling, batch_size=batch_size, show=show_progress)
-        return embed(self.head, features, torch.arange(len(names)), sides).numpy()
+        return embed(self.head, features, torch.arange(len(features)), sides).numpy()
 
     def encode_text(
         self, texts: str | Sequence[str], *, batch_size: int | None = None, show_progress: bool = False
@@ -147,13 +144,11 @@ class StyleMatcher:
         Raises:
             UserError: The matcher has no text path, or a text is empty or has a control token.
         """
-        options, texts = self.text_options, _as_texts(texts)
-        if not texts:
+        _ = self.text_options
+        if not (texts := _as_texts(texts)):
             return np.empty((0, self.dim), dtype=np.float32)
-        prompts: Prompts = ((None, text_prompt(text, options)) for text in texts)
-        poolings = {name: own_poolings()[name] for name in options.pooling}
-        features = self.inputs().pooled(prompts, len(texts), poolings, batch_size=batch_size, show=show_progress)
-        return self.embedded_texts(features)
+        inputs = MatcherInputs(self, show=show_progress)
+        return self.embed_text_features(inputs.text_features(texts, batch_size=batch_size))
 
     @staticmethod
     def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -226,24 +221,20 @@ class StyleMatcher:
     ) -> "MatcherInputs":
         """Return the inputs of a dataset folder, see `embed_folder`."""
         place = dataset_root(self.folder, root, num_workers=data.get("num_workers", 0), show=show_progress)
-        about = {"root": str(place), "task": task_of(self.folder, place), **data}
-        return self.inputs(about, features_root=features_root, show=show_progress)
-
-    def inputs(
-        self, data: Mapping[str, Any] | None = None, *, features_root: str | None = None, show: bool = False
-    ) -> "MatcherInputs":
-        """Return inputs of the backbone; `data` are options of `conf/data` if a dataset folder is read."""
-        return MatcherInputs(self, data or {}, features_root=features_root, show=show)
+        has_couples = any((place / f"couples{suffix}").is_file() for suffix in (".csv", ".parquet"))
+        task = "couple" if self.folder.about["task"] == "couple" and has_couples else PROFILES
+        about = {"root": str(place), "task": task, **data}
+        return MatcherInputs(self, about, features_root=features_root, show=show_progress)
 
     @torch.no_grad()
-    def embedded_texts(self, features: Tensor) -> np.ndarray:
+    def embed_text_features(self, features: Tensor) -> np.ndarray:
         """Return the embeddings (N, E) of features (N, D) of texts."""
         return self.text_head(features).float().numpy()
 
     @cached_property
     def backbone(self) -> Qwen3VL:
         """The frozen backbone."""
-        return load_backbone(self.checkpoint, self.inputs().cfg.backbone)
+        return load_backbone(self.checkpoint, MatcherInputs(self).cfg.backbone)
 
     @property
     def text_options(self) -> DictConfig:
@@ -263,27 +254,25 @@ class StyleMatcher:
         about = self.folder.about["text"]["head"]
         if about["options"] is None:
             return self.head
-        head: nn.Module = instantiate(OmegaConf.create(about["options"]))(in_dim=about["in_dim"], dim=about["dim"])
-        head.load_state_dict(load((self.folder.path / TEXT_FILE).read_bytes()))
-        return head.eval()
+        return _load_head(self.folder.path / TEXT_FILE, about["options"], in_dim=about["in_dim"], dim=about["dim"])
 
 
 class MatcherInputs(Inputs):
-    """`Inputs` with the prompt, pooling and backbone of a matcher instead of a run's.
+    """`Inputs` with the prompt, pooling and backbone of a matcher; `data` are options of `conf/data` of a folder."""
 
-    Args:
-        matcher: The matcher.
-        data: Options of `conf/data` that replace the matcher's: root, task, image_root, on_bad_image, num_workers.
-        features_root: Folder of all feature stores; None: in the cache.
-        show: Whether to show progress.
-    """
-
-    def __init__(self, matcher: StyleMatcher, data: Mapping[str, Any], *, features_root: str | None, show: bool):
+    def __init__(
+        self,
+        matcher: StyleMatcher,
+        data: Mapping[str, Any] | None = None,
+        *,
+        features_root: str | None = None,
+        show: bool = False,
+    ):
         about = matcher.folder.about
         super().__init__(
             OmegaConf.create(
                 {
-                    "data": {**about["data"]["options"], **data},
+                    "data": {**about["data"]["options"], **(data or {})},
                     "backbone": {**about["backbone"]["options"], "device": matcher.device},
                     "prompt": about["prompt"],
                     "pooling": about["pooling"],
@@ -309,21 +298,19 @@ class MatcherInputs(Inputs):
         """(P,) prompts of the photos of the dataset folder."""
         return self._render([photo.image for photo in self.folder.photos], self.folder.metadata)
 
-    def photo_prompts(
-        self, images: Photo | Sequence[Photo] | None, metadata: Metadata | Sequence[Metadata] | None
-    ) -> tuple[list[str], Prompts]:
-        """Prepare photos for `pooled`, see `StyleMatcher.encode`.
-
-        Returns:
-            (N,) names of the photos, and an iterator over the decoded photos and their prompts.
-
-        Raises:
-            UserError: Photos or metadata are missing or differ in number. The iterator raises it for a bad photo.
-        """
+    def photo_features(
+        self,
+        images: Photo | Sequence[Photo] | None,
+        metadata: Metadata | Sequence[Metadata] | None,
+        *,
+        side: str | Sequence[str] | None = None,
+        batch_size: int | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return features (N, D) float32 of photos, and sides (N,) as numbers if the head treats sides differently."""
         prompt = self.cfg.prompt
         if prompt.image and images is None:
             raise UserError(f"This matcher reads photos (prompt={prompt.name}). Pass images.")
-        photos, about = [] if images is None else as_list(images), None
+        photos, about = [] if images is None else _as_list(images), None
         if prompt.metadata:
             if metadata is None:
                 raise UserError(f"This matcher reads metadata (prompt={prompt.name}). Pass a dict for each photo.")
@@ -338,29 +325,25 @@ class MatcherInputs(Inputs):
         ]
         # photos may have the same name, so each is rendered under its number
         keys = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
-        prompts = self._render(keys, {} if about is None else dict(zip(keys, about, strict=True)))
-        each = zip(photos, names, prompts, strict=True)
-        return names, ((self._decoded(photo, name) if prompt.image else None, text) for photo, name, text in each)
+        texts = self._render(keys, {} if about is None else dict(zip(keys, about, strict=True)))
+        prompts = (
+            (self._decoded(photo, name) if prompt.image else None, text)
+            for photo, name, text in zip(photos, names, texts, strict=True)
+        )
+        sides = _side_numbers(self.matcher.folder, side, names)
+        return self._pooled(prompts, len(names), self.pooling, batch_size), sides
 
-    def pooled(
-        self, prompts: Prompts, num: int, poolings: Mapping[str, Callable], *, batch_size: int | None, show: bool
-    ) -> Tensor:
-        """Compute features of prompts with their photos.
+    def text_features(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor:
+        """Compute the features (N, D) float32 of texts, see `StyleMatcher.encode_text`."""
+        options = self.matcher.text_options
+        poolings = {name: own_poolings()[name] for name in options.pooling}
+        return self._pooled(((None, text_prompt(text, options)) for text in texts), len(texts), poolings, batch_size)
 
-        Args:
-            prompts: N decoded photos (or None) and prompts.
-            num: N, for the progress.
-            poolings: Poolings by name, whose results are joined.
-            batch_size: Photos per forward pass; None: as many as the token budget allows.
-            show: Whether to show progress.
-
-        Returns:
-            (N, D) float32 on the CPU.
-        """
+    def _pooled(self, prompts: Prompts, num: int, poolings: Mapping[str, Callable], batch_size: int | None) -> Tensor:
         if batch_size is not None and batch_size < 1:
             raise UserError(f"batch_size={batch_size} must be at least 1, or None.")
         rows, done = [], 0
-        with progress.bar("encoding", "photos", show=show) as advance:
+        with progress.bar("encoding", "photos", show=self.cfg.progress) as advance:
             advance(0, num)
             for images, texts in self._batches(prompts, batch_size):
                 vectors = self.backbone.pooled(images, texts, poolings)
@@ -378,7 +361,7 @@ class MatcherInputs(Inputs):
         bound = self.cfg.data.max_source_pixels
         if isinstance(image, str | Path):
             return decode(Path(image).expanduser(), max_source_pixels=bound)
-        return decode_opened(image, name, max_source_pixels=bound)
+        return decode_stream(image, name, max_source_pixels=bound)
 
     def _batches(self, prompts: Prompts, batch_size: int | None) -> Iterator[tuple[list[Image | None], list[str]]]:
         """Batches in the given order; if `batch_size` is None, bounded by their padded tokens."""
@@ -401,34 +384,31 @@ class MatcherInputs(Inputs):
 
 
 def embed_profiles(inputs: MatcherInputs, head: nn.Module) -> ProfileEmbeddings:
-    """Embed the profiles of a dataset folder with a head; each is the mean over its photos.
-
-    Raises:
-        UserError: See `StyleMatcher.embed_folder`.
-    """
+    """Embed the profiles of a dataset folder with a head; each is the mean over its photos."""
     matcher, dataset = inputs.matcher.folder, inputs.folder
-    sides = sides_of(dataset, matcher)
-    row_of = {profile_id: row for row, profile_id in enumerate(dataset.profile_ids)}
+    ids, sides, people = dataset.profile_ids, sides_of(dataset, matcher), people_of(dataset)
+    row_of = {profile_id: row for row, profile_id in enumerate(ids)}
     photo_profile = torch.tensor([row_of[photo.profile_id] for photo in dataset.photos])
     photo_sides = torch.from_numpy(sides)[photo_profile] if matcher.tells_sides else None
-    embeddings = embed(head, inputs.features, photo_profile, photo_sides).numpy()
-    return with_embeddings(embeddings, dataset, sides, matcher)
+    return ProfileEmbeddings(
+        profile_ids=ids,
+        embeddings=embed(head, inputs.features, photo_profile, photo_sides).numpy(),
+        columns=tuple(dataset.columns[one] for one in ids),
+        people=np.array([people[one] for one in ids]),
+        sides=sides,
+        matcher=matcher.identity,
+        photos=tuple(tuple(str(photo.path) for photo in dataset.photos_of(one)) for one in ids),
+        person_of_photo={
+            dataset.photo_sha256[photo.image]: people[photo.profile_id]
+            for photo in dataset.photos
+            if photo.image in dataset.photo_sha256
+        },
+        side_names=matcher.sides,
+    )
 
 
-def named_sides(folder: MatcherFolder, side: str | Sequence[str] | None, names: Sequence[str]) -> Tensor | None:
-    """Return the sides of photos as numbers.
-
-    Args:
-        folder: The matcher folder.
-        side: One name for all photos, or one for each.
-        names: Names of the N photos, for messages.
-
-    Returns:
-        (N,) long, 0 for left, 1 for right; None if the head does not treat sides differently.
-
-    Raises:
-        UserError: The head needs sides, and one is missing or unknown.
-    """
+def _side_numbers(folder: MatcherFolder, side: str | Sequence[str] | None, names: Sequence[str]) -> Tensor | None:
+    """The sides (N,) of photos, 0 for left, 1 for right; None if the head does not treat sides differently."""
     if not folder.tells_sides or folder.sides is None:
         return None
     left, right = folder.sides
@@ -445,12 +425,7 @@ def named_sides(folder: MatcherFolder, side: str | Sequence[str] | None, names: 
     return torch.tensor([folder.sides.index(one) for one in sides])
 
 
-def as_list(images: Photo | Sequence[Photo]) -> list[Any]:
-    """Return one photo, or several, as a list.
-
-    Raises:
-        UserError: One is neither a file nor a PIL image.
-    """
+def _as_list(images: Photo | Sequence[Photo]) -> list[Any]:
     found = [images] if isinstance(images, str | Path | Image) else list(images)
     for number, image in enumerate(found, start=1):
         if not isinstance(image, str | Path | Image):
@@ -459,9 +434,7 @@ def as_list(images: Photo | Sequence[Photo]) -> list[Any]:
 
 
 def _as_texts(texts: str | Sequence[str]) -> list[str]:
-    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
-        raise UserError(f"encode_text got a {type(texts).__name__}. Pass a text or a list of texts.")
-    found = [texts] if isinstance(texts, str) else list(texts)
+    found = [texts] if isinstance(texts, str | bytes) or not isinstance(texts, Iterable) else list(texts)
     for number, text in enumerate(found, start=1):
         if not isinstance(text, str):
             raise UserError(f"Text {number} is a {type(text).__name__}. Pass a text or a list of texts.")
@@ -477,26 +450,19 @@ def _as_texts(texts: str | Sequence[str]) -> list[str]:
 # Heads
 
 
-def make_head(options: Mapping[str, Any], in_dim: int) -> nn.Module:
-    """Return an untrained head from its options."""
-    return instantiate(OmegaConf.create(dict(options)))(in_dim=in_dim)
+def make_head(options: Mapping[str, Any], **sizes: int) -> nn.Module:
+    """Return an untrained head from its options and `in_dim`; heads of texts also take `dim`."""
+    return instantiate(OmegaConf.create(dict(options)))(**sizes)
 
 
-def load_head(folder: MatcherFolder) -> nn.Module:
-    """Return the trained head of a matcher folder, in eval mode on the CPU.
-
-    Raises:
-        UserError: Weights and options are not of the same head.
-    """
-    about = folder.about["head"]
+def _load_head(file: Path, options: Mapping[str, Any], **sizes: int) -> nn.Module:
+    """Return a trained head in eval mode on the CPU."""
     try:
-        head = make_head(about["options"], about["in_dim"])
-        head.load_state_dict(load((folder.path / HEAD).read_bytes()))
-    except (SafetensorError, RuntimeError) as error:
+        head = make_head(options, **sizes)
+        head.load_state_dict(load(file.read_bytes()))
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"{folder.path / HEAD} does not hold the head that {ABOUT} describes ({reason}). Export it again."
-        ) from error
+        raise UserError(f"{file} does not hold the head that {ABOUT} describes ({reason}). Export it again.") from error
     return head.eval()
 
 

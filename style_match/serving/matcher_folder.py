@@ -1,15 +1,15 @@
-"""The matcher folder: reading and checking its files (without torch), finding its backbone, writing a new folder."""
+"""The matcher folder: reading and checking its files (without torch), finding its backbone, writing it."""
 
 import hashlib
 import json
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from pydantic import BaseModel, Field, ValidationError
 
 from style_match.backbone.checkpoint import (
     Checkpoint,
@@ -18,133 +18,70 @@ from style_match.backbone.checkpoint import (
     resolve_checkpoint,
     weight_files,
 )
-from style_match.backbone.feature_key import Hashes
 from style_match.cli.run_config import SEEN, with_current_names
-from style_match.cli.schema import FLAG, LIST, NAMES, RULES, TEXT, Rule, leaves, rule_like, whole, word
 from style_match.cli.targets import conf_dir, refuse_unnamed
-from style_match.cli.words import find
+from style_match.data.fingerprints import Fingerprints
 from style_match.utils.errors import UserError
-from style_match.utils.files import read_json, write_whole
+from style_match.utils.files import cache_root, read_json, write_whole
 from style_match.utils.text import cut
-
-# Names and kinds of the values of matcher.json. A folder of unknown origin that has others is refused.
-
-ABSENT = object()
-MAX_SHOWN = 83  # characters of a value in a message, with the dots that replace its end
-NODE = Rule("an object", lambda value: isinstance(value, dict))
-WORDS = Rule("a text", lambda value: isinstance(value, str))
-NAME = Rule("a name without slashes", lambda value: isinstance(value, str) and bool(re.fullmatch(r"\w[\w.-]*", value)))
-SIDES = Rule("two names", lambda value: isinstance(value, list) and len(value) == 2 and all(map(WORDS.holds, value)))
-HASHES = Rule(
-    "file names with their sha256", lambda value: isinstance(value, dict) and all(map(TEXT.holds, value.values()))
-)
-SHAPE: dict[str, Rule] = {
-    "name": WORDS,
-    "task": word("couple", "style"),
-    "synthetic": FLAG,
-    "sides": SIDES.or_null(),
-    "label_column": WORDS.or_null(),
-    "classes": NAMES.or_null(),
-    "head": NODE,
-    "head.options": NODE,
-    "head.options._target_": WORDS,
-    "head.in_dim": whole(1, 2**20),
-    "head.dim": whole(1, 2**20),
-    "head.tells_sides": FLAG,
-    "backbone": NODE,
-    "backbone.name": WORDS,
-    "backbone.path": WORDS,
-    "backbone.revision": WORDS.or_null(),
-    "backbone.options": NODE,
-    "backbone.files": HASHES,
-    "prompt": NODE,
-    "prompt.name": WORDS,
-    "prompt.image": FLAG,
-    "prompt.metadata": FLAG,
-    "prompt.system": WORDS.or_null(),
-    "prompt.instruction": WORDS,
-    "prompt.template": WORDS,
-    "pooling": NODE,
-    "pooling.name": WORDS,
-    "text": NODE.or_null(),
-    "data": NODE,
-    "data.options": NODE,
-    "data.options.image_root": Rule("null", lambda value: value is None),
-    "data.options.label_column": WORDS.or_null(),
-    "data.demo": NODE.or_null(),
-    "features": NODE,
-    "run": NODE,
-    "run.id": WORDS,
-    "files": HASHES,
-}
-OF_TEXT: dict[str, Rule] = {
-    "text.path": word("image", "caption", "both"),
-    "text.head": NODE,
-    "text.head.options": NODE.or_null(),
-    "text.options": NODE,
-    "text.options.attributes": LIST,
-    "text.options.pooling": LIST,
-    "text.options.template": WORDS,
-    "text.options.system": WORDS.or_null(),
-}
-OF_TEXT_HEAD: dict[str, Rule] = {"text.head.in_dim": whole(1, 2**20), "text.head.dim": whole(1, 2**20)}
-OF_DEMO: dict[str, Rule] = {
-    "data.demo.name": NAME,
-    "data.demo.task": word("couple", "style"),
-    "data.demo.root": Rule("null", lambda value: value is None),
-    "data.demo.world": NODE,
-}
-# Places of options of a config in matcher.json -> their group. The places in CLOSED have no other options, so that the
-# folder cannot choose where files are read or written.
-OPTIONS = {"features": "features", "data.options": "data", "data.demo": "data", "backbone.options": "backbone"}
-OPTIONS |= {"head.options": "head", "text.options": "text", "pooling": "pooling"}
-CLOSED = {
-    "features": {"shard_rows"},
-    "data.options": {"image_root", "label_column", "max_source_pixels", "num_workers", "on_bad_image"},
-}
-
-
-def refuse_other_shape(about: Mapping[str, Any], file: Path) -> None:
-    """Check the names and kinds of the values of matcher.json.
-
-    Raises:
-        UserError: The first value that no export writes.
-    """
-    for path, value, wanted in _faults(about):
-        fault = f"{path} is missing" if value is ABSENT else f"{path}={cut(str(value), MAX_SHOWN)} is not {wanted}"
-        raise UserError(f"{file}: {fault}, so no export wrote it. Export the matcher again, or do not use it.")
-
-
-def _faults(about: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    rules = SHAPE
-    if isinstance(about.get("text"), dict):
-        rules = rules | OF_TEXT | (OF_TEXT_HEAD if find(about, "text.head.options") else {})
-    if isinstance(about.get("data"), dict) and isinstance(about["data"].get("demo"), dict):
-        rules = rules | OF_DEMO
-    for path, rule in rules.items():
-        value = find(about, path, ABSENT)
-        if value is ABSENT or not rule.holds(value):
-            yield path, value, rule.wanted
-    for place, names in CLOSED.items():
-        for name in sorted(find(about, place).keys() - names):
-            yield f"{place}.{name}", find(about, place)[name], f"one of the options {', '.join(sorted(names))}"
-    for place, group in OPTIONS.items():
-        for name, value in leaves(find(about, place) or {}):
-            rule = RULES.get(f"{group}.{name}") or rule_like(None)
-            if f"{place}.{name}" not in rules and not rule.holds(value):
-                yield f"{place}.{name}", value, rule.wanted
-
-
-# Reading. matcher.json holds everything that decides a vector; its `digest` covers itself and the hashes of the other
-# files.
 
 FORMAT = 1
 ABOUT, HEAD, CARD = "matcher.json", "head.safetensors", "README.md"
 TEXT_FILE = "text.safetensors"  # weights of the text head, if it is not the head of the photos
 OWN = frozenset({ABOUT, HEAD, CARD, SEEN, TEXT_FILE})
-KEYS = {"name", "task", "synthetic", "sides", "label_column", "classes", "head", "backbone", "prompt", "pooling"}
-KEYS |= {"text", "data", "features", "run", "files"}
 SLOTS = {"head.options": "head", "text.head.options": "text.own", "text.options": "text"}  # place -> node of a config
+MAX_SHOWN = 83  # characters of a value in a message
+
+
+Node: TypeAlias = dict[str, Any]
+Size: TypeAlias = Annotated[int, Field(ge=1, le=2**20)]
+
+
+class _DataOptions(BaseModel, extra="forbid"):
+    image_root: None
+    label_column: str | None
+    max_source_pixels: Annotated[int, Field(ge=1)]
+    num_workers: Annotated[int, Field(ge=0, le=256)]
+    on_bad_image: Literal["error", "exclude"]
+
+
+class _Demo(BaseModel):
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    root: None
+
+
+class _Data(BaseModel):
+    options: _DataOptions
+    demo: _Demo | None
+
+
+class _Features(BaseModel, extra="forbid"):
+    shard_rows: Annotated[int, Field(ge=1)]
+
+
+class _Head(BaseModel):
+    options: Node
+    in_dim: Size
+    dim: Size
+    tells_sides: bool
+
+
+class _About(BaseModel):
+    """matcher.json. A folder of unknown origin does not choose where files are read or written."""
+
+    name: str
+    task: Literal["couple", "style"]
+    sides: Annotated[list[str], Field(min_length=2, max_length=2)] | None
+    label_column: str | None
+    head: _Head
+    backbone: Node
+    prompt: Node
+    pooling: Node
+    text: Node | None
+    data: _Data
+    features: _Features
+    run: Node
+    files: dict[Literal["head.safetensors", "text.safetensors", "seen.txt"], str]
 
 
 @dataclass(frozen=True)
@@ -202,18 +139,29 @@ def read_matcher(folder: str | Path, config_dirs: Iterable[str | Path] = ()) -> 
         raise UserError(
             f"model={folder} {fault}. A matcher folder is written by `python -m style_match.export run=RUN out=FOLDER`."
         )
-    about = _read_json(file)
+    try:
+        about = read_json(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as JSON ({error}). Export the matcher again.") from error
+    if not isinstance(about, dict):
+        raise UserError(f"{file} does not hold a JSON object. Export the matcher again.")
     if about.get("format") != FORMAT:
         newer = isinstance(about.get("format"), int) and about["format"] > FORMAT
         remedy = "Install a newer style_match." if newer else "Export it again."
         raise UserError(f"{file} has the format {about.get('format')!r}; this style_match reads {FORMAT}. {remedy}")
-    if not about.keys() >= KEYS or about.get("digest") != digest(about):
+    if about.get("digest") != digest(about):
         raise UserError(f"{file} was changed or damaged after its export (its digest differs). Export it again.")
     about = with_current_names(about)
-    refuse_other_shape(about, file)
+    try:
+        _About.model_validate(about, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        value = "" if first["type"] == "missing" else f"={cut(str(first['input']), MAX_SHOWN)}"
+        raise UserError(
+            f"{file}: {place}{value}: {first['msg']}. Export the matcher again, or do not use it."
+        ) from error
     for name, sha256 in about["files"].items():
-        if name not in (HEAD, SEEN, TEXT_FILE):
-            raise UserError(f"{file} names the file {name!r}, which no matcher folder has. Export it again.")
         if not (path / name).is_file():
             raise UserError(f"{path / name} is missing. Export the matcher again.")
         if hashlib.sha256((path / name).read_bytes()).hexdigest() != sha256:
@@ -224,20 +172,16 @@ def read_matcher(folder: str | Path, config_dirs: Iterable[str | Path] = ()) -> 
     return MatcherFolder(path, about)
 
 
+def matcher_of(cfg: DictConfig) -> MatcherFolder:
+    """Read the matcher folder that `model=` names; the YAMLs of `--config-dir` may name its code too."""
+    sources = HydraConfig.get().runtime.config_sources
+    return read_matcher(cfg.model, [each.path for each in sources if each.schema == "file"])
+
+
 def digest(about: Mapping[str, Any]) -> str:
     """Return the SHA-256 (hex) of matcher.json without its digest."""
     rest = {key: value for key, value in about.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = read_json(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as JSON ({error}). Export the matcher again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} does not hold a JSON object. Export the matcher again.")
-    return content
 
 
 # The backbone
@@ -245,20 +189,15 @@ def _read_json(file: Path) -> dict[str, Any]:
 REMEDY = "In Python: StyleMatcher.from_pretrained(FOLDER, backbone=PLACE)."
 
 
-def hashes_of(checkpoint: Checkpoint, hashes: Hashes) -> dict[str, str]:
+def hashes_of(checkpoint: Checkpoint) -> dict[str, str]:
     """Return name -> SHA-256 (hex) of every file of a checkpoint that decides a vector."""
+    hashes = Fingerprints(cache_root() / "fingerprints.sqlite")
     files = (*weight_files(checkpoint.folder), *processing_files(checkpoint.folder))
     return {path.name: hashes.sha256(path.resolve()) for path in files}
 
 
-def find_backbone(folder: MatcherFolder, path: str | None, hashes: Hashes) -> Checkpoint:
-    """Find the backbone that a matcher was trained on.
-
-    Args:
-        folder: The matcher folder.
-        path: `package:...`, a folder or a hub id; None: its place in training. A hub id is looked up in the local cache
-            first, at the commit of training.
-        hashes: Known hashes of files.
+def find_backbone(folder: MatcherFolder, path: str | Path | None) -> Checkpoint:
+    """Find the backbone that a matcher was trained on, in its place in training or at `path`.
 
     Raises:
         UserError: The backbone is not found, or is another one.
@@ -276,93 +215,53 @@ def find_backbone(folder: MatcherFolder, path: str | None, hashes: Hashes) -> Ch
     except UserError as error:
         raise UserError(f"{error} {REMEDY}") from error
     check_checkpoint(checkpoint.folder)
-    if others := _others(own["files"], hashes_of(checkpoint, hashes)):
+    expected, found = own["files"], hashes_of(checkpoint)
+    if others := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        revision = f", revision {own['revision']}" if own["revision"] else ""
         raise UserError(
-            f"The matcher {folder.path} was trained on the backbone {_name(own)}; {place} is another one: {others}. "
-            f"Set backbone.path=PLACE to a place of that backbone. {REMEDY}"
+            f"The matcher {folder.path} was trained on the backbone {own['name']} ({own['path']}{revision}); {place} "
+            f"is another one: different {', '.join(others[:3])}. Set backbone.path=PLACE to a place of that backbone. "
+            f"{REMEDY}"
         )
     return checkpoint
-
-
-def _others(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """Name the files that differ; empty if none does."""
-    names = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-    faults = [f"{name} is {found.get(name, 'missing')[:12]}, not {wanted.get(name, 'there')[:12]}" for name in names]
-    return "; ".join(faults[:2]) + (f" and {len(faults) - 2} more" if len(faults) > 2 else "")
-
-
-def _name(backbone: Mapping[str, Any]) -> str:
-    revision = f", revision {backbone['revision']}" if backbone["revision"] else ""
-    return f"{backbone['name']} ({backbone['path']}{revision})"
 
 
 # Writing
 
 
 def refuse_other_content(out: Path, run_id: str) -> None:
-    """Refuse a folder that holds more than an earlier export of the same run, or than a damaged matcher.
+    """Refuse a folder that holds anything but an earlier, perhaps unfinished, export of the same run.
 
     Raises:
-        UserError: The path is a file, a folder with other content, or cannot be written.
+        UserError: The path is a file, or a folder with other content.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"out={out} is a file. Set out to a folder.")
-    _refuse_unwritable(out)
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.exists():
         return
-    if not (out / ABOUT).is_file():
+    if not out.is_dir():
+        raise UserError(f"out={out} is a file. Set out to a folder.")
+    names = {path.name for path in out.iterdir()}
+    if ABOUT not in names and names - OWN:
         raise UserError(f"out={out} is not empty and holds no matcher. Set another out.")
-    was = _read_about(out / ABOUT)
-    if was is None and (others := sorted({path.name for path in out.iterdir()} - OWN)):
-        raise UserError(
-            f"out={out} holds a damaged matcher and other files ({', '.join(others[:3])}). Set another out, or move "
-            "these files away; then the matcher is overwritten."
-        )
-    if was is not None and was["run"]["id"] != run_id:
+    if ABOUT not in names:
+        return
+    try:
+        was = read_json(out / ABOUT)["run"]["id"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise UserError(f"out={out} holds a damaged matcher. Set another out, or delete that matcher.") from None
+    if was != run_id:
         raise UserError(f"out={out} holds the matcher of another run. Set another out, or delete that matcher.")
 
 
-def _refuse_unwritable(out: Path) -> None:
-    """Try to make a folder in the place of the matcher, or in the nearest folder above it that exists."""
-    top = next(each for each in (out, *out.absolute().parents) if each.exists())
-    try:
-        os.rmdir(tempfile.mkdtemp(prefix=".style_match_", dir=top))
-    except OSError as error:
-        raise UserError(f"Cannot write out={out}: {error.strerror}. Set another out.") from error
-
-
-def _read_about(file: Path) -> dict[str, Any] | None:
-    """Read matcher.json; return None if it is damaged."""
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-        return about if about["digest"] == digest(about) and "id" in about["run"] else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
 def write_matcher(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files into a new folder atomically, or over those of an earlier export.
+    """Write the files (name -> content) of a matcher folder, or write over those of an earlier export.
 
-    Args:
-        out: The matcher folder.
-        files: Name -> content.
-
-    Raises:
-        UserError: The folder cannot be written.
+    An interrupted export can be repeated: matcher.json is written last.
     """
-    if (out / ABOUT).is_file():
-        for name, content in files.items():
-            write_whole(out / name, content, remedy="Set another out.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
         for name in OWN - files.keys():  # left by the earlier export
             (out / name).unlink(missing_ok=True)
-        return
-    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        beside.mkdir(parents=True)
-        for name, content in files.items():
-            write_whole(beside / name, content, remedy="Set another out.")
-        beside.rename(out)
     except OSError as error:
         raise UserError(f"Cannot write out={out}: {error.strerror}. Set another out.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    for name in sorted(files, key=lambda name: name == ABOUT):
+        write_whole(out / name, files[name], remedy="Set another out.")

@@ -11,7 +11,6 @@ from style_match import __version__
 from style_match.backbone.checkpoint import HUB_ID
 from style_match.evaluation.tables import heading
 from style_match.reporting.groups import Group, group_rows
-from style_match.reporting.runs import Run
 from style_match.serving.finished_run import FinishedRun
 from style_match.training.run_folder import code_hash
 from style_match.utils.errors import UserError
@@ -20,6 +19,9 @@ from style_match.utils.html import fill
 Figures: TypeAlias = tuple[str | None, list[Group]]  # column, its groups
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
+ESCAPES = str.maketrans(  # for a user's text in a cell of a Markdown table
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "\n": " ", "`": "'", "[": "\\[", "]": "\\]", "*": "\\*"}
+)
 
 
 def card(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, Any], figures: Figures) -> str:
@@ -32,24 +34,32 @@ def card(run: FinishedRun, about: Mapping[str, Any], options: Mapping[str, Any],
         figures: From `figures_by_group`.
     """
     column, groups = figures
+    names, data = _names(run), run.provenance["data"]
+    interval = next(iter(_intervals(run.metrics[run.model][names[0]])))  # "ci95"
     return fill(
         TEMPLATE,
         header=_header(run, about, options),
         about=about,
         run=run,
-        counts=_counts(run),
+        counts={
+            "profiles": len(run.dataset.profile_ids),
+            "photos": len(run.dataset.photos),
+            "items": data["items"],
+            "left_out": data["left_out"],
+            "what": "couples" if run.dataset.task == "couple" else "profiles",
+        },
         sections=[(name, run.metrics[name]) for name in ("chance", "frozen", "trained") if name in run.metrics],
-        names=_names(run),
+        names=names,
         heading=heading,
         percent=lambda value: f"{100 * value:.1f}",
         bounds=_bounds,
-        confidence=_confidence(run),
+        confidence=interval.removeprefix("ci"),
         confidence_of_groups=f"{100 * options['confidence']:g}",
         column=column,
         groups=groups,
         min_group=options["min_group"],
         head=about["head"]["options"]["_target_"].rpartition(".")[2],
-        plain=_plain,
+        plain=lambda text: text.translate(ESCAPES),
         is_hub=bool(about["backbone"]["revision"]),
         same_code=run.provenance.get("code") == code_hash(),
         version=__version__,
@@ -69,7 +79,7 @@ def figures_by_group(run: FinishedRun, options: Mapping[str, Any]) -> Figures:
         return None, []
     if column not in known:
         raise UserError(f"card.by={column}: {run.dataset.profiles_file} has no such column; it has {', '.join(known)}.")
-    queries = Run(run.folder, run.config, run.provenance, run.metrics).queries(run.model)
+    queries = run.queries(run.model)
     names = _names(run)
     return column, group_rows(
         {profile_id: cells.get(column, "") for profile_id, cells in columns.items()},
@@ -119,17 +129,6 @@ def _names(run: FinishedRun) -> list[str]:
     return [name for name in run.metrics[run.model] if name.partition("@")[0] in means]
 
 
-def _counts(run: FinishedRun) -> dict[str, Any]:
-    data = run.provenance["data"]
-    return {
-        "profiles": len(run.dataset.profile_ids),
-        "photos": len(run.dataset.photos),
-        "items": data["items"],
-        "left_out": data["left_out"],
-        "what": "couples" if run.dataset.task == "couple" else "profiles",
-    }
-
-
 def _intervals(cell: Mapping[str, Any]) -> dict[str, list[float]]:
     return {name: list(ends) for name, ends in cell.items() if name.startswith("ci")}
 
@@ -138,25 +137,3 @@ def _bounds(cell: Mapping[str, Any]) -> str:
     """The interval of a cell of metrics.json in percent; empty if it is exact."""
     ends = next(iter(_intervals(cell).values()), None)
     return "" if ends is None or ends[0] == ends[1] else f" ({100 * ends[0]:.1f}-{100 * ends[1]:.1f})"
-
-
-def _confidence(run: FinishedRun) -> str:
-    """The confidence of the intervals in metrics.json, in percent: 95 for `ci95`."""
-    cell = run.metrics[run.model][_names(run)[0]]
-    return next(name for name in cell if name.startswith("ci")).removeprefix("ci")
-
-
-def _plain(text: str) -> str:
-    """Escape a user's text for a cell of a Markdown table."""
-    signs = {
-        "&": "&amp;",
-        "<": "&lt;",
-        ">": "&gt;",
-        "|": "\\|",
-        "\n": " ",
-        "`": "'",
-        "[": "\\[",
-        "]": "\\]",
-        "*": "\\*",
-    }
-    return "".join(signs.get(sign, sign) for sign in text)

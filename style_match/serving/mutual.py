@@ -4,9 +4,9 @@ Shapes: N profiles, each of which is also a user; entry (a, b) is about profile 
 """
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -23,29 +23,20 @@ DECIMALS = 12  # cosines that agree in so many decimals are equal; sums in anoth
 SIMILAR = "similar"
 
 
-@dataclass(frozen=True, eq=False)
 class Pairs:
-    """Cosines and ranks of every pair of profiles.
+    """Cosines and ranks of every pair of profiles, at most `max_pairs`, all in memory.
 
     Attributes:
         allowed: (N, N) bool, whether b may be recommended to a.
         paired: (N, N) bool, whether a and b could be paired, whatever the filter; symmetric.
         cosine: (N, N) float64.
         order: (N,) place of each profile in the order of ids, which breaks ties.
+
+    Raises:
+        UserError: There are more pairs than `max_pairs`.
     """
 
-    allowed: np.ndarray
-    paired: np.ndarray
-    cosine: np.ndarray
-    order: np.ndarray
-
-    @classmethod
-    def of(cls, candidates: Candidates, *, max_pairs: int) -> "Pairs":
-        """Compute every pair of the profiles.
-
-        Raises:
-            UserError: There are more than `max_pairs`; all of them are held in memory.
-        """
+    def __init__(self, candidates: Candidates, *, max_pairs: int):
         profiles, num = candidates.profiles, len(candidates.profiles)
         if num * num > max_pairs:
             raise UserError(
@@ -53,9 +44,10 @@ class Pairs:
                 f"max_pairs={max_pairs} (about {num * num * PAIR_BYTES / 1e9:.1f} GB). Raise it, or drop both options."
             )
         vectors = profiles.embeddings.astype(np.float64)
-        paired = np.stack([candidates.partners(Query.of_profile(profiles, row)) for row in range(num)])
-        cosine = np.round(vectors @ vectors.T, DECIMALS)
-        return cls(paired & candidates.filtered, paired, cosine, _order_of_ids(profiles))
+        self.paired = np.stack([candidates.partners(Query.of_profile(profiles, row)) for row in range(num)])
+        self.allowed = self.paired & candidates.filtered
+        self.cosine = np.round(vectors @ vectors.T, DECIMALS)
+        self.order = _order_of_ids(profiles)
 
     @cached_property
     def rank(self) -> np.ndarray:
@@ -69,9 +61,9 @@ class Pairs:
 
     @cached_property
     def mutual(self) -> np.ndarray:
-        """(N, N) int32 from 1: the place of b for a with mode=mutual, see `mutual_places`."""
+        """(N, N) int32 from 1: the place of b for a with mode=mutual, see `_mutual_places`."""
         users = zip(self.rank, self.back, self.cosine, self.allowed, strict=True)
-        return np.stack([mutual_places(rank, back, cosine, self.order, may) for rank, back, cosine, may in users])
+        return np.stack([_mutual_places(rank, back, cosine, self.order, may) for rank, back, cosine, may in users])
 
     def key(self, mode: str, user: int, row: int) -> tuple[float, ...]:
         """Return a key that orders the pairs of all users, best first."""
@@ -82,40 +74,10 @@ class Pairs:
         return (max(one, other), one + other, cosine)
 
 
-def mutual_places(
-    rank: np.ndarray, back: np.ndarray, cosine: np.ndarray, order: np.ndarray, allowed: np.ndarray
-) -> np.ndarray:
-    """Order the candidates of one user with mode=mutual.
-
-    Candidates are ordered by the worse of two ranks: of the candidate among all that may be recommended to the user,
-    and of the user among all that could be paired with the candidate. Ties are broken by the sum of both ranks, by the
-    cosine, and by the id.
-
-    Args:
-        rank: (N,) rank of each candidate.
-        back: (N,) rank of the user for each candidate.
-        cosine: (N,) cosines.
-        order: (N,) places in the order of ids.
-        allowed: (N,) bool, who may be recommended.
-
-    Returns:
-        (N,) int32 places from 1; NOT_ALLOWED where `allowed` is False.
-    """
-    places = np.full(len(rank), NOT_ALLOWED, dtype=np.int32)
-    rows = np.flatnonzero(allowed)
-    one, other = rank[rows].astype(np.int64), back[rows].astype(np.int64)
-    best = np.lexsort((order[rows], -cosine[rows], one + other, np.maximum(one, other)))
-    places[rows[best]] = np.arange(1, len(rows) + 1)
-    return places
-
-
 def mutual_best(query: Query, candidates: Candidates, *, k: int) -> list[tuple[str, float, int, int]]:
-    """Return the k best candidates of one query with mode=mutual.
+    """Return (profile id, cosine, its rank, rank of the query for it) of the k best with mode=mutual, best first.
 
     A query that is no profile of the folder is ranked as one profile more, behind profiles with an equal cosine.
-
-    Returns:
-        (profile id, cosine, rank of the candidate, rank of the query for the candidate), best first.
     """
     profiles = candidates.profiles
     vectors, order = profiles.embeddings.astype(np.float64), _order_of_ids(profiles)
@@ -131,8 +93,7 @@ def mutual_best(query: Query, candidates: Candidates, *, k: int) -> list[tuple[s
         values = np.round(vectors[rivals] @ vectors[row], DECIMALS)
         ahead = (values > cosine[row]) | ((values == cosine[row]) & (order[rivals] < own))
         back[row] = 1 + int(ahead.sum())
-    places = mutual_places(rank, back, cosine, order, allowed)
-    best = np.argsort(places, kind="stable")[:k].tolist()
+    best = _first(_mutual_places(rank, back, cosine, order, allowed), k)
     return [(profiles.profile_ids[row], float(cosine[row]), int(rank[row]), int(back[row])) for row in best]
 
 
@@ -145,11 +106,34 @@ def _order_of_ids(profiles: ProfileEmbeddings) -> np.ndarray:
 
 def _ranks(cosine: np.ndarray, allowed: np.ndarray, order: np.ndarray) -> np.ndarray:
     """(U, N) int32 ranks from 1 in each row, best cosine first, equal ones by id; NOT_ALLOWED elsewhere."""
-    ranks = np.full(cosine.shape, NOT_ALLOWED, dtype=np.int32)
-    for user, (values, may) in enumerate(zip(cosine, allowed, strict=True)):
-        rows = np.flatnonzero(may)
-        ranks[user, rows[np.lexsort((order[rows], -values[rows]))]] = np.arange(1, len(rows) + 1)
-    return ranks
+    return np.stack([_places(may, -values, order) for values, may in zip(cosine, allowed, strict=True)])
+
+
+def _mutual_places(
+    rank: np.ndarray, back: np.ndarray, cosine: np.ndarray, order: np.ndarray, allowed: np.ndarray
+) -> np.ndarray:
+    """(N,) int32 places of one user's candidates with mode=mutual, from 1; NOT_ALLOWED elsewhere.
+
+    Candidates are ordered by the worse of two ranks: of the candidate among all that may be recommended to the user
+    (`rank`), and of the user among all that could be paired with the candidate (`back`). Ties are broken by the sum of
+    both ranks, by the cosine, and by the id.
+    """
+    one, other = rank.astype(np.int64), back.astype(np.int64)
+    return _places(allowed, np.maximum(one, other), one + other, -cosine, order)
+
+
+def _places(allowed: np.ndarray, *keys: np.ndarray) -> np.ndarray:
+    """(N,) int32 places from 1 of the allowed rows by (N,) keys, the most important first; NOT_ALLOWED elsewhere."""
+    places = np.full(len(allowed), NOT_ALLOWED, dtype=np.int32)
+    rows = np.flatnonzero(allowed)
+    places[rows[np.lexsort([key[rows] for key in reversed(keys)])]] = np.arange(1, len(rows) + 1)
+    return places
+
+
+def _first(places: np.ndarray, k: int) -> list[int]:
+    """The rows of the first k places (N,)."""
+    best = np.argsort(places, kind="stable")[:k]
+    return best[places[best] != NOT_ALLOWED].tolist()
 
 
 # Recommendations for all profiles
@@ -158,16 +142,13 @@ def _ranks(cosine: np.ndarray, allowed: np.ndarray, order: np.ndarray) -> np.nda
 def recommend_to_all(
     candidates: Candidates, *, k: int, mode: str, exposure_cap: int | None, max_pairs: int, index: Index | None = None
 ) -> tuple[Lists, dict[str, "Spread"]]:
-    """Recommend k profiles to every profile.
+    """Recommend k profiles to every profile, or fewer if fewer are allowed.
 
     With mode=similar and without a cap they are found by the index, without holding all pairs in memory.
 
     Args:
         candidates: The profiles that may be recommended.
-        k: Length of the lists; shorter where fewer profiles are allowed.
-        mode: similar or mutual.
-        exposure_cap: In how many lists one profile may be; None: no bound.
-        max_pairs: Bound on the pairs that are held in memory.
+        k, mode, exposure_cap, max_pairs: As in conf/recommend.yaml.
         index: See `nearest`.
 
     Returns:
@@ -180,67 +161,45 @@ def recommend_to_all(
     profiles = candidates.profiles
     num_allowed, can_be_recommended = candidates.reach()
     if k > (most := int(num_allowed.max(initial=0))):
-        raise UserError(f"query=all, k={k}: {_remedy(most, candidates)}")
+        is_filtered = candidates.condition is not None
+        if most:
+            remedy = f"at most {most} profiles can be recommended to one profile. Set k={most} or less"
+            remedy += ", or widen where." if is_filtered else "."
+        elif is_filtered:
+            remedy = "where leaves no profile that can be recommended to another. Widen where."
+        else:
+            remedy = f"no two of the {len(profiles)} profiles in the folder can be recommended to each other."
+        raise UserError(f"query=all, k={k}: {remedy}")
     if mode == SIMILAR and exposure_cap is None:
         queries = [Query.of_profile(profiles, row) for row in range(len(profiles))]
         answers = nearest(queries, candidates, k=k, index=index)
         lists = {SIMILAR: [[profiles.row_of[one] for one, _ in answer] for answer in answers]}
     else:
-        pairs = Pairs.of(candidates, max_pairs=max_pairs)
-        lists, places = {SIMILAR: top(pairs.rank, k)}, pairs.rank
+        pairs = Pairs(candidates, max_pairs=max_pairs)
+        lists, places = {SIMILAR: [_first(row, k) for row in pairs.rank]}, pairs.rank
         if mode == "mutual":
             places = pairs.mutual
-            lists[mode] = top(places, k)
+            lists[mode] = [_first(row, k) for row in places]
         if exposure_cap is not None:
-            lists[f"{mode}, cap {exposure_cap}"] = capped(
-                places, partial(pairs.key, mode), pairs.order, k=k, cap=exposure_cap
-            )
+            lists[f"{mode}, cap {exposure_cap}"] = _capped(pairs, mode, places, k=k, cap=exposure_cap)
     spreads = {name: spread(each, num_allowed > 0, can_be_recommended, k) for name, each in lists.items()}
     return list(lists.values())[-1], spreads
 
 
-def _remedy(most: int, candidates: Candidates) -> str:
-    if most:
-        wider = ", or widen where" if candidates.condition is not None else ""
-        return f"at most {most} profiles can be recommended to one profile. Set k={most} or less{wider}."
-    if candidates.condition is not None:
-        return "where leaves no profile that can be recommended to another. Widen where."
-    return f"no two of the {len(candidates.profiles)} profiles in the folder can be recommended to each other."
-
-
-def top(places: np.ndarray, k: int) -> Lists:
-    """Return the first k of each user's places (N, N)."""
-    found = []
-    for row in places:
-        best = np.argsort(row, kind="stable")[:k]
-        found.append(best[row[best] != NOT_ALLOWED].tolist())
-    return found
-
-
-def capped(
-    places: np.ndarray, key: Callable[[int, int], tuple[float, ...]], order: np.ndarray, *, k: int, cap: int
-) -> Lists:
-    """Return lists of k in which no profile is more than `cap` times.
+def _capped(pairs: Pairs, mode: str, places: np.ndarray, *, k: int, cap: int) -> Lists:
+    """Return lists of k, by the places (N, N) of each user's candidates, in which no profile is more than `cap` times.
 
     There are k rounds; in each, every user gets at most one profile more. Pairs (user, profile) are visited from best
     to worst, and a pair is taken if the user has none of this round yet and the profile is in fewer than `cap` lists.
     So every user is offered a first profile before anybody gets a second; some users may get fewer than k.
-
-    Args:
-        places: (N, N) places of each user's candidates from 1, NOT_ALLOWED elsewhere.
-        key: Of a user and a row: orders pairs, smaller first; it rises along each user's places.
-        order: (N,) places in the order of ids, which break ties.
-        k: Length of the lists.
-        cap: In how many lists one profile may be.
     """
-    candidates = [np.argsort(row, kind="stable")[: int((row != NOT_ALLOWED).sum())].tolist() for row in places]
+    candidates = [_first(row, len(row)) for row in places]
     lists: Lists = [[] for _ in candidates]
-    left = np.full(len(order), cap)
+    left = np.full(len(candidates), cap)
     visited = [0] * len(candidates)  # of each user's candidates; a profile at its cap stays there
 
     def entry(user: int) -> tuple[float, ...]:
-        row = candidates[user][visited[user]]
-        return (*key(user, row), int(order[user]), user)
+        return (*pairs.key(mode, user, candidates[user][visited[user]]), int(pairs.order[user]), user)
 
     for _ in range(k):
         heap = [entry(user) for user, rows in enumerate(candidates) if visited[user] < len(rows)]
@@ -262,38 +221,20 @@ def capped(
 
 @dataclass(frozen=True)
 class Spread:
-    """How recommendations are spread over profiles.
+    """How recommendations are spread over profiles."""
 
-    Attributes:
-        users: Number of users with at least one recommendation.
-        candidates: Number of profiles that can be recommended.
-        recommendations: Length of all lists together.
-        mutual: Pairs of profiles that are in each other's list.
-        gini: Gini coefficient of how often each candidate is recommended: 0 if all equally often, near 1 if few.
-        coverage: Share of the candidates that are in at least one list.
-        most: How often the most frequent profile is recommended.
-        short: Users who got fewer than k, although somebody can be recommended to them.
-    """
-
-    users: int
-    candidates: int
-    recommendations: int
-    mutual: int
-    gini: float
-    coverage: float
-    most: int
-    short: tuple[int, ...]
+    users: int  # with at least one recommendation
+    candidates: int  # profiles that can be recommended
+    recommendations: int  # length of all lists together
+    mutual: int  # pairs of profiles that are in each other's list
+    gini: float  # of how often each candidate is recommended: 0 if all equally often, near 1 if few
+    coverage: float  # share of the candidates that are in at least one list
+    most: int  # how often the most frequent profile is recommended
+    short: tuple[int, ...]  # users who got fewer than k, although somebody can be recommended to them
 
 
 def spread(lists: Sequence[Sequence[int]], can_get: np.ndarray, candidates: np.ndarray, k: int) -> Spread:
-    """Return the spread of lists.
-
-    Args:
-        lists: Rows recommended to each user.
-        can_get: (N,) bool, users to whom somebody can be recommended.
-        candidates: (N,) bool, profiles that can be recommended.
-        k: Intended length of the lists.
-    """
+    """Return the spread of lists; `can_get` and `candidates` are (N,) bool, who can get and who can be recommended."""
     counts = np.bincount([row for rows in lists for row in rows], minlength=len(candidates))
     taken = {(user, row) for user, rows in enumerate(lists) for row in rows}
     return Spread(

@@ -1,10 +1,9 @@
 """Recommendations and search results in the terminal and on recommendations.html, which loads nothing else."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -18,13 +17,11 @@ from style_match.serving.profiles import ProfileEmbeddings
 from style_match.serving.recommend import Query
 from style_match.utils import progress
 from style_match.utils.errors import UserError
-from style_match.utils.files import write_whole
 from style_match.utils.html import fill
 
-Line: TypeAlias = dict[str, Any]  # rank, row, profile_id, score, ranks (both ways, or None), columns
+Line: TypeAlias = dict[str, Any]  # rank, profile_id, score, ranks (both ways, or None), columns, photo
 Lists: TypeAlias = Sequence[tuple[Query, Sequence[Line]]]
 
-PAGE = "recommendations.html"
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 HIDDEN = ("user_id", "split", "duplicate_group")  # columns that are not shown
 MAX_NAMED = 10  # users with short lists that are printed
@@ -37,8 +34,8 @@ def lines_of(profiles: ProfileEmbeddings, answers: Answers) -> list[Line]:
     for rank, (profile_id, score) in enumerate(answers, start=1):
         row = profiles.row_of[profile_id]
         columns = {name: profiles.columns[row].get(name, "") for name in names}
-        line = {"rank": rank, "row": row, "profile_id": profile_id, "score": score, "ranks": None, "columns": columns}
-        lines.append(line)
+        line = {"rank": rank, "profile_id": profile_id, "score": score, "ranks": None, "columns": columns}
+        lines.append({**line, "photo": profiles.photos[row][0]})
     return lines
 
 
@@ -94,80 +91,32 @@ def _print(title: str, table: Table, about: Mapping[str, Any]) -> None:
 # On the page
 
 
-def write_page(
-    cfg: DictConfig,
-    matcher: MatcherFolder,
-    profiles: ProfileEmbeddings,
-    lists: Lists,
-    spreads: Mapping[str, Spread],
-    about: Mapping[str, Any],
-) -> Path:
-    """Write the page into the folder `cfg.out`; make and return the folder.
-
-    Raises:
-        UserError: The folder cannot be made or written.
-    """
-    out = Path(cfg.out).expanduser()
-    html = page(
-        lists,
-        profiles,
-        about=about,
-        spreads=spreads,
-        thumbnail_px=cfg.page.thumbnail_px,
-        max_source_pixels=matcher.about["data"]["options"]["max_source_pixels"],
-        reads_photos=bool(matcher.about["prompt"]["image"]),
-    )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot make {out}: {error.strerror}. Set another out.") from error
-    write_whole(out / PAGE, html)
-    return out
-
-
 def page(
     lists: Lists,
-    profiles: ProfileEmbeddings,
+    matcher: MatcherFolder,
     *,
     about: Mapping[str, Any],
     spreads: Mapping[str, Spread],
     thumbnail_px: int,
-    max_source_pixels: int,
-    reads_photos: bool,
 ) -> str:
-    """Return the page as HTML. Data is escaped, and photos have no metadata.
+    """Return the page as HTML. Data is escaped, and photos have no metadata; bad photos are left out with a note.
 
     Args:
         lists: Queries with their lines.
-        profiles: All profiles.
+        matcher: The matcher folder, which bounds the pixels of a photo.
         about: query, matcher, data, profiles, num_users, k, where, mode, cap and synthetic.
         spreads: From `recommend_to_all`; empty for one query.
         thumbnail_px: Longest side of a photo.
-        max_source_pixels: Bound on the pixels of a photo's file.
-        reads_photos: Whether the matcher reads photos. If not, bad photos are left out with a note.
-
-    Raises:
-        UserError: A photo cannot be read, and the matcher reads photos.
     """
-    with_photos = [
-        (query, [{**line, "photo": profiles.photos[line["row"]][0]} for line in lines]) for query, lines in lists
-    ]
     photos = {query.photo for query, _ in lists if query.photo}
-    photos |= {line["photo"] for _, lines in with_photos for line in lines}
-    thumbnails = _thumbnails(photos, thumbnail_px, max_source_pixels, reads_photos)
-    return fill(TEMPLATE, lists=with_photos, thumbnails=thumbnails, about=about, spreads=spreads)
-
-
-def _thumbnails(photos: Collection[str], side_px: int, max_source_pixels: int, reads_photos: bool) -> dict[str, str]:
-    """Photo -> data URI, which is empty for a bad photo."""
-    made, faults = dict.fromkeys(photos, ""), []
+    photos |= {line["photo"] for _, lines in lists for line in lines}
+    thumbnails, faults = dict.fromkeys(photos, ""), []
     for photo in sorted(photos):
         try:
-            made[photo] = as_uri(thumbnail(photo, side_px, max_source_pixels=max_source_pixels))
+            bound = matcher.about["data"]["options"]["max_source_pixels"]
+            thumbnails[photo] = as_uri(thumbnail(photo, thumbnail_px, max_source_pixels=bound))
         except UserError as error:
-            if reads_photos:
-                raise
             faults.append(str(error))
     if faults:
         progress.say(f"{len(faults)} of {len(photos)} photos cannot be shown on the page, such as {faults[0]}")
-    return made
+    return fill(TEMPLATE, lists=lists, thumbnails=thumbnails, about=about, spreads=spreads)

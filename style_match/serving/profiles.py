@@ -1,6 +1,5 @@
 """The profiles of a dataset folder as a matcher sees them: embeddings, sides of couples, people."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from style_match.data.dataset import PROFILES, DatasetFolder
-from style_match.data.people import people_of
+from style_match.data.dataset import DatasetFolder
 from style_match.data.profiles import gender_of
 from style_match.serving.index.exact import Exact
 from style_match.serving.matcher_folder import MatcherFolder
@@ -78,11 +76,7 @@ class ProfileEmbeddings:
 def dataset_root(folder: MatcherFolder, root: str | Path | None, *, show: bool, num_workers: int = 0) -> Path:
     """Return a dataset folder; None means the synthetic one that the matcher was trained on, drawn if it is missing.
 
-    Args:
-        folder: The matcher folder.
-        root: The dataset folder, or None.
-        show: Whether to show progress.
-        num_workers: Processes that draw; 0 means this one, which a script without a main guard needs.
+    A script without a main guard needs num_workers=0, which draws in its own process.
 
     Raises:
         UserError: `root` is None and the matcher was trained on photos.
@@ -92,12 +86,6 @@ def dataset_root(folder: MatcherFolder, root: str | Path | None, *, show: bool, 
     if (demo := folder.about["data"]["demo"]) is None:
         raise UserError(f"{folder.path} was trained on photos and does not know their folder. Set data.root=FOLDER.")
     return draw_demo(OmegaConf.create({**demo, "num_workers": num_workers}), show=show)
-
-
-def task_of(folder: MatcherFolder, root: Path) -> str:
-    """Return the task to read a dataset folder with: couples if matcher and folder have them, else profiles."""
-    has_couples = any((root / f"couples{suffix}").is_file() for suffix in (".csv", ".parquet"))
-    return "couple" if folder.about["task"] == "couple" and has_couples else PROFILES
 
 
 def sides_of(dataset: DatasetFolder, matcher: MatcherFolder) -> np.ndarray:
@@ -132,27 +120,3 @@ def sides_of(dataset: DatasetFolder, matcher: MatcherFolder) -> np.ndarray:
             f"{matcher.path} needs it. Fill in the column gender, or add couples with {left}_id and {right}_id."
         )
     return found
-
-
-def with_embeddings(
-    embeddings: np.ndarray, dataset: DatasetFolder, sides: np.ndarray, matcher: MatcherFolder
-) -> ProfileEmbeddings:
-    """Join embeddings (N, E) and sides (N,) with what a dataset folder says about its profiles."""
-    people: Mapping[str, int] = people_of(dataset)
-    return ProfileEmbeddings(
-        profile_ids=dataset.profile_ids,
-        embeddings=embeddings,
-        columns=tuple(dataset.columns[profile_id] for profile_id in dataset.profile_ids),
-        people=np.array([people[profile_id] for profile_id in dataset.profile_ids]),
-        sides=sides,
-        matcher=matcher.identity,
-        photos=tuple(
-            tuple(str(photo.path) for photo in dataset.photos_of(profile_id)) for profile_id in dataset.profile_ids
-        ),
-        person_of_photo={
-            dataset.photo_sha256[photo.image]: people[photo.profile_id]
-            for photo in dataset.photos
-            if photo.image in dataset.photo_sha256
-        },
-        side_names=matcher.sides,
-    )

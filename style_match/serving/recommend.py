@@ -22,23 +22,18 @@ NOBODY = -1  # number of a person who is unknown
 
 @dataclass(frozen=True)
 class Query:
-    """One profile, photo or embedding for which others are recommended.
+    """One profile, photo, embedding or text for which profiles are found.
 
-    Attributes:
-        name: Profile id or file, for messages and pages.
-        embedding: (E,) float32, of unit length.
-        person: Number of the person as in `ProfileEmbeddings.people`, or NOBODY.
-        side: 0 for left, 1 for right, -1 if there are no sides.
-        row: Position of a profile; None for photos and embeddings.
-        photo: Path of a photo, if there is one.
+    `side` is 0 for left, 1 for right, UNKNOWN for a profile of unknown side or without sides, and None if profiles of
+    both sides may be found.
     """
 
-    name: str
-    embedding: np.ndarray
-    person: int
-    side: int
-    row: int | None = None
-    photo: str | None = None
+    name: str  # profile id, file or text, for messages and pages
+    embedding: np.ndarray  # (E,) float32, of unit length
+    person: int = NOBODY  # number as in `ProfileEmbeddings.people`
+    side: int | None = None
+    row: int | None = None  # position of a profile; None for others
+    photo: str | None = None  # path of a photo, if there is one
 
     @classmethod
     def of_profile(cls, profiles: ProfileEmbeddings, row: int) -> "Query":
@@ -87,17 +82,21 @@ def make_query(
             if metadata is not None:
                 raise UserError(f"query={name} is a profile of the folder, which has its metadata. Drop metadata.")
             return _query_of_profile(profiles, name, side)
-        if not query.isascii():
-            query = str(on_disk(Path(query)))
+        query = str(on_disk(Path(query)))
         if not _is_file(query):
-            _refuse_unknown(query, profiles)
+            meant = nearest_word(plain(query), profiles.profile_ids)
+            guess = f"Did you mean {meant}?" if meant else f"The first profile is {profiles.profile_ids[0]}."
+            raise UserError(
+                f"query={cut(query)}: there is no such profile among {len(profiles)}, and no such file. {guess} "
+                "query=all recommends to all profiles."
+            )
     name = str(query) if isinstance(query, str | Path) else "embedding" if isinstance(query, np.ndarray) else "photo"
     number = _number_of_side(side, matcher, name)
     if isinstance(query, np.ndarray):
         vector, dim = np.asarray(query, dtype=np.float32).reshape(-1), matcher.about["head"]["dim"]
         if vector.shape != (dim,):
             raise UserError(f"The embedding of the query has {len(vector)} numbers, those of this matcher have {dim}.")
-        return Query(name, vector / np.linalg.norm(vector), NOBODY, number)
+        return Query(name, vector / np.linalg.norm(vector), side=number)
     prompt = matcher.about["prompt"]
     if prompt["metadata"] and metadata is None:
         raise UserError(
@@ -106,7 +105,7 @@ def make_query(
         )
     embedding = encode(query, metadata, side=side)[0]
     if not isinstance(query, str | Path):
-        return Query(name, embedding, NOBODY, number)
+        return Query(name, embedding, side=number)
     file = Path(query).expanduser()
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     return Query(name, embedding, profiles.person_of_photo.get(sha256, NOBODY), number, photo=str(file))
@@ -125,18 +124,17 @@ def refuse_unread(matcher: MatcherFolder, side: str | None, metadata: Any) -> No
 
 
 def _query_of_profile(profiles: ProfileEmbeddings, profile_id: str, side: str | None) -> Query:
-    found = Query.of_profile(profiles, profiles.row_of[profile_id])
-    if profiles.side_names is None:
-        return found
-    left, right = profiles.side_names
-    if found.side == UNKNOWN:
-        raise UserError(
-            f"query={profile_id}: it is unknown whether this profile is {left} or {right}. Fill in its gender in "
-            "profiles.csv, or add its couple."
-        )
-    if side is not None and side != profiles.side_names[found.side]:
-        raise UserError(f"query={profile_id} is {profiles.side_names[found.side]}, not {side}. Drop side.")
-    return found
+    row = profiles.row_of[profile_id]
+    if profiles.side_names is not None:
+        left, right = profiles.side_names
+        if (number := int(profiles.sides[row])) == UNKNOWN:
+            raise UserError(
+                f"query={profile_id}: it is unknown whether this profile is {left} or {right}. Fill in its gender in "
+                "profiles.csv, or add its couple."
+            )
+        if side is not None and side != (own := profiles.side_names[number]):
+            raise UserError(f"query={profile_id} is {own}, not {side}. Drop side.")
+    return Query.of_profile(profiles, row)
 
 
 def _number_of_side(side: str | None, matcher: MatcherFolder, name: str) -> int:
@@ -160,23 +158,10 @@ def _is_file(query: str) -> bool:
         return False
 
 
-def _refuse_unknown(query: str, profiles: ProfileEmbeddings) -> None:
-    meant = nearest_word(plain(query), profiles.profile_ids)
-    guess = f" Did you mean {meant}?" if meant else f" The first profile is {profiles.profile_ids[0]}."
-    raise UserError(
-        f"query={cut(query)}: there is no such profile among {len(profiles)}, and no such file.{guess} query=all "
-        "recommends to all profiles."
-    )
-
-
 class Candidates:
     """The profiles that may be recommended to a query.
 
     Never the person of the query; for couples only the other side; only profiles that satisfy `where`.
-
-    Args:
-        profiles: All profiles.
-        where: Filter on their columns, such as "gender == 'm' and age < 35"; None for all.
 
     Attributes:
         condition: The parsed filter.
@@ -189,13 +174,14 @@ class Candidates:
     def __init__(self, profiles: ProfileEmbeddings, where: str | None):
         self.profiles = profiles
         self.condition = parse(where) if where is not None else None
-        everybody = np.ones(len(profiles), dtype=bool)
-        self.filtered = everybody if self.condition is None else mask(self.condition, profiles.columns)
+        self.filtered = np.ones(len(profiles), dtype=bool)
+        if self.condition is not None:
+            self.filtered = mask(self.condition, profiles.columns)
 
     def partners(self, query: Query) -> np.ndarray:
         """(N,) bool, the profiles that could be paired with a query, whatever the filter."""
         possible = self.profiles.people != query.person
-        if self.profiles.side_names is not None:
+        if self.profiles.side_names is not None and query.side is not None:
             possible &= self.profiles.sides == 1 - query.side
         return possible
 
@@ -214,52 +200,29 @@ class Candidates:
         return num_allowed, can_be_recommended
 
     def refuse_too_many(self, query: Query, k: int) -> None:
-        """Refuse a k above the number of profiles that may be recommended to a query.
+        """Refuse a k below 1 or above the number of profiles that may be recommended to a query.
 
         Raises:
             UserError: The message says how many there are.
         """
-        refuse_too_many(query.name, k, int(self.allowed(query).sum()), int(self.partners(query).sum()), self.condition)
-
-
-def refuse_too_many(query: str, k: int, num_left: int, num_all: int, where: Condition | None) -> None:
-    """Refuse a k below 1 or above the number of profiles to choose from.
-
-    Args:
-        query: For the message.
-        k: Number of answers.
-        num_left: Number of profiles that satisfy `where`.
-        num_all: Number of profiles without it.
-        where: The filter, or None.
-
-    Raises:
-        UserError: The message says how many there are.
-    """
-    if k < 1:
-        raise UserError(f"k={k} must be at least 1.")
-    if k <= num_left:
-        return
-    found = f"where leaves {num_left} of {num_all} profiles" if where is not None else f"there are {num_all} profiles"
-    if num_left:
-        remedy = f"Set k={num_left} or less" + (", or widen where." if where is not None else ".")
-    else:
-        remedy = "Widen where." if num_all else "Add profiles."
-    raise UserError(f"query={query}, k={k}: {found} to choose from. {remedy}")
+        if k < 1:
+            raise UserError(f"k={k} must be at least 1.")
+        num_left, num_all = int(self.allowed(query).sum()), int(self.partners(query).sum())
+        if k <= num_left:
+            return
+        is_filtered = self.condition is not None
+        found = f"where leaves {num_left} of {num_all} profiles" if is_filtered else f"there are {num_all} profiles"
+        if num_left:
+            remedy = f"Set k={num_left} or less" + (", or widen where." if is_filtered else ".")
+        else:
+            remedy = "Widen where." if num_all else "Add profiles."
+        raise UserError(f"query={query.name}, k={k}: {found} to choose from. {remedy}")
 
 
 def nearest(queries: Sequence[Query], candidates: Candidates, *, k: int, index: Index | None = None) -> list[Answers]:
-    """Return the k nearest allowed profiles of each query, best first, or fewer if fewer are allowed.
+    """Return the k nearest (profile id, cosine) of each query, best first, or fewer if fewer are allowed.
 
-    Equal scores are ordered by id.
-
-    Args:
-        queries: Q queries.
-        candidates: The profiles that may be recommended.
-        k: Number of answers.
-        index: Index of the profiles; None: an exact one.
-
-    Returns:
-        (Q,) lists of (profile id, cosine).
+    Equal scores are ordered by id. Without an index the search is exact, in memory.
 
     Raises:
         UserError: The index holds profiles of another matcher.
@@ -272,11 +235,11 @@ def nearest(queries: Sequence[Query], candidates: Candidates, *, k: int, index: 
             f"({profiles.matcher[:8]}). Build it from these profiles."
         )
     found: list[Answers] = [[] for _ in queries]
-    for side in sorted({query.side for query in queries}):
+    for side in {query.side for query in queries}:
         if profiles.side_names is not None and side == UNKNOWN:
             continue  # such a profile has no other side
-        conditions = [] if candidates.condition is None else [candidates.condition]
-        if profiles.side_names is not None:
+        conditions: list[Condition] = [] if candidates.condition is None else [candidates.condition]
+        if profiles.side_names is not None and side is not None:
             conditions.append(Compare(SIDE, "==", profiles.side_names[1 - side]))
         numbers = [number for number, query in enumerate(queries) if query.side == side]
         answers = index.search(

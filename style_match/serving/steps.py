@@ -14,29 +14,30 @@ from style_match.evaluation.outputs import write_table
 from style_match.serving.index.base import Index
 from style_match.serving.index.folder import open_or_build
 from style_match.serving.matcher import MatcherInputs, StyleMatcher, embed_profiles
+from style_match.serving.matcher_folder import MatcherFolder, find_backbone
 from style_match.serving.mutual import Spread, mutual_best, recommend_to_all
-from style_match.serving.output import PAGE, Line, lines_of, print_list, print_spreads, write_page
+from style_match.serving.output import Line, lines_of, page, print_list, print_spreads
 from style_match.serving.profiles import ProfileEmbeddings
-from style_match.serving.recommend import NOBODY, Candidates, Query, make_query, nearest, refuse_unread
-from style_match.serving.text import PATHS, TextSearch, answerable
+from style_match.serving.recommend import Candidates, Query, make_query, nearest, refuse_unread
+from style_match.serving.text import PATHS, TextSearch
 from style_match.utils import progress
 from style_match.utils.errors import UserError
 from style_match.utils.files import write_whole
 
-EVERYBODY = "all"
+EVERYBODY, PAGE = "all", "recommendations.html"
 
 
-def recommend(cfg: DictConfig, config_dirs: Sequence[str]) -> None:
+def recommend(cfg: DictConfig, folder: MatcherFolder) -> None:
     """Print and write recommendations for one query, or for all profiles.
 
     Args:
         cfg: conf/recommend.yaml.
-        config_dirs: Folders of the user's own YAMLs.
+        folder: The matcher folder.
 
     Raises:
         UserError: A fault of the dataset folder, the query, the filter or the index.
     """
-    matcher = load_matcher(cfg, config_dirs)
+    matcher = load_matcher(cfg, folder)
     refuse_unread(matcher.folder, cfg.side, cfg.metadata)  # before anything is embedded
     inputs, profiles = _embedded(cfg, matcher)
     candidates = Candidates(profiles, cfg.where)
@@ -47,9 +48,8 @@ def recommend(cfg: DictConfig, config_dirs: Sequence[str]) -> None:
         lists, spreads = recommend_to_all(candidates, index=index, **options)
         _write_all(cfg, matcher, profiles, lists, spreads, about)
         return
-    query = make_query(
-        cfg.query, profiles, matcher.folder, matcher.encode, side=cfg.side, metadata=_metadata(cfg.metadata)
-    )
+    metadata = _metadata(cfg.metadata)
+    query = make_query(cfg.query, profiles, matcher.folder, matcher.encode, side=cfg.side, metadata=metadata)
     candidates.refuse_too_many(query, cfg.k)
     if cfg.mode == "mutual":
         best = mutual_best(query, candidates, k=cfg.k)
@@ -59,38 +59,34 @@ def recommend(cfg: DictConfig, config_dirs: Sequence[str]) -> None:
     else:
         index = open_index(cfg, inputs, profiles)
         lines = lines_of(profiles, nearest([query], candidates, k=cfg.k, index=index)[0])
-    _write_one(cfg, matcher, profiles, query, lines, about)
+    _write_one(cfg, matcher, query, lines, about)
 
 
-def search(cfg: DictConfig, config_dirs: Sequence[str]) -> None:
+def search(cfg: DictConfig, folder: MatcherFolder) -> None:
     """Print and write the profiles that fit a text best.
 
     Args:
         cfg: conf/search.yaml.
-        config_dirs: Folders of the user's own YAMLs.
+        folder: The matcher folder.
 
     Raises:
         UserError: The matcher has no text path, or a fault of the dataset folder, the text or the filter.
     """
-    matcher = load_matcher(cfg, config_dirs)
+    matcher = load_matcher(cfg, folder)
     _ = matcher.text_options  # before anything is embedded
     inputs, profiles = _embedded(cfg, matcher)
-    text = str(cfg.query)
-    answerable(profiles, text, k=cfg.k, where=cfg.where)  # before captions are embedded
+    query = Query(name=str(cfg.query), embedding=np.empty(0, np.float32))
+    Candidates(profiles, cfg.where).refuse_too_many(query, cfg.k)  # before captions are embedded
     searched = TextSearch(matcher, inputs, profiles, cfg.path)
     progress.say(f"searched: {PATHS[searched.path]} (path={searched.path})")
-    lines = lines_of(profiles, searched.find(text, k=cfg.k, where=cfg.where))
-    query = Query(name=text, embedding=np.empty(0, np.float32), person=NOBODY, side=-1)
+    lines = lines_of(profiles, searched.find(query.name, k=cfg.k, where=cfg.where))
     about = _about(cfg, matcher, inputs, mode=f"text, path={searched.path}", cap=None)
-    _write_one(cfg, matcher, profiles, query, lines, about)
+    _write_one(cfg, matcher, query, lines, about)
 
 
-def load_matcher(cfg: DictConfig, config_dirs: Sequence[str]) -> StyleMatcher:
-    """Load the matcher that a config names."""
-    backbone = cfg.backbone
-    return StyleMatcher.from_pretrained(
-        cfg.model, backbone=backbone.path, device=backbone.device, config_dirs=config_dirs
-    )
+def load_matcher(cfg: DictConfig, folder: MatcherFolder) -> StyleMatcher:
+    """Load the matcher of a folder with the backbone that a config names."""
+    return StyleMatcher(folder, find_backbone(folder, cfg.backbone.path), device=cfg.backbone.device)
 
 
 def open_index(cfg: DictConfig, inputs: MatcherInputs, profiles: ProfileEmbeddings) -> Index:
@@ -134,15 +130,28 @@ def _metadata(file: str | None) -> dict[str, Any] | None:
     return content
 
 
-def _write_one(
+def _write_page(
     cfg: DictConfig,
     matcher: StyleMatcher,
-    profiles: ProfileEmbeddings,
-    query: Query,
-    lines: list[Line],
+    lists: Sequence[tuple[Query, Sequence[Line]]],
+    spreads: Mapping[str, Spread],
     about: Mapping[str, Any],
+) -> Path:
+    """Write the page into the folder `cfg.out`; make and return the folder."""
+    out = Path(cfg.out).expanduser()
+    html = page(lists, matcher.folder, about=about, spreads=spreads, thumbnail_px=cfg.page.thumbnail_px)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make {out}: {error.strerror}. Set another out.") from error
+    write_whole(out / PAGE, html)
+    return out
+
+
+def _write_one(
+    cfg: DictConfig, matcher: StyleMatcher, query: Query, lines: list[Line], about: Mapping[str, Any]
 ) -> None:
-    out = write_page(cfg, matcher.folder, profiles, [(query, lines)], {}, {**about, "num_users": 1})
+    out = _write_page(cfg, matcher, [(query, lines)], {}, {**about, "num_users": 1})
     print_list(query, lines, about)
     print(out / PAGE)
 
@@ -163,15 +172,15 @@ def _write_all(
             best = [(profiles.profile_ids[row], cosine) for row, cosine in zip(rows, cosines, strict=True)]
             answers.append((Query.of_profile(profiles, user), lines_of(profiles, best)))
     about = {**about, "num_users": len(answers)}
-    out = write_page(cfg, matcher.folder, profiles, answers[: cfg.page.num_users], spreads, about)
+    out = _write_page(cfg, matcher, answers[: cfg.page.num_users], spreads, about)
     print_spreads(spreads, profiles, about)
     found = [
-        (query.name, line["rank"], line["profile_id"], line["score"]) for query, lines in answers for line in lines
+        {"query": query.name, "rank": line["rank"], "profile": line["profile_id"], "score": line["score"]}
+        for query, lines in answers
+        for line in lines
     ]
-    columns = (("query", pa.string()), ("rank", pa.int32()), ("profile", pa.string()), ("score", pa.float64()))
-    cells = list(zip(*found, strict=True)) or [()] * len(columns)
-    table = pa.table({name: pa.array(each, kind) for (name, kind), each in zip(columns, cells, strict=True)})
-    write_table(out / "recommendations.parquet", table)
+    kinds = {"query": pa.string(), "rank": pa.int32(), "profile": pa.string(), "score": pa.float64()}
+    write_table(out / "recommendations.parquet", pa.Table.from_pylist(found, schema=pa.schema(kinds)))
     named = {
         name: {**asdict(one), "short": [profiles.profile_ids[row] for row in one.short]}
         for name, one in spreads.items()

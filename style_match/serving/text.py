@@ -11,7 +11,7 @@ from style_match.data.captions import UnreadableCaptions, captions
 from style_match.serving.index.base import Answers
 from style_match.serving.matcher import MatcherInputs, StyleMatcher
 from style_match.serving.profiles import ProfileEmbeddings
-from style_match.serving.recommend import Candidates, refuse_too_many
+from style_match.serving.recommend import Candidates, Query, nearest
 from style_match.utils.errors import UserError
 
 PATHS = {  # path -> what is searched, for messages
@@ -24,14 +24,8 @@ PATHS = {  # path -> what is searched, for messages
 class TextSearch:
     """Finds the profiles that fit a text.
 
-    A text is compared with the photos (`image`), with their captions (`caption`), or with both, by the mean of both
-    cosines.
-
-    Args:
-        matcher: A matcher with a text path.
-        inputs: Inputs of the dataset folder, from `StyleMatcher.folder_inputs`.
-        profiles: Its profiles, embedded by the matcher.
-        path: image, caption or both; None: the path that the export chose.
+    A text is compared with the photos (path=image), with their captions (caption), or with both, by the mean of both
+    cosines. Without a path, that of the export is used.
 
     Attributes:
         path: The path.
@@ -54,29 +48,18 @@ class TextSearch:
             rows = np.concatenate([profiles.embeddings, rows], axis=1) / 2**0.5
         self.profiles = replace(profiles, embeddings=rows)
 
-    def find(self, query: str, *, k: int, where: str | None = None) -> Answers:
+    def find(self, text: str, *, k: int, where: str | None = None) -> Answers:
         """Return the k profiles that fit a text best, best first, with the score.
 
         Raises:
             UserError: The text or filter is wrong, or k is above the number of profiles that satisfy it.
         """
-        condition = answerable(self.profiles, query, k=k, where=where).condition
-        embedding = self.matcher.encode_text(query)[0]
+        candidates = Candidates(self.profiles, where)
+        candidates.refuse_too_many(Query(text, np.empty(0)), k)
+        embedding = self.matcher.encode_text(text)[0]
         if self.path == "both":
             embedding = np.concatenate([embedding, embedding]) / 2**0.5
-        return self.profiles.exact_index.search(embedding[None], k, where=condition)[0]
-
-
-def answerable(profiles: ProfileEmbeddings, query: str, *, k: int, where: str | None) -> Candidates:
-    """Return the profiles that may answer a text.
-
-    Raises:
-        UserError: The filter is wrong, or k is below 1 or above the number of profiles that satisfy it.
-    """
-    candidates = Candidates(profiles, where)
-    num_left = int(candidates.filtered.sum())
-    refuse_too_many(query, k, num_left, len(profiles), candidates.condition)
-    return candidates
+        return nearest([Query(text, embedding)], candidates, k=k)[0]
 
 
 def caption_embeddings(
@@ -103,5 +86,5 @@ def caption_embeddings(
     features = TextInputs(inputs, options).of([texts[0] for texts in found], owners, "captions")
     row_of = {profile_id: row for row, profile_id in enumerate(profile_ids)}
     sums = np.zeros((len(profile_ids), matcher.dim), dtype=np.float32)
-    np.add.at(sums, [row_of[photo.profile_id] for photo in dataset.photos], matcher.embedded_texts(features))
+    np.add.at(sums, [row_of[photo.profile_id] for photo in dataset.photos], matcher.embed_text_features(features))
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)

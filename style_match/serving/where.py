@@ -11,7 +11,7 @@ import math
 import operator
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -213,38 +213,15 @@ def as_columns(rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 
 
 def mask(condition: Condition, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
-    """Evaluate a condition on rows, see `matches`.
-
-    Args:
-        condition: From `parse`.
-        rows: (N,) column -> cell.
-
-    Returns:
-        (N,) bool.
-    """
+    """Evaluate a condition on rows (N,) column -> cell, see `matches`."""
     return matches(condition, as_columns(rows)) if rows else np.zeros(0, dtype=bool)
-
-
-def check(condition: Condition, columns: Columns) -> None:
-    """Check that every column exists and holds values of the kind that it is compared with.
-
-    Numbers are compared with a column whose filled cells are all numbers, true and false with a column that holds only
-    these, texts with any other column. Only numbers are ordered.
-
-    Raises:
-        UserError: A column does not exist (the message names the nearest one) or has another kind.
-    """
-    for each in comparisons(condition):
-        if each.column not in columns:
-            meant = nearest(each.column, list(columns))
-            guess = f" Did you mean {meant}?" if meant else ""
-            known = ", ".join(columns) or "none"
-            raise UserError(f"where: there is no column {shown(each.column)}.{guess} Columns: {known}.")
-        _check_kind(each, columns[each.column])
 
 
 def matches(condition: Condition, columns: Columns) -> np.ndarray:
     """Evaluate a condition.
+
+    Numbers are compared with a column whose filled cells are all numbers, true and false with a column that holds only
+    these, texts with any other column. Only numbers are ordered.
 
     Args:
         condition: From `parse`.
@@ -254,10 +231,16 @@ def matches(condition: Condition, columns: Columns) -> np.ndarray:
         (N,) bool.
 
     Raises:
-        UserError: See `check`; or no cell has a text, but one differs from it only in upper and lower case.
+        UserError: A column does not exist (the message names the nearest one) or has another kind; or no cell has a
+            text, but one differs from it only in upper and lower case.
     """
-    check(condition, columns)
     for each in comparisons(condition):
+        if each.column not in columns:
+            meant = nearest(each.column, list(columns))
+            guess = f" Did you mean {meant}?" if meant else ""
+            known = ", ".join(columns) or "none"
+            raise UserError(f"where: there is no column {shown(each.column)}.{guess} Columns: {known}.")
+        _check_kind(each, columns[each.column])
         cells = dict.fromkeys(columns[each.column])
         for value in each.values:
             if isinstance(value, str) and value not in cells and (near := other_case(value, cells)) is not None:
@@ -281,14 +264,14 @@ def _holds(condition: Compare, cell: str) -> bool:
     text = cell.strip()
     if not text:  # unknown
         return False
-    kind = _kind_of_value(condition.values[0])
+    kind = kind_of_value(condition.values[0])
     value = FLAGS[text.lower()] if kind == "flag" else _number(text) if kind == "number" else text
     if condition.op in ("in", "not in"):
         return (value in condition.values) == (condition.op == "in")
     return OPERATORS[condition.op](value, condition.value)
 
 
-def kind_of(cells: Sequence[str]) -> str:
+def kind_of(cells: Iterable[str]) -> str:
     """Return the kind of a column: number, flag or text; text if all cells are empty."""
     filled = {cell.strip() for cell in cells} - {""}
     if filled and all(_number(cell) is not None for cell in filled):
@@ -298,7 +281,7 @@ def kind_of(cells: Sequence[str]) -> str:
 
 def _check_kind(condition: Compare, cells: Sequence[str]) -> None:
     name, kind = condition.column, kind_of(cells)
-    kinds = {_kind_of_value(value) for value in condition.values}
+    kinds = {kind_of_value(value) for value in condition.values}
     if len(kinds) > 1:
         mixed = " and ".join(sorted(KINDS[each] for each in kinds))
         raise UserError(f"where: the list for {name} mixes {mixed}; use values of one kind.")
@@ -315,7 +298,7 @@ def _check_kind(condition: Compare, cells: Sequence[str]) -> None:
         raise UserError(f"{holds}, which cannot be compared with {condition.op}; use == or !=.")
 
 
-def _kind_of_value(value: Value) -> str:
+def kind_of_value(value: Value) -> str:
     return "flag" if isinstance(value, bool) else "number" if isinstance(value, float) else "text"
 
 

@@ -71,12 +71,12 @@ def draw_curves(rows: Iterable[Mapping[str, Any]], *, dpi: int) -> bytes | None:
 
 
 def _curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
-    """Return name -> epoch -> mean of the finite values."""
+    """Return name -> epoch, counted from 1 as in train.log -> mean of the finite values."""
     values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.get("epoch") in (None, ""):
             continue
-        epoch = int(float(row["epoch"]))
+        epoch = int(float(row["epoch"])) + 1
         for name, value in row.items():
             number = _number(value)
             if name not in ("epoch", "step") and number is not None:
@@ -270,6 +270,8 @@ def _confusion(result: Result, labels: Mapping[str, str]) -> dict[str, Any] | No
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield the rows of the table of provenance, without empty values and choices of Hydra's own groups."""
     for key, value in content.items():
+        if f"{prefix}{key}" == "selected.epoch" and value is not None:
+            value += 1  # counted from 1 as in train.log
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         elif value not in (None, "", [], {}) and not key.startswith("hydra/"):

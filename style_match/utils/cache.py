@@ -12,7 +12,6 @@ from style_match.utils import progress
 from style_match.utils.errors import UserError
 
 _TIMEOUT_S = 30.0  # wait for another process's write, which takes milliseconds
-_CONTAINS = "instr(key, ?) OR instr(value, ?)"
 
 
 class DiskCache:
@@ -56,33 +55,25 @@ class DiskCache:
 
         Returns:
             The number of deleted entries.
-
-        Raises:
-            UserError: the file exists and cannot be changed.
         """
-        if not self.path.exists():
-            return 0
-        self.close()
-        try:
-            connection = sqlite3.connect(self.path, timeout=_TIMEOUT_S, isolation_level=None)
-            try:
-                connection.execute("PRAGMA secure_delete = ON")
-                delete = "DELETE FROM memo WHERE "
-                removed = sum(connection.execute(f"{delete}key = ?", (_encode(key),)).rowcount for key in keys)
-                removed += sum(connection.execute(delete + _CONTAINS, (v.encode(), v)).rowcount for v in values)
-                connection.execute("VACUUM")
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            raise UserError(f"Cannot change {self.path} ({error}). Run again, or delete this file.") from error
-        return removed
+        found = self._find(keys, values)
+        for key in found:
+            self._run("DELETE FROM memo WHERE key = ?", (key,))
+        if found:
+            self._run("VACUUM")
+        return len(found)
 
     def count(self, keys: Iterable[str], values: Iterable[str]) -> int:
         """The number of entries that `remove` would delete."""
+        return len(self._find(keys, values))
+
+    def _find(self, keys: Iterable[str], values: Iterable[str]) -> set[bytes]:
+        if not self.path.exists():
+            return set()
         select = "SELECT key FROM memo WHERE "
         found = {row[0] for key in keys for row in self._run(f"{select}key = ?", (_encode(key),))}
-        found |= {row[0] for value in values for row in self._run(select + _CONTAINS, (value.encode(), value))}
-        return len(found)
+        contains = f"{select}instr(key, ?) OR instr(value, ?)"
+        return found | {row[0] for value in values for row in self._run(contains, (value.encode(), value))}
 
     def close(self) -> None:
         with self._lock:
@@ -90,7 +81,7 @@ class DiskCache:
                 self._connection.close()
             self._connection = None
 
-    def _run(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with self._lock:
             try:
                 try:
@@ -110,6 +101,7 @@ class DiskCache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA secure_delete = ON")  # what is removed leaves the file
             connection.execute("CREATE TABLE IF NOT EXISTS memo (key BLOB PRIMARY KEY, value TEXT)")
             self._connection, self._process = connection, os.getpid()
         return self._connection

@@ -36,14 +36,13 @@ def launched() -> Launched | None:
         values = [os.environ.get(name) for name in names]
         if None in values:
             continue
-        given = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
-        remedy = f"Unset them, or start the command with {by}."
         try:
             rank, num, local_rank = (int(value or "") for value in values)
+            if not 0 <= rank < num or local_rank < 0:
+                raise ValueError
         except ValueError:
-            raise UserError(f"{given}: not integers. {remedy}") from None
-        if not 0 <= rank < num or local_rank < 0:
-            raise UserError(f"{given}: the rank is out of range. {remedy}")
+            given = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+            raise UserError(f"{given} contradict each other. Unset them, or start the command with {by}.") from None
         if num > 1:
             return Launched(by, rank, num, local_rank)
     return None

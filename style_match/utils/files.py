@@ -38,9 +38,12 @@ def on_disk(path: Path) -> Path:
     return found
 
 
+UNFINISHED = ".*.[0-9]*.tmp"  # temporary files of `replace_whole`, left by killed processes
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove temporary files of killed processes. Call it only while no other process writes to the folder."""
-    for path in folder.glob(".*.[0-9]*.tmp"):
+    for path in folder.glob(UNFINISHED):
         path.unlink(missing_ok=True)
 
 

@@ -10,26 +10,6 @@ from scipy.sparse.csgraph import connected_components
 Key = tuple[str, str]
 
 
-class Components:
-    """Connected components of a graph that grows edge by edge; an unknown node is a component of one."""
-
-    def __init__(self) -> None:
-        self._parent: dict[Hashable, Hashable] = {}
-
-    def root(self, node: Hashable) -> Hashable:
-        """The node that represents the component."""
-        parent = self._parent
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    def join(self, one: Hashable, other: Hashable) -> None:
-        """Merge two components; the root of `one` represents the result."""
-        self._parent[self.root(other)] = self.root(one)
-
-
 def connected(pairs: Iterable[tuple[Hashable, Hashable]]) -> dict[Hashable, int]:
     """Number the connected components of a graph.
 

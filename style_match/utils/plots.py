@@ -10,23 +10,18 @@ from typing import Any
 from style_match.utils.files import write_whole
 from style_match.utils.progress import say
 
-# Okabe & Ito 2008, distinguishable with every common colour blindness; the yellow is darkened to show on white.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B5A800", "#555555")
-
-
+# One colour a model on every picture and page (`base.html.jinja`), from Okabe & Ito 2008.
+MODEL_COLOURS = {"chance": "#8a949e", "frozen": "#b97f00", "trained": "#0072b2"}
+# Of sides, classes and runs: Paul Tol's "muted" without its sand; also distinguishable with colour blindness.
+COLOURS = ("#117733", "#AA4499", "#332288", "#CC6677", "#44AA99", "#999933", "#882255", "#88CCEE")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
-
-
 INK = "#333333"
-
 
 # For class names and ids in Korean, Japanese or Chinese, where one of these is installed.
 _EAST_ASIAN = (
     *("Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic"),
     *("UnDotum", "Baekmuk Gulim", "Droid Sans Fallback", "WenQuanYi Zen Hei"),
 )
-
-
 _NO_GLYPH = re.compile(r"Glyph \d+ .*missing from font")
 
 

@@ -47,39 +47,30 @@ def bar(what: str, unit: str, *, show: bool = True) -> Iterator[Advance]:
 
 @contextmanager
 def _terminal_bar(what: str, unit: str) -> Iterator[Advance]:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[rate]}"),
+        rich.TimeElapsedColumn(),
+        rich.TextColumn("left"),
+        rich.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = None
-        began = time.monotonic()
-        first = 0
+    with rich.Progress(*columns, console=Console(stderr=True)) as progress:
+        tasks: list[rich.TaskID] = []
+        began, first = time.monotonic(), 0
 
         def advance(done: int, total: int) -> None:
-            nonlocal task, first
-            if task is None:
-                if done >= total:
-                    return
-                task, first = progress.add_task(what, total=total, rate=""), done
-            elapsed = time.monotonic() - began
-            rate = f"{(done - first) / elapsed:.0f} {unit}/s" if elapsed > 0 and done > first else ""
-            progress.update(task, completed=done, total=total, rate=rate)
+            nonlocal first
+            if not tasks and done < total:
+                tasks.append(progress.add_task(what, rate=""))
+                first = done
+            rate = f"{(done - first) / max(time.monotonic() - began, 1e-9):.0f} {unit}/s" if done > first else ""
+            for task in tasks:
+                progress.update(task, completed=done, total=total, rate=rate)
 
         yield advance
 
@@ -91,10 +82,9 @@ def _log_lines(what: str, unit: str) -> Advance:
     def advance(done: int, total: int) -> None:
         nonlocal last, first
         now = time.monotonic()
-        if first is None:
-            first = done
-        over = done >= total and now - began >= SHORT_S
-        if done > first and (now - last >= LOG_EVERY_S or over):
+        first = done if first is None else first
+        is_over = done >= total and now - began >= SHORT_S
+        if done > first and (now - last >= LOG_EVERY_S or is_over):
             last = now
             rate = (done - first) / max(now - began, 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if done < total else f" in {now - began:.1f} s"

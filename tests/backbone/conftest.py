@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, Qwen3VLProcessor
 
 from style_match.backbone.qwen3_vl import Qwen3VL
+from tests.backbone import random_checkpoint
 
 OPTIONS: dict[str, Any] = {
     "dtype": "fp32",
@@ -29,26 +29,11 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-RANDOM_CHECKPOINT = runpy.run_path(str(Path(__file__).with_name("random_checkpoint.py")))
-
-
 @pytest.fixture(scope="session")
-def make() -> Callable:
-    """`make` of `random_checkpoint.py`."""
-    return RANDOM_CHECKPOINT["make"]
-
-
-@pytest.fixture(scope="session")
-def text_sizes() -> dict[str, Any]:
-    """Sizes of its language model."""
-    return RANDOM_CHECKPOINT["TEXT"]
-
-
-@pytest.fixture(scope="session")
-def checkpoint(make: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder that no test may change."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    make(folder)
+    random_checkpoint.make(folder)
     return folder
 
 
@@ -118,16 +103,16 @@ def plain(checkpoint: Path) -> Plain:
     return Plain(checkpoint)
 
 
-def edit_json(path: Path, change: Callable[[dict], None]) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    change(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
 @pytest.fixture(scope="session")
 def edit() -> Callable[[Path, Callable[[dict], None]], None]:
     """Change a JSON file in place."""
-    return edit_json
+
+    def apply(path: Path, change: Callable[[dict], None]) -> None:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        change(content)
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    return apply
 
 
 @pytest.fixture

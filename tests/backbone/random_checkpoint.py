@@ -1,9 +1,5 @@
-"""Write a random Qwen3-VL checkpoint in the format of the hub; small by default, 0.4 million parameters.
+"""Write a random Qwen3-VL checkpoint in the format of the hub; small by default, 0.4 million parameters."""
 
-python tests/backbone/random_checkpoint.py OUT [--seed 0]
-"""
-
-import argparse
 import json
 import os
 from collections.abc import Iterator
@@ -13,7 +9,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from safetensors.torch import save_file
+from huggingface_hub import save_torch_state_dict
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
@@ -81,9 +77,9 @@ def make(
     """Write config, weights, tokenizer, image processor and chat template into `folder`.
 
     Args:
-        std: of the weights. 0.02 at width 64 makes nearly linear layers; 0.1 makes mistakes in the inputs visible.
-        tied: whether the vocabulary head is the input embedding; an own head is written otherwise.
-        max_shard_bytes: weights above it are cut into shards with an index.
+        std: Of the weights. 0.02 at width 64 makes nearly linear layers; 0.1 makes mistakes in the inputs visible.
+        tied: Whether the vocabulary head is the input embedding; otherwise another head is written.
+        max_shard_bytes: Size of a shard; larger weights have several and an index.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer()
@@ -93,7 +89,7 @@ def make(
     config = _config(tokenizer, text, vision, tied)
     config.architectures = ["Qwen3VLForConditionalGeneration"]
     config.save_pretrained(folder)
-    _write_shards(folder, _weights(config, seed, std, dtype, tied), max_shard_bytes)
+    save_torch_state_dict(dict(_weights(config, seed, std, dtype, tied)), folder, max_shard_size=max_shard_bytes)
     return config
 
 
@@ -161,43 +157,5 @@ def _weights(config: Qwen3VLConfig, seed: int, std: float, dtype: torch.dtype, t
         yield name, drawn.to(dtype)
 
 
-def _write_shards(folder: Path, weights: Iterator[tuple], max_shard_bytes: int) -> None:
-    shards: list[list[str]] = []
-    held: dict[str, torch.Tensor] = {}
-
-    def flush() -> None:
-        save_file(held, folder / f"part-{len(shards)}.safetensors", metadata={"format": "pt"})
-        shards.append(list(held))
-        held.clear()
-
-    num_bytes = 0
-    for name, tensor in weights:
-        size = tensor.numel() * tensor.element_size()
-        if held and num_bytes + size > max_shard_bytes:
-            flush()
-            num_bytes = 0
-        held[name] = tensor
-        num_bytes += size
-    flush()
-    if len(shards) == 1:
-        (folder / "part-0.safetensors").rename(folder / "model.safetensors")
-        return
-    weight_map = {}
-    for i, names in enumerate(shards):
-        file = f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors"
-        (folder / f"part-{i}.safetensors").rename(folder / file)
-        weight_map.update(dict.fromkeys(names, file))
-    _write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
-
-
 def _write_json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    make(arguments.out, seed=arguments.seed)
-    print(f"{arguments.out}: {', '.join(sorted(path.name for path in arguments.out.iterdir()))}")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoImageProcessor
 
 from style_match.data.prompt import render
 from style_match.utils.errors import UserError
@@ -27,14 +27,6 @@ def test_inputs_are_the_official_processors_bit_for_bit(side, checkpoint, load, 
         assert torch.equal(tensor, expected[name].to(tensor.dtype)), name
 
 
-def test_text_alone_is_the_official_processors_too(backbone, plain):
-    prompts = [render(image=False, system="s", instruction=f"{'이 사람을 ' * n}찾아줘", **OPTIONS) for n in (1, 5)]
-    got, expected = backbone.preprocess([None, None], prompts), plain.inputs([], prompts, "right")
-    for name in ("input_ids", "attention_mask"):
-        assert torch.equal(got[name], expected[name])
-    assert "pixel_values" not in got
-
-
 @given(st.integers(1, 400), st.integers(1, 400), st.text(max_size=40))
 def test_num_tokens_is_the_length_of_the_inputs(backbone, width, height, text):
     text = text.replace("<|", "").encode("utf-8", "ignore").decode()
@@ -45,13 +37,6 @@ def test_num_tokens_is_the_length_of_the_inputs(backbone, width, height, text):
         return
     inputs = backbone.preprocess([Image.new("RGB", (width, height))], [prompt])
     assert backbone.num_tokens(prompt, width, height) == inputs["input_ids"].shape[1]
-
-
-def test_every_prompt_ends_with_the_eos_that_is_pooled(backbone, photos):
-    inputs = backbone.preprocess(photos, PROMPTS)
-    last = inputs["attention_mask"].sum(1) - 1
-    ids = inputs["input_ids"][torch.arange(4), last].tolist()
-    assert ids == [backbone.processor._encode("<|im_end|>")[0]] * 4
 
 
 def test_many_threads_get_what_one_gets(backbone, photos):
@@ -70,24 +55,6 @@ def test_photos_and_places_for_them_must_match(backbone, photos):
         backbone.preprocess(photos[:1], [render(image=False, system=None, instruction=INSTRUCTION, **OPTIONS)])
 
 
-@pytest.mark.parametrize("image", [True, False])
-@pytest.mark.parametrize("system", [None, "Represent the user's input."])
-def test_a_prompt_is_what_the_chat_template_writes_but_for_its_last_newline(checkpoint, plain, image, system):
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    content = [{"type": "image"}] * image + [{"type": "text", "text": f"hair: short\n{INSTRUCTION}"}]
-    turns = [{"role": "system", "content": system}] * (system is not None) + [{"role": "user", "content": content}]
-    written = tokenizer.apply_chat_template(turns, chat_template=plain.template, tokenize=False)
-    ours = render(
-        image=image,
-        metadata={"hair": "short"},
-        system=system,
-        instruction=INSTRUCTION,
-        template="{metadata}\n{instruction}",
-        leave_out=(),
-    )
-    assert written == ours + "\n"
-
-
 def test_a_folder_saved_by_the_processor_loads_the_same(copied, backbone, load, plain, photos):
     """transformers 5 writes processor_config.json and chat_template.jinja in place of the release's files."""
     (copied / "preprocessor_config.json").unlink()
@@ -100,7 +67,10 @@ def test_a_folder_saved_by_the_processor_loads_the_same(copied, backbone, load, 
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
-def test_a_tokenizer_without_a_control_token_is_refused(copied, load, edit):
+def test_a_tokenizer_that_does_not_fit_is_refused(copied, load, edit):
+    edit(copied / "config.json", lambda config: config.update(image_token_id=7))
+    with pytest.raises(UserError, match=r"<\|image_pad\|> is \[\d+\], expected \[7\] \(image_token_id in config"):
+        load(copied)
     token = "<|vision_end|>"
 
     def forget(content):
@@ -110,15 +80,6 @@ def test_a_tokenizer_without_a_control_token_is_refused(copied, load, edit):
     edit(copied / "tokenizer_config.json", lambda content: content["extra_special_tokens"].remove(token))
     with pytest.raises(UserError, match=r"does not fit the model: <\|vision_end\|> is \[\d+, .*, expected"):
         load(copied)
-
-
-def test_ids_of_config_and_tokenizer_must_agree(copied, load, edit):
-    edit(copied / "config.json", lambda config: config.update(image_token_id=7))
-    with pytest.raises(UserError, match=r"<\|image_pad\|> is \[\d+\], expected \[7\] \(image_token_id in config"):
-        load(copied)
-
-
-def test_a_broken_tokenizer_is_named(copied, load):
     (copied / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match=r"Could not load the tokenizer of .*copied"):
         load(copied)
@@ -129,9 +90,7 @@ def test_a_broken_tokenizer_is_named(copied, load):
     [
         ("<|im_end|>\n", "<|im_end|>"),
         ("<|vision_start|><|image_pad|>", "<|image_pad|>"),
-        ("'<|im_start|>' + message.role", "'### ' + message.role"),
         ("message in messages %}", "message in messages if message.role != 'system' %}"),
-        ("{%- endif %}", ""),
     ],
 )
 def test_a_chat_template_that_writes_otherwise_is_refused(change, copied, load, plain):

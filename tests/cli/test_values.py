@@ -68,6 +68,7 @@ def faults(words: str, step: str = "train", needed: str = "") -> list[str]:
         ("data=couples", "data.root is required by data=couples. Set data.root=FOLDER."),
         ("data=demo_styles sampler=pair", "The sampler draws couples, but data=demo_styles has none. Use sampler=pk."),
         ("sampler=pk", "The sampler draws classes, but data=demo_couples has none. Use sampler=pair."),
+        ("sampler=plain", "The sampler draws classes, but data=demo_couples has none. Use sampler=pair."),
         ("pooling=mean_image prompt=metadata", "pooling=mean_image needs image tokens, but prompt=metadata has none."),
         ("ckpt_path=last", "ckpt_path=last needs the run to resume: set run=FOLDER."),
         ("ckpt_path=best.ckpt run=x", "training resumes only from run=FOLDER ckpt_path=last"),

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from style_match.data.dataset import read_folder
+from style_match.utils.errors import UserError
+
 MakeFolder = Callable[..., Path]
 
 
@@ -20,6 +23,20 @@ def write_photo(path: Path, color: tuple[int, int, int] = (200, 30, 40), size: t
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, color).save(path)
     return path
+
+
+def message(root: Path, task: str = "couple", **options: object) -> str:
+    """The error of reading a folder."""
+    with pytest.raises(UserError) as caught:
+        read_folder(root, task=task, **options)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def faults(root: Path, task: str = "couple", **options: object) -> list[str]:
+    """The faults of a folder, without the title."""
+    title, *lines = message(root, task, **options).split("\n  ")
+    assert title.endswith(f"in the dataset folder {root}:")
+    return lines
 
 
 @pytest.fixture

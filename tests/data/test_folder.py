@@ -1,6 +1,5 @@
 """A sound dataset folder, read."""
 
-import json
 import os
 from pathlib import Path
 
@@ -13,11 +12,9 @@ from style_match.data.fingerprints import Fingerprints
 from style_match.data.records import Couple, Photo
 from style_match.utils.errors import UserError
 
-from .conftest import MakeFolder, write_csv, write_photo
+from .conftest import MakeFolder, write_photo
 
-
-def to_parquet(path: Path, rows: list[dict[str, object]]) -> None:
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+COUPLE = {"female_id": 1, "male_id": 2}
 
 
 def test_couples(make_folder: MakeFolder) -> None:
@@ -47,12 +44,9 @@ def test_couples(make_folder: MakeFolder) -> None:
 
 
 def test_left_and_right(make_folder: MakeFolder) -> None:
-    root = make_folder(
-        header=("profile_id", "image", "gender"),
-        profiles=[("a", "a.png", "male"), ("b", "b.png", "male")],
-        sides=("left_id", "right_id"),
-        couples=[("a", "b")],
-    )
+    profiles = [("a", "a.png", "male"), ("b", "b.png", "male")]
+    header, sides = ("profile_id", "image", "gender"), ("left_id", "right_id")
+    root = make_folder(header=header, profiles=profiles, sides=sides, couples=[("a", "b")])
     folder = read_folder(root, task="couple", label_column=None)
     assert (folder.left_name, folder.right_name, folder.label_column) == ("left", "right", None)
 
@@ -72,19 +66,15 @@ def test_styles(make_folder: MakeFolder) -> None:
         read_folder(root, task="styles")
 
 
-def test_parquet_reads_like_csv(make_folder: MakeFolder, tmp_path: Path) -> None:
+def test_parquet_reads_like_csv(make_folder: MakeFolder) -> None:
     root = make_folder(profiles=[("1", "1.png"), ("2", "2.png")], couples=[("1", "2")])
-    other = tmp_path / "other"
-    for number in (1, 2):
-        write_photo(other / f"{number}.png", (number - 1, 0, 90))
-    to_parquet(other / "profiles.parquet", [{"profile_id": 1, "image": "1.png"}, {"profile_id": 2, "image": "2.png"}])
-    to_parquet(other / "couples.parquet", [{"female_id": 1, "male_id": 2}])
-    one, two = read_folder(root, task="couple"), read_folder(other, task="couple")
-    assert [(photo.profile_id, photo.image) for photo in one.photos] == [
-        (photo.profile_id, photo.image) for photo in two.photos
-    ]
-    fingerprints = Fingerprints(None)
-    assert one.fingerprint(fingerprints) == two.fingerprint(fingerprints)
+    one = read_folder(root, task="couple")
+    rows = {"profiles": [{"profile_id": i, "image": f"{i}.png"} for i in (1, 2)], "couples": [COUPLE]}
+    for stem, content in rows.items():
+        (root / f"{stem}.csv").unlink()
+        parquet.write_table(pyarrow.Table.from_pylist(content), root / f"{stem}.parquet")
+    two = read_folder(root, task="couple")
+    assert one.fingerprint(Fingerprints(None)) == two.fingerprint(Fingerprints(None))
     assert (one.photos[0].row, two.photos[0].row, two.place(1)) == (2, 1, "row 1")
 
 
@@ -107,32 +97,22 @@ def test_links_between_the_folder_and_image_root(couple_folder: Path, tmp_path: 
     assert len(folder.photos) == 20 and folder.photos[0].path == photos / "f0.png"
 
 
-def test_home_and_relative_folders(couple_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_relative_and_missing_folders(couple_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(couple_folder.parent))
     monkeypatch.chdir(couple_folder.parent)
     for root in ("~/data", "data"):
         assert read_folder(root, task="couple").root == couple_folder
-
-
-@pytest.mark.parametrize(
-    ("root", "message"),
-    [("nowhere", "data.root=nowhere: .*nowhere does not exist"), ("data/profiles.csv", "is a file")],
-)
-def test_no_folder(couple_folder: Path, monkeypatch: pytest.MonkeyPatch, root: str, message: str) -> None:
-    monkeypatch.chdir(couple_folder.parent)
-    with pytest.raises(UserError, match=message):
-        read_folder(root, task="couple")
+    for root, message in (("no", "data.root=no: .*no does not exist"), ("data/profiles.csv", "is a file")):
+        with pytest.raises(UserError, match=message):
+            read_folder(root, task="couple")
     with pytest.raises(UserError, match=r"data\.image_root=nowhere"):
         read_folder(couple_folder, task="couple", image_root="nowhere")
 
 
 def test_file_names_in_other_scripts_and_with_spaces(make_folder: MakeFolder) -> None:
     names = ["사진 1.png", "Screenshot 3.12.01\u202fPM.png", "été.png", "a,b.png"]
-    root = make_folder(
-        header=("profile_id", "image", "fashion_style"),
-        profiles=[(f"p{i}", name, f"class{i % 2}") for i, name in enumerate(names)],
-    )
-    assert [photo.image for photo in read_folder(root, task="style").photos] == names
+    root = make_folder(profiles=[(f"p{i}", name) for i, name in enumerate(names)])
+    assert [photo.image for photo in read_folder(root, task="profile").photos] == names
 
 
 class TestWithout:
@@ -160,28 +140,20 @@ class TestWithout:
         )
         assert folder.profile_ids == ("f1", "m1", "f2", "m2"), "the folder itself stays as it was"
 
-    def test_one_after_the_other(self, folder: DatasetFolder) -> None:
-        left = folder.without({"m1": "x"}).without({"f1": "y"})
-        assert [(each.kind, each.id) for each in left.rejected] == [
-            ("profile", "m1"),
-            ("couple", "f1 + m1"),
-            ("profile", "f1"),
-            ("couple", "f1 + m2"),
-        ]
+        assert write_rejected(folder, tmp_path / "rejected.csv") == 0
+        assert (tmp_path / "rejected.csv").read_text() == "kind,id,file,row,reason\n", "an older file does not stay"
 
-    def test_nothing_is_left(self, folder: DatasetFolder) -> None:
+    def test_one_after_the_other_until_nothing_is_left(self, folder: DatasetFolder) -> None:
+        left = folder.without({"m1": "x"}).without({"f1": "y"})
+        ids = [("profile", "m1"), ("couple", "f1 + m1"), ("profile", "f1"), ("couple", "f1 + m2")]
+        assert [(each.kind, each.id) for each in left.rejected] == ids
         with pytest.raises(UserError, match=r"nothing is left after leaving out 2 profiles"):
             folder.without({"f1": "x", "f2": "x"})
 
-    def test_an_older_rejected_csv_does_not_stay(self, folder: DatasetFolder, tmp_path: Path) -> None:
-        (tmp_path / "rejected.csv").write_text("old")
-        assert write_rejected(folder, tmp_path / "rejected.csv") == 0
-        assert (tmp_path / "rejected.csv").read_text() == "kind,id,file,row,reason\n"
-
 
 class TestFingerprint:
-    def of(self, root: Path, task: str = "couple") -> str:
-        return read_folder(root, task=task).fingerprint(Fingerprints(None))
+    def of(self, root: Path) -> str:
+        return read_folder(root, task="couple").fingerprint(Fingerprints(None))
 
     def test_where_and_how_it_is_written_does_not_matter(self, couple_folder: Path, tmp_path: Path) -> None:
         before = self.of(couple_folder)
@@ -192,25 +164,16 @@ class TestFingerprint:
         assert self.of(moved) == before
 
     def test_every_part_matters(self, couple_folder: Path) -> None:
-        seen = {self.of(couple_folder)}
-        ids = [f"{side}{number}" for number in range(10) for side in "fm"]
-        images = {profile_id: f"images/{profile_id}.png" for profile_id in ids}
-
-        def changed() -> bool:
-            seen.add(self.of(couple_folder))
-            return True
-
-        write_photo(couple_folder / "images" / "f1.png", (1, 2, 3))
-        assert changed() and len(seen) == 2
-        (couple_folder / "metadata.jsonl").write_text(json.dumps({"image": images["f1"], "vibe": "neat"}))
-        assert changed() and len(seen) == 3
-        (couple_folder / "metadata.jsonl").write_text(json.dumps({"image": images["f1"], "vibe": "dandy"}))
-        assert changed() and len(seen) == 4
-        write_csv(couple_folder / "couples.csv", ("female_id", "male_id"), [("f0", "m1"), ("f1", "m0")])
-        assert changed() and len(seen) == 5
-        write_csv(
-            couple_folder / "profiles.csv",
-            ("profile_id", "image", "user_id"),
-            [(profile_id, image, f"u{profile_id}") for profile_id, image in images.items()],
-        )
-        assert changed() and len(seen) == 6
+        root, found = couple_folder, [self.of(couple_folder)]
+        profiles, couples = ((root / name).read_text() for name in ("profiles.csv", "couples.csv"))
+        metadata, user = '{"image": "images/f1.png", "vibe": "%s"}', ",user_id\n"
+        for change in (
+            lambda: write_photo(root / "images" / "f1.png", (1, 2, 3)),
+            lambda: (root / "metadata.jsonl").write_text(metadata % "neat"),
+            lambda: (root / "metadata.jsonl").write_text(metadata % "dandy"),
+            lambda: (root / "couples.csv").write_text(couples.replace("f0,m0\nf1,m1\n", "f0,m1\nf1,m0\n")),
+            lambda: (root / "profiles.csv").write_text(profiles.replace("\n", user, 1).replace("f1.png", "f1.png,u")),
+        ):
+            change()
+            found.append(self.of(root))
+        assert len(set(found)) == 6

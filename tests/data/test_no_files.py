@@ -1,77 +1,50 @@
-"""What is in the place of a table and is no file."""
+"""A pipe, folder or socket in the place of a file is named, not waited for."""
 
 import contextlib
 import os
 import socket
-from pathlib import Path
 
 import pytest
 
 from style_match.data.dataset import read_folder
 from style_match.data.splits import read_stored
-from style_match.serving.matcher_folder import refuse_other_content
 from style_match.utils.errors import UserError
 
-
-def folder(root: Path) -> Path:
-    (root / "images").mkdir()
-    (root / "profiles.csv").write_text("profile_id,image,fashion_style\na,images/a.jpg,x\nb,images/b.jpg,y\n")
-    for name in "ab":
-        (root / "images" / f"{name}.jpg").write_bytes(b"x")
-    return root
+from .conftest import MakeFolder
 
 
-def make_socket(path: Path) -> None:
+def make_socket(path):
     with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:  # its path may be 107 characters long
         made.bind(path.name)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, make_socket])
-@pytest.mark.parametrize("name", ["profiles.csv", "profiles.parquet", "couples.csv", "couples.parquet", "classes.json"])
-def test_tables_that_are_no_files(tmp_path, name, make):
-    folder(tmp_path)
-    task = "style" if name == "classes.json" else "couple"
-    if name.startswith("profiles"):
-        (tmp_path / "profiles.csv").unlink()
-    make(tmp_path / name)
-    with pytest.raises(UserError, match=rf"{name}.*is not a file but a folder or a pipe"):
-        read_folder(tmp_path, task=task)
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, make_socket])
-def test_a_stored_split_that_is_no_file(tmp_path, make):
-    read = read_folder(folder(tmp_path), task="style")
-    make(tmp_path / "split.csv")
+def test_what_is_no_file(make_folder: MakeFolder, make) -> None:
+    header, rows = ("profile_id", "image", "fashion_style"), [("a", "a.jpg", "x"), ("b", "b.jpg", "y")]
+    root = make_folder(header=header, profiles=rows)
+    folder = read_folder(root, task="style")
+    for name, task in (("couples.csv", "couple"), ("metadata.jsonl", "profile"), ("classes.json", "style")):
+        make(root / name)
+        with pytest.raises(UserError, match=rf"{name}.*is not a file but a folder or a pipe"):
+            read_folder(root, task=task)
+        (root / name).rename(root / f"{name}.old")
+    make(root / "split.csv")
     with pytest.raises(UserError, match=r"split\.csv.*is not a file but a folder or a pipe"):
-        read_stored(read, tmp_path / "split.csv", ["split"])
+        read_stored(folder, root / "split.csv", ["split"])
+    (root / "profiles.csv").unlink()
+    make(root / "profiles.parquet")
+    with pytest.raises(UserError, match=r"profiles\.parquet.*is not a file but a folder or a pipe"):
+        read_folder(root, task="style")
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_metadata_that_is_no_file(tmp_path, make):
-    make(folder(tmp_path) / "metadata.jsonl")
-    with pytest.raises(UserError, match=r"metadata\.jsonl.*is not a file but a folder or a pipe"):
-        read_folder(tmp_path, task="profile")
-
-
-def test_times_of_parquet_out_of_range(tmp_path):
+def test_times_of_parquet_out_of_range(make_folder: MakeFolder) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    folder(tmp_path)
-    (tmp_path / "profiles.csv").unlink()
+    root = make_folder(header=("profile_id", "image"), profiles=[("a", "a.jpg"), ("b", "b.jpg")])
+    (root / "profiles.csv").unlink()
     times = pa.array([2**58, 0], pa.timestamp("ms"))
-    table = pa.table({"profile_id": ["a", "b"], "image": ["images/a.jpg", "images/b.jpg"], "seen": times})
-    parquet.write_table(table, tmp_path / "profiles.parquet", version="2.6")
+    table = pa.table({"profile_id": ["a", "b"], "image": ["a.jpg", "b.jpg"], "seen": times})
+    parquet.write_table(table, root / "profiles.parquet", version="2.6")
     with pytest.raises(UserError, match=r"profiles\.parquet.*is not a readable Parquet file"):
-        read_folder(tmp_path, task="profile")
-
-
-@pytest.mark.parametrize("out", ["/proc/matcher", "/proc/a/b"])
-def test_a_place_that_cannot_be_written_is_refused_at_once(out):
-    with pytest.raises(UserError, match=rf"Cannot write out={out}: .*Set another out"):
-        refuse_other_content(Path(out), "0" * 64)
-
-
-def test_trying_leaves_nothing(tmp_path):
-    refuse_other_content(tmp_path / "a" / "b", "0" * 64)
-    assert list(tmp_path.iterdir()) == []
+        read_folder(root, task="profile")

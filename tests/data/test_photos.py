@@ -22,42 +22,29 @@ def check(root: Path, on_bad_image: str = "error", **options: object) -> Dataset
 @pytest.fixture
 def bad_folder(make_folder: MakeFolder) -> Path:
     """f1 has one bad photo of two, m3 is text; couples f1 + m1, f2 + m2, f3 + m3."""
-    root = make_folder(
-        profiles=[
-            ("f1", "f1.png"),
-            ("f1", "f1b.png"),
-            *((f"{side}{number}", f"{side}{number}.png") for side in "fm" for number in (2, 3)),
-            ("m1", "m1.png"),
-        ],
-        couples=[("f1", "m1"), ("f2", "m2"), ("f3", "m3")],
-    )
-    whole = (root / "f1b.png").read_bytes()
-    (root / "f1b.png").write_bytes(whole[: len(whole) // 2])
+    profiles = [("f1", "f1.png"), ("f1", "f1b.png"), *((one, f"{one}.png") for one in ("f2", "f3", "m2", "m3", "m1"))]
+    root = make_folder(profiles=profiles, couples=[("f1", "m1"), ("f2", "m2"), ("f3", "m3")])
+    (root / "f1b.png").write_bytes((root / "f1b.png").read_bytes()[:40])
     (root / "m3.png").write_text("hello")
     return root
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 3])
+@pytest.mark.parametrize("num_workers", [0, 3])
 def test_sound_photos(couple_folder: Path, num_workers: int) -> None:
     steps: list[tuple[int, int]] = []
     folder = check(couple_folder, num_workers=num_workers, progress=lambda done, total: steps.append((done, total)))
     assert steps == [(done, 20) for done in range(1, 21)]
     assert folder.rejected == ()
-    assert folder.photo_sha256 == {
-        photo.image: Fingerprints(None).sha256(photo.path) for photo in read_folder(couple_folder, task="couple").photos
-    }
+    assert folder.photo_sha256 == {photo.image: Fingerprints(None).sha256(photo.path) for photo in folder.photos}
 
 
 def test_all_bad_photos_are_listed(bad_folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         check(bad_folder)
-    title, *lines = str(caught.value).split("\n  ")
-    assert title.startswith(
-        "2 of 7 photos cannot be used (repair or remove them, or exclude their profiles with data.on"
-    )
-    assert len(lines) == 2
-    assert lines[0].startswith(f"profiles.csv, line 3: {bad_folder}/f1b.png: is damaged or cut off")
-    assert lines[1].startswith(f"profiles.csv, line 7: {bad_folder}/m3.png: is not an image")
+    title, one, other = str(caught.value).split("\n  ")
+    assert title.startswith("2 of 7 photos cannot be used (repair or remove them, or exclude their profiles with data.")
+    assert one.startswith(f"profiles.csv, line 3: {bad_folder}/f1b.png: is damaged or cut off")
+    assert other.startswith(f"profiles.csv, line 7: {bad_folder}/m3.png: is not an image")
 
 
 def test_bad_photos_are_left_out_when_asked(bad_folder: Path) -> None:
@@ -65,12 +52,8 @@ def test_bad_photos_are_left_out_when_asked(bad_folder: Path) -> None:
     folder = check(bad_folder, "exclude")
     assert [couple.item_id for couple in folder.couples] == ["f2\tm2"]
     assert folder.profile_ids == ("f2", "f3", "m2", "m1")
-    assert [(each.kind, each.id, each.row) for each in folder.rejected] == [
-        ("profile", "f1", 2),
-        ("profile", "m3", 7),
-        ("couple", "f1 + m1", 2),
-        ("couple", "f3 + m3", 4),
-    ]
+    rejected = [("profile", "f1", 2), ("profile", "m3", 7), ("couple", "f1 + m1", 2), ("couple", "f3 + m3", 4)]
+    assert [(each.kind, each.id, each.row) for each in folder.rejected] == rejected
     assert folder.rejected[0].reason.startswith("f1.png: is empty; f1b.png: is damaged or cut off")
     assert set(folder.photo_sha256) == {photo.image for photo in folder.photos}
 
@@ -96,10 +79,3 @@ def test_a_photo_that_goes_missing_stops_the_run_whatever_is_asked(couple_folder
 def test_on_bad_image_is_one_of_two_words(couple_folder: Path) -> None:
     with pytest.raises(UserError, match=r"data\.on_bad_image=skip is none of error, exclude"):
         check(couple_folder, "skip")
-
-
-def test_one_file_of_two_profiles_is_decoded_once(make_folder: MakeFolder) -> None:
-    root = make_folder(profiles=[("f1", "x.png"), ("m1", "x.png")], couples=[("f1", "m1")])
-    steps: list[tuple[int, int]] = []
-    check(root, progress=lambda done, total: steps.append((done, total)))
-    assert steps == [(1, 1)]

@@ -1,7 +1,6 @@
 """A stored split is kept: rows added later are added to it, and nothing already there moves."""
 
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from style_match.data.splits import Split, make_split
 from style_match.utils.errors import UserError
 
-from .memory_folder import NAMES, counts, folder_of, singles, split_of
+from .memory_folder import NAMES, counts, folder_of, folds_of, singles, split_of
 
 
 def files(store: Path) -> list[str]:
@@ -21,27 +20,15 @@ def files(store: Path) -> list[str]:
 
 def test_what_is_stored(tmp_path: Path) -> None:
     split = split_of(folder_of(singles(20)), tmp_path)
-    assert split.path == tmp_path / "couple-seed0-0.7-0.15-0.15.csv"
     lines = split.path.read_text().splitlines()
     assert lines[:3] == ["female_id,male_id,split", "f0,m0,train", "f1,m1,train"] and len(lines) == 21
-    assert files(tmp_path) == [split.path.name], "no temporary file stays"
+    split_of(folder_of(labels={f"p{i}": "xy"[i % 2] for i in range(20)}), tmp_path)
+    names = ["couple-seed0-0.7-0.15-0.15.csv", "style-fashion_style-seed0-0.7-0.15-0.15.csv"]
+    assert files(tmp_path) == names, "no temporary file stays"
     ids = [(f'f"{i}, x', f"남자 {i}") for i in range(20)]
     for _ in range(2):
         split = make_split(folder_of(ids, root=tmp_path), seed=7, fractions=(0.6, 0.2, 0.2))
         assert split.path == tmp_path / "splits" / "couple-seed7-0.6-0.2-0.2.csv" and len(split.name_of) == 20
-
-
-def test_seeds_fractions_and_tasks_have_their_own_files(tmp_path: Path) -> None:
-    split_of(folder_of(singles(20)), tmp_path)
-    split_of(folder_of(singles(20)), tmp_path, seed=1)
-    split_of(folder_of(singles(20)), tmp_path, fractions=(0.5, 0.25, 0.25))
-    split_of(folder_of(labels={f"p{i}": "xy"[i % 2] for i in range(20)}), tmp_path)
-    assert files(tmp_path) == [
-        "couple-seed0-0.5-0.25-0.25.csv",
-        "couple-seed0-0.7-0.15-0.15.csv",
-        "couple-seed1-0.7-0.15-0.15.csv",
-        "style-fashion_style-seed0-0.7-0.15-0.15.csv",
-    ]
 
 
 def test_it_is_read_not_drawn_again(tmp_path: Path) -> None:
@@ -58,27 +45,20 @@ def test_it_is_read_not_drawn_again(tmp_path: Path) -> None:
     assert split.path.read_text() == turned
 
 
-@given(
-    first=st.integers(10, 40),
-    batches=st.lists(st.integers(1, 20), min_size=1, max_size=4),
-    shuffle=st.randoms(use_true_random=False),
-)
-def test_appended_rows(
-    tmp_path_factory: pytest.TempPathFactory, first: int, batches: list[int], shuffle: random.Random
-) -> None:
-    """Old items keep their split, counts stay exact while they can, the order of rows does not matter."""
+@given(first=st.integers(10, 40), sizes=st.lists(st.integers(1, 20), min_size=1, max_size=4))
+def test_appended_rows(tmp_path_factory: pytest.TempPathFactory, first: int, sizes: list[int]) -> None:
+    """Old items keep their split, and counts stay exact while they can."""
     store, pairs = tmp_path_factory.mktemp("splits"), singles(first)
     before = split_of(folder_of(pairs), store)
-    for size in batches:
-        pairs = pairs + singles(size, start=len(pairs))
-        shuffle.shuffle(pairs)
-        lines = before.path.read_text().splitlines()
+    for size in sizes:
+        pairs = singles(size, start=len(pairs)) + pairs
+        text = before.path.read_text()
         split = split_of(folder_of(pairs), store)
-        assert split.path.read_text().splitlines()[: len(lines)] == lines, "the file only grows"
+        assert split.path.read_text().startswith(text), "the file only grows"
         assert {item: split.name_of[item] for item in before.name_of} == before.name_of
-        total = len(pairs)
-        train, val = int(0.7 * total + 1e-9), int(0.15 * total + 1e-9)
-        assert sum(abs(a - b) for a, b in zip(counts(split), (train, val, total - train - val), strict=True)) <= 2
+        train, val = int(0.7 * len(pairs) + 1e-9), int(0.15 * len(pairs) + 1e-9)
+        exact = (train, val, len(pairs) - train - val)
+        assert sum(abs(a - b) for a, b in zip(counts(split), exact, strict=True)) <= 2
         assert set(split.name_of) == {f"{left}\t{right}" for left, right in pairs}
         before = split
 
@@ -156,22 +136,32 @@ def test_styles_between_two_splits(tmp_path: Path) -> None:
     assert "the same photo" in split.excluded[0].reason and "user_id u" in split.excluded[0].reason
 
 
+@pytest.mark.parametrize("folds", [0, 4])
 @given(data=st.data())
-def test_no_person_is_ever_in_two_splits(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """Rows between anybody, added in three steps."""
-    store, pairs = tmp_path_factory.mktemp("splits"), singles(16)
-    split_of(folder_of(pairs), store)
+def test_rows_between_anybody_move_nobody(
+    tmp_path_factory: pytest.TempPathFactory, folds: int, data: st.DataObject
+) -> None:
+    """Rows are added in three steps: nobody moves, and nobody is in two splits of any fold."""
+    store, pairs = tmp_path_factory.mktemp("splits"), singles(24)
+
+    def make() -> list[Split]:
+        return folds_of(folder_of(pairs), store, folds) if folds else [split_of(folder_of(pairs), store)]
+
+    splits = make()
     for _ in range(3):
-        people = st.integers(0, 24)
+        before, text = [split.name_of for split in splits], splits[0].path.read_text()
+        people = st.integers(0, 40)
         new = data.draw(st.sets(st.tuples(people, people), max_size=8))
         pairs += [pair for pair in ((f"f{a}", f"m{b}") for a, b in sorted(new)) if pair not in pairs]
-        split = split_of(folder_of(pairs), store)
-        where: dict[str, str] = {}
-        for item, name in split.name_of.items():
-            assert all(where.setdefault(person, name) == name for person in item.split("\t"))
-        excluded = {each.id.replace(" + ", "\t") for each in split.excluded}
-        assert excluded.isdisjoint(split.name_of)
-        assert len(excluded) + len(split.name_of) == len(pairs)
+        splits = make()
+        assert splits[0].path.read_text().startswith(text), "the file only grows"
+        for split, old in zip(splits, before, strict=True):
+            assert {item: split.name_of[item] for item in old} == old
+            where: dict[str, str] = {}
+            for item, name in split.name_of.items():
+                assert all(where.setdefault(person, name) == name for person in item.split("\t"))
+            excluded = {each.id.replace(" + ", "\t") for each in split.excluded}
+            assert excluded.isdisjoint(split.name_of) and len(excluded) + len(split.name_of) == len(pairs)
 
 
 def test_old_rows_that_turn_out_to_be_one_person(splits: Callable[..., Split]) -> None:
@@ -186,10 +176,8 @@ def test_old_rows_that_turn_out_to_be_one_person(splits: Callable[..., Split]) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty"),
         ("female_id,male_id\nf0,m0\n", "no column 'split'"),
         ("female_id,male_id,split\nf0,m0,tr", "line 2, column split: 'tr' is none of train, val, test"),
-        ("female_id,male_id,split\nf0,m0\n", "line 2, column split: '' is none of train, val, test"),
         ("female_id,male_id,split\nf0,m0,train\nf0,m0,test\n", "line 3: occurs twice"),
     ],
 )

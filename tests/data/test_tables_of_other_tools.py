@@ -8,8 +8,7 @@ from pyarrow import parquet
 
 from style_match.data.dataset import DatasetFolder, read_folder
 
-from .conftest import write_csv, write_photo
-from .found_faults import faults
+from .conftest import faults, write_csv, write_photo
 
 PROFILES = [(f"{kind}{number}", f"{kind}{number}.png") for number in range(24) for kind in "fm"]
 COUPLES = [(f"f{number}", f"m{number}") for number in range(24)]
@@ -53,32 +52,22 @@ def test_profiles_as_a_spreadsheet_writes_them(root: Path, change) -> None:
     assert [photo.image for photo in read(root).photos] == was
 
 
-def test_a_semicolon_in_a_header_of_commas(root: Path) -> None:
+def test_headers(root: Path) -> None:
     rewrite(root / "profiles.csv", lambda text: text.replace("\n", ',"a;b;c;d"\n', 1))
-    assert "a;b;c;d" in read(root).columns["f0"]
-
-
-def test_the_cause_stands_alone_and_is_never_hidden(root: Path) -> None:
+    assert "a;b;c;d" in read(root).columns["f0"], "commas separate, whatever is in a cell"
     rewrite(root / "profiles.csv", lambda text: text.replace("profile_id", "id").replace(".png", ".png,x,y"))
-    assert faults(root) == ["profiles.csv: no column 'profile_id'; the columns are id, image"]
+    assert faults(root) == ["profiles.csv: no column 'profile_id'; the columns are id, image, a;b;c;d"]
 
 
-@pytest.mark.parametrize("written", ["1.23E+18", "1.2345678901234568e+18", "1e+16", "9007199254740993.0"])
+@pytest.mark.parametrize(
+    "written", ["1.23E+18", "1.2345678901234568e+18", "1e+16", "9007199254740993.0", "123456789012342000"]
+)
 def test_rounded_ids_are_the_only_fault(root: Path, written: str) -> None:
     write_csv(root / "couples.csv", ("female_id", "male_id"), [(written, f"m{number}") for number in range(9)])
     (found,) = faults(root)
     assert found.startswith(
         f"couples.csv, line 2, column female_id: {written!r} is a rounded number, and so are 9 of 9 ids"
     )
-    assert "remove" not in found
-    write_csv(root / "couples.csv", ("female_id", "male_id"), COUPLES)  # written again as text
-    read(root)
-
-
-def test_ids_cut_to_the_digits_of_a_spreadsheet(root: Path) -> None:
-    rows = [(f"12345678901234{number % 3}000", image) for number, (_, image) in enumerate(PROFILES)]
-    write_csv(root / "profiles.csv", ("profile_id", "image"), rows)
-    assert "is a rounded number" in faults(root)[0]
 
 
 @pytest.mark.parametrize(
@@ -97,21 +86,14 @@ def test_ids_that_look_like_something_else_stay_texts(tmp_path: Path, ids: list[
 )
 def test_ids_that_became_numbers_in_one_table(root: Path, in_profiles: str, in_couples: str) -> None:
     number = {one: str(place) for place, (one, _) in enumerate(PROFILES, start=10)}
-    write_csv(
-        root / "profiles.csv",
-        ("profile_id", "image"),
-        [(in_profiles.format(number[a]), image) for a, image in PROFILES],
-    )
+    rows = [(in_profiles.format(number[a]), image) for a, image in PROFILES]
+    write_csv(root / "profiles.csv", ("profile_id", "image"), rows)
     pairs = [(in_couples.format(number[a]), in_couples.format(number[b])) for a, b in COUPLES]
     write_csv(root / "couples.csv", ("female_id", "male_id"), pairs)
     found = faults(root)
-    assert [each.partition(":")[0] for each in found] == [
-        f"couples.csv, line 2, column {side}" for side in ("female_id", "male_id")
-    ]
+    places = [f"couples.csv, line 2, column {side}" for side in ("female_id", "male_id")]
+    assert [each.partition(":")[0] for each in found] == places
     assert "24 ids differ like this: one of the two columns was stored as numbers. Store both as text" in found[0]
-    pairs = [(in_profiles.format(number[a]), in_profiles.format(number[b])) for a, b in COUPLES]
-    write_csv(root / "couples.csv", ("female_id", "male_id"), pairs)
-    read(root)
 
 
 def test_bytes_in_a_parquet_table_are_not_printed(root: Path) -> None:
@@ -135,13 +117,12 @@ def test_swapped_couples(root: Path, words: tuple[str, str]) -> None:
     rows = [(one, image, words[one[0] == "m"]) for one, image in PROFILES]
     write_csv(root / "profiles.csv", ("profile_id", "image", "gender"), rows)
     assert read(root).notes == ()
-    write_csv(root / "couples.csv", ("female_id", "male_id"), [pair[::-1] for pair in COUPLES[:2]] + COUPLES[2:])
+    swapped = [pair[::-1] for pair in COUPLES[:2]] + COUPLES[2:]
+    write_csv(root / "couples.csv", ("female_id", "male_id"), swapped)
     found = faults(root)
     assert len(found) == 4 and "are the columns swapped?" in found[0]
-    write_csv(root / "couples.csv", ("left_id", "right_id"), [pair[::-1] for pair in COUPLES[:2]] + COUPLES[2:])
+    write_csv(root / "couples.csv", ("left_id", "right_id"), swapped)
     read(root)  # the second remedy
-    write_csv(root / "couples.csv", ("female_id", "male_id"), COUPLES)
-    read(root)
 
 
 def test_unknown_words_of_gender_are_said(root: Path) -> None:

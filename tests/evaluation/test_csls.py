@@ -48,36 +48,11 @@ def test_couples_are_ranked_by_csls(evaluator, k):
     assert plain.ranks.rank.tolist() != result.ranks.rank.tolist()
 
 
-@pytest.mark.parametrize("block", [1, 5, 100])
-def test_the_block_makes_no_difference(block):
-    left, right, bank = rows(9, 1), rows(40, 2), rows(30, 3)
-    hubness = neighbourhood(left, bank, k=5, block=block), neighbourhood(right, bank, k=5, block=block)
-    pairs = torch.arange(9)[:, None].repeat(1, 2)
-    found = couple_ranks(left, right, pairs, block=block, hubness=hubness)
-    assert torch.equal(found.rank, couple_ranks(left, right, pairs, block=7, hubness=hubness).rank)
-
-
 def test_ties_count_against_the_model():
     left, right = rows(1, 1).repeat(6, 1), rows(1, 2).repeat(6, 1)
     same = torch.full((6,), 0.3, dtype=torch.float64)
     found = couple_ranks(left, right, torch.arange(6)[:, None].repeat(1, 2), block=4, hubness=(same, same))
     assert found.rank.tolist() == [6] * 12
-
-
-def test_a_hub_of_the_training_split_is_drawn_back():
-    """Every left profile is nearest to right 0, which lies where all training profiles are."""
-    hub = normalize(torch.ones(1, 5), dim=1)
-    left = normalize(hub + 0.5 * rows(12, 1), dim=1)
-    right = normalize(left + 0.8 * rows(12, 2), dim=1)
-    right[0] = hub
-    bank = (normalize(hub + 0.3 * rows(40, 3), dim=1), normalize(hub + 0.3 * rows(40, 4), dim=1))
-    options = {"k": 10, "block": 64}
-    pairs = torch.arange(12)[:, None].repeat(1, 2)
-    plain = couple_ranks(left, right, pairs, block=64, num_answers=1)
-    hubness = neighbourhood(left, bank[1], **options), neighbourhood(right, bank[0], **options)
-    corrected = couple_ranks(left, right, pairs, block=64, num_answers=1, hubness=hubness)
-    asked_first = [int((ranks.answers[:12, 0] == 0).sum()) for ranks in (plain, corrected)]
-    assert asked_first[1] < asked_first[0]
 
 
 def test_a_k_above_the_training_split_is_named(evaluator):

@@ -1,3 +1,5 @@
+"""From embeddings to the sections of metrics.json and the rows of ranks.parquet."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""Intervals: their coverage, and the bootstrap written out with loops."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,8 +23,8 @@ def correlated_hits(p, correlation, repeats):
     return (np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own < stats.norm.ppf(p)).astype(float)
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("p", [0.07, 0.3, 0.8, 0.95])
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+@pytest.mark.parametrize("p", [0.07, 0.8, 0.95])
 def test_rates_of_75_couples_are_covered(p, correlation):
     intervals = bootstrap(PAIRED).means(correlated_hits(p, correlation, 1500))
     assert np.mean([i.low <= p <= i.high for i in intervals]) >= 0.93
@@ -48,24 +50,6 @@ def test_many_independent_queries_give_wilsons_interval():
     assert (ours.value, ours.low, ours.high) == pytest.approx((0.125, wilson.low, wilson.high), abs=5e-4)
 
 
-def test_the_standard_error_is_that_of_scipys_bootstrap():
-    sizes = np.array([1, 2, 2, 3, 1, 4] * 8)
-    scores = np.random.default_rng(1).random((sizes.sum(), 1)) - 0.3
-    clusters = np.repeat(np.arange(len(sizes)), sizes)
-    sums = np.bincount(clusters, scores[:, 0])
-
-    def ratio(total, size, axis):
-        return total.sum(axis) / size.sum(axis)
-
-    theirs = stats.bootstrap(
-        (sums, sizes), ratio, paired=True, vectorized=True, method="percentile", rng=2
-    ).standard_error
-    (ours,) = bootstrap(clusters, num_resamples=9999).differences(scores)
-    effective = sizes.sum() ** 2 / (sizes**2).sum()
-    error = (ours.high - ours.value) / stats.t.ppf(0.975, effective - 1) * np.sqrt((len(sizes) - 1) / len(sizes))
-    assert error == pytest.approx(theirs, rel=0.03)
-
-
 UNEQUAL = np.repeat(np.arange(9), [1, 6, 2, 1, 3, 1, 2, 1, 4])  # 9 clusters that count as 6
 
 
@@ -73,8 +57,8 @@ UNEQUAL = np.repeat(np.arange(9), [1, 6, 2, 1, 3, 1, 2, 1, 4])  # 9 clusters tha
 def test_the_interval_of_a_mean_is_the_one_written_out_by_loops(kind):
     scores = np.random.default_rng(8).random(len(UNEQUAL))
     scores = {"few hits": scores > 0.8, "few misses": scores < 0.9, "reciprocal ranks": 1 / (1 + 9 * scores).round()}
-    (ours,) = bootstrap(UNEQUAL, num_resamples=300).means(scores[kind][:, None])
-    how = {"confidence": 0.95, "num_resamples": 300, "seed": 0}
+    how = {"confidence": 0.8, "num_resamples": 300, "seed": 3}
+    (ours,) = ClusterBootstrap(UNEQUAL, **how).means(scores[kind][:, None])
     assert (ours.low, ours.high) == pytest.approx(by_loops.wilson(scores[kind].astype(float), UNEQUAL, **how), rel=1e-9)
 
 
@@ -94,13 +78,6 @@ def test_the_interval_of_a_median_is_the_one_written_out_by_loops(num):
     ours = bootstrap(clusters, num_resamples=300).median(ranks, largest=75)
     medians = [np.median(ranks[chosen]) for chosen in by_loops.resamples(clusters, num_resamples=300, seed=0)]
     assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(medians, (0.025, 0.975))))
-
-
-def test_asking_everyone_twice_teaches_nothing():
-    once = (np.arange(60) % 5 == 0).astype(float)[:, None]
-    (alone,) = bootstrap(np.arange(60)).means(once)
-    (twice,) = bootstrap(np.tile(np.arange(60), 2)).means(np.tile(once, (2, 1)))
-    assert (alone.low, alone.high) == pytest.approx((twice.low, twice.high))
 
 
 @given(
@@ -134,33 +111,3 @@ def test_one_cluster_tells_nothing():
     assert (mean.low, mean.high, difference.low, difference.high) == (0, 1, -1, 1)
     median = alone.median(np.arange(1, 7), largest=9)
     assert (median.low, median.high) == (1, 9)
-
-
-def test_the_median_interval_is_the_percentile_interval_of_the_clusters():
-    ranks = np.random.default_rng(3).integers(1, 76, 150)
-    generator = np.random.default_rng(4)
-    drawn = generator.integers(75, size=(4000, 75))
-    medians = np.median(np.stack([ranks[drawn], ranks[drawn + 75]], axis=2).reshape(4000, -1), axis=1)
-    ours = bootstrap(PAIRED, num_resamples=4000).median(ranks, largest=75)
-    assert ours.value == np.median(ranks)
-    assert (ours.low, ours.high) == pytest.approx(np.quantile(medians, (0.025, 0.975)), abs=1.5)
-
-
-def test_the_seed_alone_decides():
-    scores = np.random.default_rng(5).random((150, 3))
-    assert bootstrap(PAIRED).means(scores) == bootstrap(PAIRED).means(scores)
-    assert bootstrap(PAIRED).means(scores) != bootstrap(PAIRED, seed=1).means(scores)
-
-
-def test_a_narrower_confidence_gives_a_narrower_interval():
-    scores = np.random.default_rng(6).random((150, 1))
-    widths = []
-    for confidence in (0.8, 0.95):
-        made = ClusterBootstrap(PAIRED, confidence=confidence, num_resamples=500, seed=0)
-        for interval in (
-            *made.means(scores),
-            *made.differences(scores),
-            made.median(scores[:, 0] * 74 + 1, largest=75),
-        ):
-            widths.append(interval.high - interval.low)
-    assert all(narrow < wide for narrow, wide in zip(widths[:3], widths[3:], strict=True))

@@ -1,3 +1,5 @@
+"""The table that a run prints."""
+
 import io
 
 import pytest
@@ -29,7 +31,7 @@ def printed(sections, gain=None, *, width, **options):
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("width", [60, 80, 200])
 def test_every_value_and_interval_is_readable_at_any_width(couples, width):
     sections, gain = couples
     text = printed(sections, gain, width=width, synthetic=True)
@@ -51,7 +53,8 @@ def test_rows_and_columns(couples):
     sections, _ = couples
     lines = [line.split() for line in printed(sections, width=200).splitlines()]
     assert lines[2] == ["percent", "R@5", "R@10", "R@20", "R@30", "MRR"]
-    assert [" ".join(line[:2]) for line in lines[4:7]] == ["chance 12.5", "frozen backbone", "trained head"]
+    rows = [" ".join(line[:2]) for line in lines[4:9]]
+    assert rows == ["chance 12.5", "frozen backbone", "95 %", "trained head", "95 %"]
     assert "synthetic" not in printed(sections, width=80)
     frozen = printed({name: sections[name] for name in ("chance", "frozen")}, width=80)
     assert "trained" not in frozen.lower()

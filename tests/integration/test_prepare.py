@@ -4,13 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from style_match.utils import files
 from tests.commands import HEAVY, unimportable
-from tests.curation.prepare.sources import files_of, write_source
-
-
-class Killed(BaseException):
-    """Ends the step at once."""
+from tests.curation.prepare.sources import write_source
 
 
 @pytest.fixture
@@ -42,26 +37,3 @@ def test_a_mistake_is_one_message_and_no_traceback(words, said, run_step):
     with unimportable(*HEAVY):
         done = run_step("prepare", *words, code=2)
     assert said in done.stderr and "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("name", ["profiles.csv", "prepared.json", "prepared.html"])
-def test_killed_before_a_file_is_written_the_same_command_ends_with_the_same_bytes(name, source, run_step, tmp_path):
-    """The page is the command's own; tests/curation/prepare/test_again.py stops `prepare` at every other write."""
-    replace, seen = files.replace_whole, []
-
-    def killed(path: Path, content: bytes) -> None:
-        seen.append(path.name)
-        if path.name == name:
-            raise Killed
-        replace(path, content)
-
-    words = ["prepare", f"source={source}", f"out={tmp_path / 'out'}"]
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(files, "replace_whole", killed)
-        run_step(*words)
-    assert not (tmp_path / "out" / name).exists()
-    run_step(*words)
-    run_step("prepare", f"source={source}", f"out={tmp_path / 'whole'}")
-    whole, again = files_of(tmp_path / "whole"), files_of(tmp_path / "out")
-    whole["prepared.html"] = whole["prepared.html"].replace(bytes(tmp_path / "whole"), bytes(tmp_path / "out"))
-    assert again == whole

@@ -1,9 +1,11 @@
 """A folder of photos, recorded answers, and the step in this process."""
 
+import csv
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,27 +41,25 @@ def answers(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-class Command:
-    """The step; `out` and `err` are what it printed last."""
+class Labelled:
+    """What a command left: `code`, `out` and `err` as printed, and the files of the out folder."""
 
-    def __init__(self, call: Callable[[list[str]], None], capsys: pytest.CaptureFixture):
-        self.call, self.capsys = call, capsys
+    def __init__(self, code: int, out: str, err: str, folder: Path) -> None:
+        self.code, self.out, self.err, self.folder = code, out, err, folder
 
-    def __call__(self, *words: object, code: int = 0) -> str:
-        self.capsys.readouterr()
-        try:
-            self.call(list(map(str, words)))
-            ended = 0
-        except SystemExit as stop:
-            ended = int(stop.code or 0)
-        self.out, self.err = self.capsys.readouterr()
-        assert ended == code, self.out + self.err
-        assert "Traceback" not in self.err
-        return self.err if code else self.out
+    @property
+    def lines(self) -> dict[str, dict[str, Any]]:
+        rows = [json.loads(line) for line in (self.folder / "metadata.jsonl").read_bytes().splitlines()]
+        return {row.pop("image"): row for row in rows}
+
+    @property
+    def failed(self) -> dict[str, dict[str, str]]:
+        with open(self.folder / "failed.csv", newline="", encoding="utf-8") as file:
+            return {row["image"]: row for row in csv.DictReader(file)}
 
 
-def run_label(words: list[str]) -> None:
-    """Runs the step without the command line, which would take most of the time; its mistakes end it as there."""
+def _run(words: list[str]) -> None:
+    """Run the step without the command line, which would take most of the time; its mistakes end it as there."""
     try:
         with running("label", *words) as config:
             label.run(config)
@@ -70,21 +70,34 @@ def run_label(words: list[str]) -> None:
         sys.exit(130)
 
 
-def type_label(words: list[str]) -> None:
-    sys.argv = ["label", *words]
-    main.main("label", label.run)
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Callable[..., Labelled]:
+    """`command(*words)` runs the step in this process; with `typed`, from its command line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object, code: int | None = 0, typed: bool = False) -> Labelled:
+        texts = list(map(str, words))
+        options = dict(text.split("=", 1) for text in texts if "=" in text)
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["label", *texts])
+        try:
+            main.main("label", label.run) if typed else _run(texts)
+            ended = 0
+        except SystemExit as stop:
+            ended = int(stop.code or 0)
+        printed = capsys.readouterr()
+        assert code in (None, ended), printed.out + printed.err
+        assert "Traceback" not in printed.err, printed.err
+        return Labelled(ended, *printed, Path(options.get("out") or options.get("images", ".")))
+
+    return run
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Command:
-    """`command(*words)` runs the step with the config of these words."""
-    monkeypatch.chdir(tmp_path)
-    return Command(run_label, capsys)
+def replay(command: Callable[..., Labelled], photos: Path) -> Callable[..., Labelled]:
+    """`replay(file, *words)` labels the folder of photos with recorded answers."""
 
+    def run(file: Path, *words: object, images: Path = photos, **options: Any) -> Labelled:
+        return command(f"images={images}", "labeler=replay", f"labeler.file={file}", *words, **options)
 
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Command:
-    """`typed(*words)` runs the step from its command line."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [])
-    return Command(type_label, capsys)
+    return run

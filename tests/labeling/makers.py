@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from style_match.cli import main
+from style_match.data.fingerprints import PhotoFacts
 from style_match.data.schema import Schema
 from style_match.labeling.answers import Request
 from style_match.labeling.photos import Encoding
@@ -34,7 +35,7 @@ def make_request(sha256: str, schema: Schema, **changes) -> Request:
     given = dict(
         images=(f"{sha256}.jpg",),
         photo=Path(f"{sha256}.jpg"),
-        sha256=sha256,
+        facts=PhotoFacts(sha256, 24, 16, ok=True, fault=""),
         instructions=schema.instructions("en"),
         text=schema.text("en"),
         schema=schema,

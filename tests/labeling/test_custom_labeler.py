@@ -1,6 +1,5 @@
 """A labeler that a user adds by one module and one YAML, also when it is interrupted or killed."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -68,14 +67,8 @@ def asked(tmp_path: Path) -> list[str]:
     return (tmp_path / "asked.txt").read_text().splitlines()
 
 
-def test_counts_go_to_stdout_and_information_to_stderr(words, typed):
-    printed = typed(*words)
-    assert printed.startswith(f"style labels of {len(NAMES)} of {len(NAMES)} photos, labeler=slow\n")
-    assert f"to send: {len(NAMES)} photos" in typed.err and "fashion_style" not in typed.err
-
-
 @pytest.mark.parametrize("after", [False, True], ids=["before an answer is stored", "after it"])
-def test_a_kill_loses_no_stored_answer_and_none_is_asked_for_again(words, typed, tmp_path, after):
+def test_a_kill_loses_no_stored_answer_and_none_is_asked_for_again(words, command, tmp_path, after):
     """A real kill runs no `finally`, so the folder is put back to its state at that moment."""
     out, store, calls = tmp_path / "photos", Ledger.answered, []
 
@@ -89,18 +82,19 @@ def test_a_kill_loses_no_stored_answer_and_none_is_asked_for_again(words, typed,
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Ledger, "answered", kill)
-        typed(*words)
+        command(*words, typed=True)
     shutil.rmtree(out)
     (tmp_path / "killed").rename(out)
     assert len(read_values(out / FILE_NAME)) == 2 + after
-    typed(*words)
-    assert f"{2 + after} of {len(NAMES)} are stored" in typed.err
+    done = command(*words, typed=True)
+    assert f"{2 + after} of {len(NAMES)} are stored" in done.err
     assert asked(tmp_path) == [*NAMES[:3], *NAMES[2 + after :]]
-    lines = (out / "metadata.jsonl").read_text().splitlines()
-    assert [json.loads(line)["image"] for line in lines] == NAMES
+    assert list(done.lines) == NAMES
+    assert done.out.startswith(f"style labels of {len(NAMES)} of {len(NAMES)} photos, labeler=slow\n")
+    assert "fashion_style" not in done.err  # counts go to stdout, information to stderr
 
 
-def test_ctrl_c_keeps_the_answers(words, typed, tmp_path, monkeypatch):
+def test_ctrl_c_keeps_the_answers(words, command, tmp_path, monkeypatch):
     store = Ledger.answered
 
     def interrupt(self: Ledger, answers: list) -> None:
@@ -109,8 +103,8 @@ def test_ctrl_c_keeps_the_answers(words, typed, tmp_path, monkeypatch):
         store(self, answers)
 
     monkeypatch.setattr(Ledger, "answered", interrupt)
-    assert "Stopped by Ctrl-C." in typed(*words, code=130)
-    assert len((tmp_path / "photos" / "metadata.jsonl").read_text().splitlines()) == 2
+    stopped = command(*words, code=130, typed=True)
+    assert "Stopped by Ctrl-C." in stopped.err and len(stopped.lines) == 2
+    assert [row["status"] for row in stopped.failed.values()] == ["unanswered"] * 4
     monkeypatch.setattr(Ledger, "answered", store)
-    typed(*words)
-    assert len((tmp_path / "photos" / "metadata.jsonl").read_text().splitlines()) == len(NAMES)
+    assert len(command(*words, typed=True).lines) == len(NAMES)

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from style_match.data.fingerprints import PhotoFacts
 from style_match.data.images import BadImage
-from style_match.labeling.photos import encode
+from style_match.labeling.photos import encode, sent_size
 from style_match.utils.errors import UserError
 from tests.labeling.makers import ENCODING, make_request, make_schema, picture
 
@@ -57,9 +58,9 @@ def test_nothing_but_pixels_is_sent(make):
 
 
 def test_small_photos_are_not_enlarged_and_large_ones_are_bounded():
-    assert Image.open(io.BytesIO(encode(picture(1), ENCODING))).size == (24, 16)
-    long = encode(picture(1, (640, 8)), ENCODING)
-    assert Image.open(io.BytesIO(long)).size == (64, 1)
+    for size, sent in (((24, 16), (24, 16)), ((640, 8), (64, 1)), ((100, 90), (64, 58))):
+        assert Image.open(io.BytesIO(encode(picture(1, size), ENCODING))).size == sent
+        assert sent_size(PhotoFacts("", *size, ok=True, fault=""), ENCODING) == sent
 
 
 def test_a_request_gives_the_bytes_of_its_photo_only(tmp_path):
@@ -89,6 +90,7 @@ def test_all_that_decides_an_answer_is_in_the_key_and_nothing_else():
     ]
     others = [
         make_request("b" * 64, schema),
+        make_request("a" * 64, schema, facts=replace(base.facts, is_converted=True)),
         make_request("a" * 64, make_schema(leave_out=["caption"])),
         make_request("a" * 64, make_schema("couple")),
         make_request("a" * 64, schema, instructions=schema.instructions("ko")),

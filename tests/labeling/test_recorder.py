@@ -4,7 +4,7 @@ import pytest
 
 from style_match.labeling.answers import Answer, Estimate, Status, Usage
 from style_match.labeling.ledger import Ledger
-from style_match.labeling.recorder import LedgerRecorder
+from style_match.labeling.recorder import Recorder
 from style_match.utils.errors import UserError
 from tests.labeling.makers import make_request, make_schema, style_values
 
@@ -17,24 +17,15 @@ def ledger(tmp_path):
         yield ledger
 
 
-def recorder(ledger, cost, limit, num_requests=4, **options) -> LedgerRecorder:
+def recorder(ledger, cost, limit, num_requests=4) -> Recorder:
     estimate = Estimate(100, 10, cost)
-    return LedgerRecorder(ledger, num_requests=num_requests, estimate=estimate, max_cost_usd=limit, **options)
+    return Recorder(ledger, num_requests=num_requests, estimate=estimate, max_cost_usd=limit)
 
 
-def test_an_estimate_above_the_limit_is_refused(ledger):
-    with pytest.raises(UserError, match=r"estimated to cost \$2\.00, more than labeler\.max_cost_usd=1\.5"):
-        recorder(ledger, 2.0, 1.5)
-    recorder(ledger, 1.5, 1.5)
+def test_what_is_free_or_already_sent_has_no_limit(ledger):
+    Recorder(ledger, num_requests=4, estimate=None, max_cost_usd=1.0).before_sending(REQUESTS[0])
     recorder(ledger, 2.0, None)
-
-
-def test_a_limit_needs_a_price(ledger):
-    with pytest.raises(UserError, match="needs the price of the model"):
-        recorder(ledger, None, 1.0)
-    recorder(ledger, None, None)
     recorder(ledger, None, 1.0, num_requests=0)
-    LedgerRecorder(ledger, num_requests=4, estimate=None, max_cost_usd=1.0).before_sending(REQUESTS[0])
 
 
 def test_sending_stops_before_the_limit(ledger):
@@ -52,10 +43,9 @@ def test_sending_stops_before_the_limit(ledger):
 
 
 def test_requests_of_an_earlier_command_do_not_count(ledger):
-    keys = {request.key for request in REQUESTS[:2]}
-    spent = recorder(ledger, 0.2, 0.2, num_requests=2, pending=keys)
+    spent = recorder(ledger, 0.2, 0.2, num_requests=2)
     spent.store([(REQUESTS[0], Answer(Status.ANSWERED, style_values(), cost_usd=0.1))])
-    assert (spent.cost_usd, spent.pending_cost_usd) == (0.1, 0.1)
+    assert (spent.cost_usd, spent.earlier_cost_usd) == (0.1, 0.1)
     spent.before_sending(REQUESTS[2])
     spent.before_sending(REQUESTS[1])  # its batch had no answer: it is sent again, and paid by this command
     with pytest.raises(UserError, match="is reached"):

@@ -105,28 +105,32 @@ def test_a_list_of_texts():
 TWO = {"A": "one", "B": "two"}
 
 
+def attribute(name: str = "x", **options) -> dict:
+    """A schema with one attribute."""
+    return {"attributes": {name: {"description": "d", **options}}, "label": None}
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
         ({"attributes": {}}, ["attributes: there are none"]),
         ({"attributes": {"x": None}, "label": None}, ["attribute x: has no description"]),
-        ({"attributes": {"x": {"classes": TWO}}, "label": None}, ["attribute x: no text in en"]),
-        (
-            {"attributes": {"x": {"description": "d", "classes": {}}}, "label": None},
-            ["attribute x: classes has 0 names"],
-        ),
-        ({"attributes": {"x": {"description": "d", "classes": None}}, "label": None}, ["attribute x", "two or more"]),
-        ({"attributes": {"x": {"description": "d", "classes": {"A": "one"}}}, "label": None}, ["classes has 1 names"]),
-        ({"attributes": {"x": {"description": "d", "classes": {True: "a", "B": "b"}}}, "label": None}, ["class True"]),
-        ({"attributes": {"x": {"description": "d", "classes": {"A_b": "a", "ab": "b"}}}, "label": None}, ["differ in"]),
-        ({"attributes": {"x": {"description": "d", "classes": {"A": "a", "B": ""}}}, "label": None}, ["x, class B"]),
-        ({"attributes": {"x": {"description": "d", "clases": TWO}}, "label": None}, ["attribute x: clases is unknown"]),
-        ({"attributes": {"x": {"description": "d", "list": "no"}}, "label": None}, ["list is true or false"]),
-        ({"attributes": {"hair colour": {"description": "d"}}, "label": None}, ["hair colour: is no name"]),
-        ({"attributes": {"image": {"description": "d"}}, "label": None}, ["attribute image: is no name"]),
-        ({"attributes": {"model_x": {"description": "d"}}, "label": None}, ["model_x: must not begin with model_"]),
-        ({"attributes": {"class": {"description": "d"}}, "label": None}, ["attribute class: is a word of Python"]),
+        (attribute(description=None), ["attribute x: no text in en"]),
+        (attribute(classes={}), ["attribute x: classes has 0 names"]),
+        (attribute(classes=None), ["attribute x", "two or more"]),
+        (attribute(classes={"A": "one"}), ["classes has 1 names"]),
+        (attribute(classes={True: "a", "B": "b"}), ["class True"]),
+        (attribute(classes={"A_b": "a", "ab": "b"}), ["differ in"]),
+        (attribute(classes={"A": "a", "B": ""}), ["x, class B"]),
+        (attribute(classes=TWO, list=True), ["a list has no classes"]),
+        (attribute(clases=TWO), ["attribute x: clases is unknown"]),
+        (attribute(list="no"), ["list is true or false"]),
+        (attribute("hair colour"), ["hair colour: is no name"]),
+        (attribute("image"), ["attribute image: is no name"]),
+        (attribute("model_x"), ["model_x: must not begin with model_"]),
+        (attribute("class"), ["attribute class: is a word of Python"]),
         ({"label": ["caption"]}, ["label: ['caption'] is no attribute with classes"]),
+        ({"label": "caption"}, ["label: caption is no attribute with classes"]),
         ({"leaveout": ["caption"]}, ["leaveout is unknown (did you mean 'leave_out'?)"]),
         ({"name": "my style"}, ["name: 'my style' is not taken"]),
         ({"name": "옷차림"}, ["name: '옷차림' is not taken"]),
@@ -134,7 +138,6 @@ TWO = {"A": "one", "B": "two"}
         ({"leave_out": ["captoin"]}, ["leave_out: captoin is no attribute"]),
         ({"leave_out": "caption"}, ["leave_out is no list"]),
         ({"leave_out": list(style_values())}, ["leaves no attribute"]),
-        ({"label": "caption"}, ["label: caption is no attribute with classes"]),
         ({"text": {"en": "Label.", "ko": "라벨"}}, ["text lacks {attributes}"]),
         ({"instructions": {"en": "Label."}}, ["instructions: no text in ko"]),
         ({"instructions": {"en": "a", "ko": "b", "fr": "c"}}, ["fr is none of the languages"]),

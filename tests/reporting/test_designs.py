@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from style_match.reporting.runs import read_runs
-from style_match.reporting.tables import make_table, markdown
+from style_match.reporting.tables import markdown
 from style_match.utils.errors import UserError
 from tests.reporting.by_loops import WIDE, gaps, mean, score, sign_flips, table_of
-from tests.reporting.run_folders import read_ranks, rewrite_json, spec, write_run
+from tests.reporting.run_folders import read_ranks, write_run
 
 
 def test_folds_are_pooled(tmp_path, options):
@@ -42,8 +41,8 @@ def test_folds_are_pooled(tmp_path, options):
     chance = sum(size * sum(1 / rank for rank in range(1, size + 1)) / size for size in sizes.values()) / 12
     assert f"MRR {100 * chance:.1f} %" in table.notes[1], "of each query's own gallery"
     # people of two folds are not one cluster because their numbers are equal
-    exact = table_of(tmp_path, options).rows[1].difference.p
-    assert exact == pytest.approx(sign_flips([sum(found) for found in by_couple.values()]))
+    p = table.rows[1].difference.p
+    assert p == pytest.approx(sign_flips([sum(found) for found in by_couple.values()]))
 
 
 def splits(folder, seeds, *, folds=None, num_couples=12, **options):
@@ -118,17 +117,12 @@ def test_worlds_that_differ_alike_have_no_verdict(tmp_path, options):
 def test_one_dataset_before_and_after_a_change_is_not_two(tmp_path, options):
     for version in "de":
         for name, how in (("a", WIDE), ("b", {})):
-            write_run(tmp_path / version / name, data=version * 64, root="/couples", **how)
+            world = {"data": version * 64, "data__world_seed": ord(version)}
+            write_run(tmp_path / "changed" / version / name, data=version * 64, root="/couples", **how)
+            write_run(tmp_path / "drawn" / version / name, root="/drawn", **world, **how)
     with pytest.raises(UserError, match=r"the dataset /couples changed between the runs .*/d/. \(dddddddd\) and .*/e/"):
-        table_of(tmp_path, options)
-
-
-def test_worlds_may_be_drawn_in_one_folder_in_turn(tmp_path, options):
-    for world in range(2):
-        for name, how in (("a", WIDE), ("b", {})):
-            how = {**how, "data__world_seed": world, "root": "/drawn", "data": f"{world}" * 64}
-            write_run(tmp_path / f"{world}{name}", **how)
-    assert table_of(tmp_path, options).design == "worlds"
+        table_of(tmp_path / "changed", options)
+    assert table_of(tmp_path / "drawn", options).design == "worlds", "drawn in one folder in turn"
 
 
 def test_splits_that_are_one_and_the_same_are_no_repetition(tmp_path, options):
@@ -161,23 +155,6 @@ def test_a_common_gallery_is_the_expectation_over_its_subsets(tmp_path, options)
     assert "R@1 25.0, MRR 52.1 %" in table.notes[1]
     with pytest.raises(UserError, match=r"report\.gallery=8 exceeds the smallest test gallery of 7"):
         table_of(tmp_path, replace(options, gallery=8))
-
-
-def test_a_common_gallery_is_for_couples(tmp_path, options):
-    write_run(tmp_path / "a", data__task="style")
-    style = spec("table1") | {"task": "style"}
+    write_run(tmp_path / "styles" / "a", data__task="style")
     with pytest.raises(UserError, match=r"report\.gallery=4 is for couples"):
-        make_table("style", style, read_runs(tmp_path)[0], replace(options, gallery=4))
-
-
-def test_test_share_is_that_of_the_runs(tmp_path, options):
-    splits(tmp_path, range(3), items={"train": 12, "test": 12})
-    wide = table_of(tmp_path, options).rows[1].difference
-    for path in tmp_path.iterdir():
-        data = {"folder": "/gone/dddddddd", "fingerprint": "d" * 64, "items": {"train": 1200, "test": 12}}
-        rewrite_json(path / "provenance.json", data=data)
-    narrow = table_of(tmp_path, options).rows[1].difference
-    ratio = (wide.metrics["mrr"].high - wide.metrics["mrr"].value) / (
-        narrow.metrics["mrr"].high - narrow.metrics["mrr"].value
-    )
-    assert ratio == pytest.approx(math.sqrt((1 / 3 + 1) / (1 / 3 + 0.01)))
+        table_of(tmp_path / "styles", one, "table1", task="style")

@@ -1,7 +1,9 @@
+"""Metrics by group of the querying profile, and hubs among the answers."""
+
 import numpy as np
 import pytest
 
-from style_match.reporting.groups import group_rows
+from style_match.reporting.groups import group_rows, hubness
 from style_match.reporting.statistics import seed_means
 from style_match.utils.errors import UserError
 
@@ -68,5 +70,13 @@ def test_what_cannot_be_banded_is_refused():
     for bands in ([], [25, 18], [18, 18]):
         with pytest.raises(UserError, match="increase"):
             rows({}, bands=bands)
-    with pytest.raises(ValueError, match="60 queries"):
-        group_rows({}, np.zeros((1, 59, 2)), METRICS, QUERIES, CLUSTERS, min_group=1, **HOW)
+
+
+def test_hubs_are_counted_in_each_direction():
+    """Both galleries have a profile of the same name: two rows."""
+    answers = {"left_to_right": [["x", "y"], ["x", "z"]], "right_to_left": [["x", "v"], ["w", "x"]]}
+    galleries = {"left_to_right": ["x", "y", "z"], "right_to_left": ["v", "w", "x"]}
+    found = hubness(answers, galleries, k=1, num_top=2)
+    assert (found.k, found.gallery, found.top) == (1, 6, [("x", 2), ("w", 1)])
+    assert (found.never_count, found.never_share) == (3, 0.5)
+    assert hubness({"one": [["a"], ["b"]]}, {"one": ["a", "b"]}, k=1, num_top=1).skewness == 0

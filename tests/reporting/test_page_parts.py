@@ -12,32 +12,27 @@ from tests.reporting.pages import Tags, figure, report_options, rows_and_report,
 from tests.reporting.run_folders import read_ranks, spec, write_run, write_style_run
 
 
+def found_groups(folder, **options):
+    (row, *_), report = rows_and_report(folder, min_group=5, **options)
+    return groups(row, blocks_of(row)[0], ["recall@5", "mrr"], report)
+
+
 def test_groups_are_those_of_the_asking_profile(dataset):
-    (row, *_), report = rows_and_report(dataset, by="region", min_group=5)
-    seen = Tags(shown(dataset, by="region", min_group=5)).text
-    assert "By region of the asking profile" in seen and "not shown: fewer than 5 profiles" not in seen
-    ranks = read_ranks(dataset / "0", "frozen")
-    north = [1 / rank for (query, _), rank in ranks.items() if int(query[1:]) < 9]
-    found = found_groups(row, report)
+    found = found_groups(dataset, by="region")
     assert [(one.group, one.queries, one.profiles, one.clusters) for one in found] == [
         ("north", 18, 18, 9),
         ("south", 6, 6, 3),
     ]
+    ranks = read_ranks(dataset / "0", "frozen")
+    north = [1 / rank for (query, _), rank in ranks.items() if int(query[1:]) < 9]
     assert found[0].intervals["mrr"].value == pytest.approx(sum(north) / 18)
-
-
-def found_groups(row, report):
-    return groups(row, blocks_of(row)[0], ["recall@5", "mrr"], report)
+    assert "not shown: fewer than" not in Tags(shown(dataset, by="region", min_group=5)).text
 
 
 def test_small_groups_are_counted_and_not_shown(dataset):
-    seen = Tags(shown(dataset, by="age", bands=[25, 32])).text
-    assert seen.count("not shown: fewer than 20 profiles") == 2 * 2, "25-31 and under 25 have 14 and 10; none has 32"
-    (row, _), report = rows_and_report(dataset, by="age", bands=[25, 32])
-    assert [(one.group, one.profiles, one.intervals) for one in found_groups(row, report)] == [
-        ("under 25", 10, {}),
-        ("25-31", 14, {}),
-    ]
+    text = Tags(shown(dataset, by="age", bands=[25, 32], num_answers=3)).text
+    assert "By age of the asking profile" in text and text.count("first 3 answers") == 2
+    assert text.count("not shown: fewer than 20 profiles") == 2 * 2, "25-31 and under 25 have 14 and 10; none has 32"
 
 
 def test_groups_are_over_all_folds(dataset):
@@ -50,8 +45,8 @@ def test_groups_are_over_all_folds(dataset):
             root=root,
             names=[f"{i:03d}" for i in range(fold * 6, fold * 6 + 6)],
         )
-    (row, _), report = rows_and_report(dataset.parent / "folds", by="region", min_group=5)
-    assert [(one.group, one.profiles) for one in found_groups(row, report)] == [("north", 18), ("south", 6)]
+    found = found_groups(dataset.parent / "folds", by="region")
+    assert [(one.group, one.profiles) for one in found] == [("north", 18), ("south", 6)]
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(dataset):
@@ -106,11 +101,6 @@ def test_runs_without_answers_have_a_page_that_says_so(tmp_path):
     assert hubs(rows[0], 10, 5) is None
     seen = Tags(shown(tmp_path)).text
     assert seen.count("no answers were kept: evaluation.num_answers=0") == 2 and "Best queries" in seen
-
-
-def test_as_many_answers_are_listed_as_are_asked_for(dataset):
-    seen = Tags(shown(dataset, num_answers=3)).text
-    assert seen.count("first 3 answers") == 2
 
 
 def test_a_style_page_counts_profiles_that_nobody_asks_for(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from style_match.reporting.runs import read_runs, refuse_left_out
 from style_match.utils.errors import UserError
-from tests.reporting.run_folders import read_ranks, write_run
+from tests.reporting.run_folders import write_run
 
 
 def test_finished_runs_are_read_with_what_they_were_asked(tmp_path):
@@ -23,40 +23,16 @@ def test_finished_runs_are_read_with_what_they_were_asked(tmp_path):
     assert runs[1].value("split.fractions") == [0.7, 0.15, 0.15]
 
 
-def test_queries_come_in_one_order_whatever_the_order_of_the_rows(tmp_path):
-    write_run(tmp_path / "a")
-    (run,), _ = read_runs(tmp_path)
-    queries = run.queries("trained")
-    assert queries.questions == sorted(queries.questions)
-    ranks = read_ranks(tmp_path / "a", "trained")
-    expected = [ranks[query, direction] for (query, direction), _ in queries.questions]
-    assert queries.columns["rank"].tolist() == expected
-    assert queries.score("recall@5").tolist() == [float(rank <= 5) for rank in expected]
-    assert queries.score("mrr").tolist() == [1 / rank for rank in expected]
-    assert run.queries("chance") is run.queries("frozen")
-
-
-def test_one_run_is_a_folder_of_runs_too(tmp_path):
-    write_run(tmp_path / "a")
-    assert len(read_runs(tmp_path / "a")[0]) == 1
-
-
-def test_what_a_newer_run_replaced_is_passed_over(tmp_path):
-    write_run(tmp_path / "sweep" / "a")
-    write_run(tmp_path / "sweep" / "replaced" / "a-2026-01-01_00-00-00")
-    assert [run.folder.name for run in read_runs(tmp_path / "sweep")[0]] == ["a"]
-    inside = tmp_path / "sweep" / "replaced"
-    assert len(read_runs(inside)[0]) == 1, "asked for by name it is read"
-
-
-def test_what_lies_inside_of_a_run_is_no_run(tmp_path):
-    """W&B online leaves a config.yaml of its own in the run's folder."""
-    run = write_run(tmp_path / "a")
-    (run / "wandb" / "run-1" / "files").mkdir(parents=True)
-    (run / "wandb" / "run-1" / "files" / "config.yaml").write_text("wandb_version: 1")
+def test_what_a_newer_run_replaced_or_a_run_contains_is_passed_over(tmp_path):
+    run, replaced = write_run(tmp_path / "sweep" / "a"), tmp_path / "sweep" / "replaced"
+    write_run(replaced / "a-2026-01-01_00-00-00")
+    (run / "failed.json").write_text('{"error": "a second job with another lr was refused"}')
+    (run / "wandb" / "files").mkdir(parents=True)
+    (run / "wandb" / "files" / "config.yaml").write_text("wandb_version: 1")
     for folder in (tmp_path, run):
         runs, left_out = read_runs(folder)
         assert ([one.folder for one in runs], left_out) == ([run], [])
+    assert len(read_runs(replaced)[0]) == 1, "asked for by name it is read"
 
 
 def test_unfinished_and_failed_runs_are_counted_named_and_left_out_on_request(tmp_path):
@@ -81,13 +57,6 @@ def test_unfinished_and_failed_runs_are_counted_named_and_left_out_on_request(tm
     with pytest.raises(UserError, match=r"1 unfinished run:[^$]*leave_out=\[failed,unfinished\]"):
         refuse_left_out(left_out, ["failed"])
     refuse_left_out(left_out, ["failed", "unfinished"])
-
-
-def test_a_finished_cell_that_was_refused_a_second_time_is_finished(tmp_path):
-    """A sweep with a changed option leaves failed.json beside what is whole."""
-    run = write_run(tmp_path / "a")
-    (run / "failed.json").write_text('{"overrides": [], "mistake": true, "error": "another lr"}')
-    assert len(read_runs(tmp_path)[0]) == 1
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])

@@ -1,3 +1,5 @@
+"""Intervals over seeds: coverage, and the variance written out with loops."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,24 +31,15 @@ def hits(num_seeds, repeats, *, p, seed_effect, generator, kept=0.7):
     return (np.stack(seeds) < stats.norm.ppf(p)).astype(float)
 
 
-@pytest.mark.parametrize("num_seeds", [3, 5])
-@pytest.mark.parametrize(("p", "seed_effect"), [(0.07, 0.0), (0.4, 0.1), (0.95, 0.1)])
+@pytest.mark.parametrize(
+    ("num_seeds", "p", "seed_effect"), [(3, 0.07, 0.0), (3, 0.4, 0.1), (5, 0.4, 0.1), (5, 0.95, 0.1)]
+)
 def test_means_and_differences_over_seeds_are_covered(num_seeds, p, seed_effect):
     generator = np.random.default_rng(num_seeds)
     one, other = (hits(num_seeds, 1000, p=q, seed_effect=seed_effect, generator=generator) for q in (p, p - 0.05))
     means, differences = seed_means(one, PAIRED, **HOW), seed_differences(one - other, PAIRED, **HOW)
     assert np.mean([i.low <= p <= i.high for i in means]) >= 0.93
     assert np.mean([i.low <= 0.05 <= i.high for i in differences]) >= 0.93
-
-
-def test_two_models_that_differ_on_few_couples_are_covered():
-    """A plain variance sees too few of the differences and covers 89 %."""
-    generator = np.random.default_rng(11)
-    alike, own = generator.standard_normal((2, 150, 1500)), generator.standard_normal((2, 150, 1500))
-    alike[1], own[:, 75:] = alike[1][PAIRED], (own[:, :75] + own[:, 75:]) / np.sqrt(2)
-    latent = np.sqrt(0.475) * alike.sum(0) + np.sqrt(0.05) * own
-    gain = (latent[0] < stats.norm.ppf(0.95)).astype(float) - (latent[1] < stats.norm.ppf(0.93))
-    assert np.mean([i.low <= 0.02 <= i.high for i in seed_differences(gain[None], PAIRED, **HOW)]) >= 0.93
 
 
 @given(num_seeds=st.integers(1, 4), seed=st.integers(0, 99))
@@ -62,25 +55,6 @@ def test_equal_seeds_are_one_seed(num_seeds, seed):
         assert [(i.value, i.low, i.high) for i in ours] == [
             pytest.approx((i.value, i.low, i.high), abs=1e-12) for i in theirs
         ]
-
-
-def test_the_half_width_is_that_of_the_crossed_effects_written_out():
-    """Two-way analysis of variance of cluster means (C, S), without replication."""
-    generator = np.random.default_rng(1)
-    scores = (
-        generator.normal(0, 0.1, (3, 150)) + generator.normal(0, 0.05, (3, 1)) + generator.normal(0, 0.1, 75)[PAIRED]
-    )
-    cells = scores.reshape(3, 2, 75).mean(1).T
-    rows, columns = cells.mean(1, keepdims=True), cells.mean(0, keepdims=True)
-    of_clusters = 3 * ((rows - cells.mean()) ** 2).sum() / 74
-    of_seeds = 75 * ((columns - cells.mean()) ** 2).sum() / 2
-    residual = ((cells - rows - columns + cells.mean()) ** 2).sum() / (74 * 2)
-    variance = (of_clusters + of_seeds - residual) / (3 * 75)
-    t = np.average(stats.t.ppf(0.975, [74, 2]), weights=[of_clusters, of_seeds])
-    (ours,) = seed_differences(scores[..., None], PAIRED, **HOW | {"num_resamples": 20000})
-    assert of_seeds > residual
-    assert ours.value == pytest.approx(scores.mean())
-    assert ours.high - ours.value == pytest.approx(t * np.sqrt(variance), rel=0.02)
 
 
 @pytest.mark.parametrize("seed_effect", [0.4, 0.0])
@@ -106,28 +80,6 @@ def test_the_interaction_of_seeds_and_clusters_is_counted_once(seed_effect):
     half = t * (own + max(of_seeds - interaction, 0)) ** 0.5
     (ours,) = seed_differences(scores[..., None], clusters, confidence=0.95, **how)
     assert ours.high - ours.value == pytest.approx(half, rel=1e-9)
-
-
-def test_seeds_that_disagree_widen_the_interval_and_more_of_them_narrow_it():
-    generator = np.random.default_rng(2)
-    widths = {}
-    for num_seeds in (1, 3, 5, 10):
-        scored = hits(num_seeds, 200, p=0.4, seed_effect=0.15, generator=generator)
-        widths[num_seeds] = np.mean([i.high - i.low for i in seed_means(scored, PAIRED, **HOW)])
-    assert widths[3] > widths[5] > widths[10]
-    assert widths[3] > widths[1]  # one seed knows nothing of the spread
-
-
-@given(
-    scores=st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=24, max_size=24),
-    clusters=st.lists(st.integers(0, 5), min_size=8, max_size=8),
-)
-def test_intervals_stay_in_range_and_hold_the_value(scores, clusters):
-    scores = np.array(scores).reshape(3, 8, 1)
-    (mean,), (difference,) = seed_means(scores, clusters, **HOW), seed_differences(1 - 2 * scores, clusters, **HOW)
-    assert 0 <= mean.low <= mean.value <= mean.high <= 1
-    assert mean.value == pytest.approx(scores.mean())
-    assert -1 <= difference.low <= difference.value <= difference.high <= 1
 
 
 def test_one_cluster_tells_nothing():

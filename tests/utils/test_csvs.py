@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from style_match.curation.rows import Lines, drop_rows
+from style_match.curation.rows import PersonNames, drop_rows
 from style_match.data.dataset import write_rejected
 from style_match.data.records import Faults, Rejected
 from style_match.data.tables import read_table
@@ -60,10 +60,10 @@ def test_a_table_reads_back(tmp_path):
 def test_rows_of_an_id_like_a_formula_are_removed(tmp_path):
     path = tmp_path / "profiles.csv"
     path.write_text(as_csv(["profile_id", "image"], [["@anna", "=1.jpg"], ["@bea", "2.jpg"]]), encoding="utf-8")
-    assert drop_rows(path, Lines(["@anna"], []).has_id, dry_run=False) == 1
+    assert drop_rows(path, PersonNames(["@anna"], []).in_row, dry_run=False) == 1
     assert path.read_text(encoding="utf-8") == "profile_id,image\n'@bea,2.jpg\n"
     path.write_text(as_csv(["image", "status"], [["=1.jpg", "error"]]), encoding="utf-8")
-    assert drop_rows(path, Lines([], ["=1.jpg"]).mentions, dry_run=False) == 1
+    assert drop_rows(path, PersonNames([], ["=1.jpg"]).in_list, dry_run=False) == 1
 
 
 def first_signs(path) -> set[str]:

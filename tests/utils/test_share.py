@@ -29,13 +29,6 @@ def test_every_row_is_in_one_share(addresses, num):
         assert sum(share.holds(address) for share in shares(num)) == 1
 
 
-@given(st.sets(ADDRESSES, min_size=1), st.sets(ADDRESSES), st.integers(1, 12))
-def test_who_computes_a_row_does_not_depend_on_the_rows_beside_it(rows, more, num):
-    for share in shares(num):
-        of_all = {address for address in rows | more if share.holds(address)}
-        assert of_all & rows == {address for address in rows if share.holds(address)}
-
-
 @given(st.integers(0, 2**32), st.integers(1, 16))
 def test_shares_are_nearly_equal(seed, num):
     rows = [hashlib.sha256(f"{seed} {number}".encode()).hexdigest() for number in range(2000)]

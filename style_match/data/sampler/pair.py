@@ -44,16 +44,11 @@ class Matching:
         left, right = self.people[couple]
         return len(self.partners[left]) + len(self.partners[right]) > 2
 
-    def fits(self, couple: int, people: set) -> bool:
-        """Whether `couple` may join a batch of `people`, who stand in it with a partner each.
-
-        It may where no partner of the two is among them, which also keeps the two themselves from standing in it twice.
-        """
-        left, right = self.people[couple]
-        return people.isdisjoint(self.partners[left]) and people.isdisjoint(self.partners[right])
-
     def deal(self, capacities: Sequence[int], order: Iterable[int], rng: np.random.Generator) -> list[list[int]]:
         """Put each couple of `order` into the roomiest batch it fits; couples that fit nowhere are left out.
+
+        A couple fits where no partner of the two is in the batch. Everybody in it has a partner there, so neither of
+        the two is in it already.
 
         Returns:
             one list of couples for each of `capacities`, at most that long.
@@ -64,10 +59,11 @@ class Matching:
         heap = [(-room, rng.random(), batch) for batch, room in enumerate(capacities)]
         heapq.heapify(heap)
         for couple in order:
+            left, right = self.people[couple]
             passed_over = []
             while heap:
                 room, tie, batch = heapq.heappop(heap)
-                if self.fits(couple, people[batch]):
+                if people[batch].isdisjoint(self.partners[left]) and people[batch].isdisjoint(self.partners[right]):
                     batches[batch].append(couple)
                     people[batch].update(self.people[couple])
                     if room + 1 < 0:
@@ -81,17 +77,15 @@ class Matching:
     def cover(self, max_size: int) -> list[list[int]]:
         """Few matchings of at most `max_size` that together hold every couple; one if no two couples share people.
 
-        Each is as large as can be found, so a couple may stand in several. Matchings of a single couple, which have no
+        Each is as large as can be found, so a couple may be in several. Matchings of a single couple, which have no
         negatives, are left out.
         """
         rng = np.random.default_rng(0)
-        waiting = list(range(len(self)))
-        done: list[int] = []
+        waiting, done = list(range(len(self))), list[int]()
         batches: list[list[int]] = []
         while waiting:
-            batch = self.deal([max_size], waiting + done, rng)[0]
-            batches.append(batch)
-            taken = set(batch)
+            batches += self.deal([max_size], waiting + done, rng)
+            taken = set(batches[-1])
             done += [couple for couple in waiting if couple in taken]
             waiting = [couple for couple in waiting if couple not in taken]
         return [batch for batch in batches if len(batch) > 1]
@@ -100,12 +94,10 @@ class Matching:
 class PairSampler(Sampler[list[int]]):
     """Draws the couples of each batch; no couple twice in an epoch, a new partition every epoch.
 
-    An epoch has N // batch_size batches and, with `drop_last=False`, one more of the couples left over (if these are at
-    least two, since a single couple has no negatives). Which couples an epoch has no place for is drawn uniformly, so
-    that every couple is trained on equally often. A drawn couple is left out only if it fits into no batch because of
-    the people it shares with other couples; another one then takes its place, and the log says how many couples this
-    affects and how often. Under several processes every rank computes the same batches and yields its own slice, so
-    `batch_size` counts the couples of the joined batch.
+    An epoch has N // batch_size batches and, with `drop_last=False`, one more of the couples left over (at least two,
+    since a single couple has no negatives). Which couples an epoch has no place for is drawn uniformly, so that every
+    couple has the same share. A drawn couple is replaced only if it fits into no batch because of the people it shares
+    with others; the log counts these. Every rank computes the same batches and yields its own slice.
 
     Args:
         left_ids, right_ids: the people of the N training couples, position i being one couple.
@@ -140,9 +132,8 @@ class PairSampler(Sampler[list[int]]):
         if seed < 0:
             raise UserError(f"seed={seed} must not be negative.")
         self.matching = Matching(left_ids, right_ids, known_couples)
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
         self.num_replicas, self.rank = num_replicas, rank
-        self.epoch = 0
         self.capacities = self._capacities(drop_last)
         self._warn_of_conflicts()
 
@@ -173,15 +164,12 @@ class PairSampler(Sampler[list[int]]):
         rest -= rest % self.num_replicas
         capacities = [self.batch_size] * num_full + ([rest] if rest >= 2 and not drop_last else [])
         if not capacities:
-            needed = self.batch_size if drop_last else max(2, self.num_replicas)
+            needed, remedy = self.batch_size if drop_last else max(2, self.num_replicas), "add couples."
+            if drop_last and len(self.matching) >= 2:
+                remedy = f"set sampler.batch_size to {len(self.matching)} or less, or sampler.drop_last=false."
             raise UserError(
                 f"{len(self.matching)} training couples are fewer than the {needed} of a batch "
-                f"(sampler.batch_size={self.batch_size}, sampler.drop_last={str(drop_last).lower()}): "
-                + (
-                    f"set sampler.batch_size to {len(self.matching)} or less, or sampler.drop_last=false."
-                    if drop_last and len(self.matching) >= 2
-                    else "add couples."
-                )
+                f"(sampler.batch_size={self.batch_size}, sampler.drop_last={str(drop_last).lower()}): {remedy}"
             )
         return capacities
 

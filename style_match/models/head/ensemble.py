@@ -1,4 +1,4 @@
-"""Heads that differ only in their initial weights, trained side by side, their embeddings joined."""
+"""Heads that differ only in their initial weights, trained side by side, with joined embeddings."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,8 @@ class Ensemble(nn.Module):
 
     Args:
         in_dim: D.
-        num: N, how many members.
-        each: makes one of them.
+        num: N, the number of members.
+        each: Makes one of them.
     """
 
     def __init__(self, *, in_dim: int, num: int, each: Callable[..., nn.Module]):
@@ -24,10 +24,16 @@ class Ensemble(nn.Module):
         self.heads = nn.ModuleList(each(in_dim=in_dim) for _ in range(num))
         self.dim = sum(getattr(head, "dim", 0) for head in self.heads)
 
-    def members(self, features: Tensor, side: Tensor | None = None) -> list[Tensor]:
-        """N embeddings (B, E) of unit length, each with a loss of its own in training."""
-        return [head(features, side) for head in self.heads]
-
     def forward(self, features: Tensor, side: Tensor | None = None) -> Tensor:
         """(B, D) features to (B, N E) float32 embeddings of unit length."""
-        return torch.cat(self.members(features, side), dim=1) / len(self.heads) ** 0.5
+        return joined(members(self, features, side))
+
+
+def members(head: nn.Module, features: Tensor, side: Tensor | None = None) -> list[Tensor]:
+    """Return the embeddings (B, E) by each member of an ensemble, or by the one head; each has a loss in training."""
+    return [each(features, side) for each in (head.heads if isinstance(head, Ensemble) else [head])]
+
+
+def joined(embeddings: list[Tensor]) -> Tensor:
+    """Return the members' embeddings side by side (B, N E), of unit length."""
+    return torch.cat(embeddings, dim=1) / len(embeddings) ** 0.5

@@ -17,7 +17,7 @@ class Linear(nn.Module):
     Args:
         in_dim: D.
         dim: E.
-        start: makes the closed form whose directions W begins as; None for random weights.
+        start: Makes the closed form whose directions are the first W; None for random weights.
     """
 
     mean: Tensor

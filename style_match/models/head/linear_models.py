@@ -7,8 +7,8 @@ from torch.nn import functional
 from style_match.data.datamodule import TrainSet
 from style_match.models.head.closed_form import (
     ClosedForm,
-    at_most,
     check_width,
+    checked_dim,
     covariance,
     leading,
     shrunk,
@@ -17,7 +17,7 @@ from style_match.models.head.closed_form import (
 )
 from style_match.utils.errors import UserError
 
-# Cosine of centred features: the mean that all photos share tells nobody apart.
+# Cosine of centred features: the mean, which all photos share, does not separate people.
 
 
 class Centred(ClosedForm):
@@ -43,15 +43,15 @@ class Whitened(ClosedForm):
     """V (h - mean) / sqrt(eigenvalue): the leading principal directions of the training photos, each of variance 1.
 
     Args:
-        dim: E, directions that are kept.
-        shrinkage: times the mean eigenvalue, added to each: what is rare is magnified less.
+        dim: E, the number of directions that are kept.
+        shrinkage: Times the mean eigenvalue, added to each eigenvalue: rare directions are magnified less.
     """
 
     mean: Tensor
     map: Tensor
 
     def __init__(self, *, in_dim: int, dim: int, shrinkage: float):
-        super().__init__(in_dim=in_dim, dim=at_most("dim", dim, in_dim))
+        super().__init__(in_dim=in_dim, dim=checked_dim(dim, in_dim))
         self.shrinkage = shrinkage
         self.register_buffer("mean", torch.zeros(in_dim))
         self.register_buffer("map", torch.zeros(in_dim, dim))
@@ -74,13 +74,13 @@ DIRECTIONS = ("both", "left_to_right", "right_to_left")
 
 
 class Ridge(ClosedForm):
-    """Who looks like the partner that ridge regression foretells; all in columns standardised for each side.
+    """Compares profiles with the partner that ridge regression predicts; columns are standardised for each side.
 
-    The similarity is the cosine of the foretold and the true features; with direction=both, its mean over left to right
-    and right to left, which the embedding holds side by side.
+    The similarity is the cosine of the predicted and the true features; with direction=both, its mean over left to
+    right and right to left, which are side by side in the embedding.
 
     Args:
-        strength: of the ridge, a couple: min |X B - Y|^2 / C + strength |B|^2.
+        strength: Of the ridge, per couple: min |X B - Y|^2 / C + strength |B|^2.
         direction: "left_to_right", "right_to_left" or "both".
     """
 
@@ -91,7 +91,7 @@ class Ridge(ClosedForm):
 
     def __init__(self, *, in_dim: int, strength: float, direction: str):
         if direction not in DIRECTIONS:
-            raise UserError(f"head.direction={direction}: write one of {', '.join(DIRECTIONS)}.")
+            raise UserError(f"head.direction={direction} is unknown. Use one of {', '.join(DIRECTIONS)}.")
         super().__init__(in_dim=in_dim, dim=2 * in_dim if direction == "both" else in_dim)
         self.strength, self.direction = strength, direction
         self.register_buffer("mean", torch.zeros(2, in_dim))
@@ -113,10 +113,10 @@ class Ridge(ClosedForm):
     def project(self, features: Tensor, side: Tensor | None) -> Tensor:
         assert side is not None
         standard = (features - self.mean[side]) / self.std[side]
-        foretold = torch.where(side[:, None] == 0, standard @ self.map[0], standard @ self.map[1])
+        predicted = torch.where(side[:, None] == 0, standard @ self.map[0], standard @ self.map[1])
         is_left = side[:, None] == 0
-        first = functional.normalize(torch.where(is_left, foretold, standard), dim=1)
-        second = functional.normalize(torch.where(is_left, standard, foretold), dim=1)
+        first = functional.normalize(torch.where(is_left, predicted, standard), dim=1)
+        second = functional.normalize(torch.where(is_left, standard, predicted), dim=1)
         blocks = {"both": torch.cat([first, second], dim=1), "left_to_right": first, "right_to_left": second}
         return blocks[self.direction]
 
@@ -124,12 +124,27 @@ class Ridge(ClosedForm):
 # Regularised canonical correlation analysis of the two sides (H. Hotelling 1936; H. D. Vinod 1976 for the ridge).
 
 
+def canonical(x: Tensor, y: Tensor, dim: int, shrinkage: float) -> tuple[Tensor, ...]:
+    """Return the leading `dim` canonical directions of rows x (N, D) and y (N, F).
+
+    Returns:
+        The whitening map (D, D) of x, the directions (D, dim) in that space, the same (F, F), (F, dim) of y, and the
+        correlations (dim,).
+    """
+    x, y = x - x.mean(0), y - y.mean(0)
+    white_x, white_y = (whitening(shrunk(covariance(rows), shrinkage)) for rows in (x, y))
+    u, correlation, v = torch.linalg.svd(white_x.T @ (x.T @ y / len(x)) @ white_y)
+    u, v, correlation = u[:, :dim], v.T[:, :dim], correlation[:dim]
+    sign = signs(u)
+    return white_x, u * sign, white_y, v * sign, correlation
+
+
 class CCA(ClosedForm):
     """A map for each side onto the directions that correlate most, each weighted by its correlation.
 
     Args:
-        dim: E, directions that are kept.
-        shrinkage: times the mean eigenvalue, added to the diagonal of each side's covariance.
+        dim: E, the number of directions that are kept.
+        shrinkage: Times the mean eigenvalue, added to the diagonal of each side's covariance.
     """
 
     tells_sides = True
@@ -137,21 +152,16 @@ class CCA(ClosedForm):
     map: Tensor
 
     def __init__(self, *, in_dim: int, dim: int, shrinkage: float):
-        super().__init__(in_dim=in_dim, dim=at_most("dim", dim, in_dim))
+        super().__init__(in_dim=in_dim, dim=checked_dim(dim, in_dim))
         self.shrinkage = shrinkage
         self.register_buffer("mean", torch.zeros(2, in_dim))
         self.register_buffer("map", torch.zeros(2, in_dim, dim))
 
     def solve(self, train: TrainSet) -> None:
         sides = train.couples()
-        means = [side.mean(0) for side in sides]
-        left, right = (side - mean for side, mean in zip(sides, means, strict=True))
-        whites = [whitening(shrunk(covariance(side), self.shrinkage)) for side in (left, right)]
-        u, correlation, v = torch.linalg.svd(whites[0].T @ (left.T @ right / len(left)) @ whites[1])
-        kept, others, weight = u[:, : self.dim], v.T[:, : self.dim], correlation[: self.dim]
-        sign = signs(kept)
-        self.mean.copy_(torch.stack(means))
-        self.map.copy_(torch.stack([whites[0] @ (kept * sign * weight), whites[1] @ (others * sign * weight)]))
+        left, u, right, v, correlation = canonical(*sides, self.dim, self.shrinkage)
+        self.mean.copy_(torch.stack([side.mean(0) for side in sides]))
+        self.map.copy_(torch.stack([left @ (u * correlation), right @ (v * correlation)]))
 
     def project(self, features: Tensor, side: Tensor | None) -> Tensor:
         assert side is not None
@@ -170,15 +180,15 @@ class PairLDA(ClosedForm):
     partners are as unlike as strangers, so each direction is weighted by sqrt(eigenvalue - 1), as by its signal.
 
     Args:
-        dim: E, directions that are kept.
-        shrinkage: times the mean eigenvalue of W, added to its diagonal.
+        dim: E, the number of directions that are kept.
+        shrinkage: Times the mean eigenvalue of W, added to its diagonal.
     """
 
     mean: Tensor
     map: Tensor
 
     def __init__(self, *, in_dim: int, dim: int, shrinkage: float):
-        super().__init__(in_dim=in_dim, dim=at_most("dim", dim, in_dim))
+        super().__init__(in_dim=in_dim, dim=checked_dim(dim, in_dim))
         self.shrinkage = shrinkage
         self.register_buffer("mean", torch.zeros(in_dim))
         self.register_buffer("map", torch.zeros(in_dim, dim))
@@ -192,7 +202,7 @@ class PairLDA(ClosedForm):
         if not values[0] > 1:
             raise UserError(
                 f"With shrinkage {self.shrinkage:g} this head finds no direction in which people differ more than "
-                "partners do: lower head.shrinkage (head.start.shrinkage, head.base.shrinkage), or take another head."
+                "partners do. Lower head.shrinkage (head.start.shrinkage, head.base.shrinkage), or use another head."
             )
         self.mean.copy_(mean)
         self.map.copy_(white @ vectors * (values - 1).clamp(min=0).sqrt())
@@ -208,13 +218,13 @@ class TextMap(nn.Module):
     of their canonical correlation (H. Hotelling 1936), each weighted by the root of its correlation. A text goes to
     A B' t: its inner product with a photo's embedding is that of the two in the common directions.
 
-    Fitted once by `fit`; travels in the state dict.
+    Fitted once by `fit`; saved in the state dict.
 
     Args:
-        in_dim: width of the texts' features.
-        dim: E, width of the photos' embeddings.
-        rank: directions that are kept; at most as many as both have.
-        shrinkage: times the mean eigenvalue, added to the diagonal of each covariance.
+        in_dim: Width of the texts' features.
+        dim: E, the width of the photos' embeddings.
+        rank: Number of directions that are kept; at most as many as both have.
+        shrinkage: Times the mean eigenvalue, added to the diagonal of each covariance.
     """
 
     mean: Tensor
@@ -231,16 +241,12 @@ class TextMap(nn.Module):
         """Fit to embeddings (N, E) of photos and features (N, D) of a text of each.
 
         Raises:
-            UserError: embeddings or features that do not differ from each other.
+            UserError: The embeddings or the features do not differ from each other.
         """
         photos, texts = photos.double(), texts.double()
-        centred = [rows - rows.mean(0) for rows in (photos, texts)]
-        white = [whitening(shrunk(covariance(rows), self.shrinkage)) for rows in centred]
-        u, correlation, v = torch.linalg.svd(white[0].T @ (centred[0].T @ centred[1] / len(photos)) @ white[1])
-        kept, others, weight = u[:, : self.rank], v.T[:, : self.rank], correlation[: self.rank]
-        sign = signs(kept)
+        of_photos, u, of_texts, v, correlation = canonical(photos, texts, self.rank, self.shrinkage)
         self.mean.copy_(texts.mean(0))
-        self.map.copy_((white[1] @ (others * sign * weight)) @ (white[0] @ (kept * sign)).T)
+        self.map.copy_((of_texts @ (v * correlation)) @ (of_photos @ u).T)
 
     def forward(self, features: Tensor, side: Tensor | None = None) -> Tensor:
         """(B, D) features to (B, E) float32 of unit length."""

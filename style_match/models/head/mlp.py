@@ -14,14 +14,14 @@ class MLP(nn.Module):
 
     Args:
         in_dim: D, the width of the features.
-        hidden_dim: width between the two linear layers.
+        hidden_dim: Width between the two linear layers.
         dim: E, the width of the embedding.
-        bias: whether W1 and W2 have biases; eq. 2 has none.
-        standardize: subtract the mean of the training features and divide by their standard deviation, a column at a
-            time, before W1; `fit_closed` must be called once. Kept in the state dict.
+        bias: Whether W1 and W2 have biases; eq. 2 has none.
+        standardize: Subtract the mean of the training features and divide by their standard deviation, a column at a
+            time, before W1; `fit_closed` must be called once. Saved in the state dict.
 
     Raises:
-        UserError: a width below 1.
+        UserError: A width is below 1.
     """
 
     input_mean: Tensor
@@ -37,7 +37,7 @@ class MLP(nn.Module):
         self.norm = nn.BatchNorm1d(hidden_dim)
         self.linear2 = nn.Linear(hidden_dim, dim, bias=bias)
         if standardize:
-            # zero marks a head that has not seen its training features; checked once, not in every step
+            # zero marks a head that is not fitted; checked once, not in every step
             self.register_buffer("input_mean", torch.zeros(in_dim))
             self.register_buffer("input_std", torch.zeros(in_dim))
         self._ready = not standardize
@@ -64,7 +64,7 @@ class MLP(nn.Module):
         """(B, D) features to (B, E) float32 embeddings of unit length; `side` makes no difference.
 
         Raises:
-            UserError: features of another width, or a single row in training.
+            UserError: The features have another width, or a single row is given in training.
         """
         check_width(features, self.in_dim)
         if self.standardize:
@@ -77,7 +77,7 @@ class MLP(nn.Module):
         """Eq. 2: (B, D) to (B, E) of any length; UserError for a single row in training."""
         if self.training and len(features) < 2:
             raise UserError(
-                "BatchNorm cannot train on a batch of one row: raise sampler.batch_size (couples) or "
+                "BatchNorm cannot train on a batch of one row. Raise sampler.batch_size (couples) or "
                 "sampler.num_samples (styles)."
             )
         return self.linear2(functional.relu(self.norm(self.linear1(features))))

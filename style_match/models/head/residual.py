@@ -1,4 +1,4 @@
-"""A closed form and, on it, a small network that begins as nothing and learns what the closed form misses."""
+"""A closed form, and on it a small network that starts at zero and learns what the closed form misses."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ from style_match.models.head.mlp import MLP
 
 
 class Residual(nn.Module):
-    """e = b + W2 ReLU(BN(W1 b)), b the embedding of the closed form, brought to unit length; W2 begins as zero.
+    """e = b + W2 ReLU(BN(W1 b)), b the embedding of the closed form, brought to unit length; W2 starts at zero.
 
     Args:
         in_dim: D.
-        hidden_dim: width between W1 and W2.
-        base: makes the closed form.
+        hidden_dim: Width between W1 and W2.
+        base: Makes the closed form.
     """
 
     def __init__(self, *, in_dim: int, hidden_dim: int, base: Callable[..., ClosedForm]):

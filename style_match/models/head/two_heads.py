@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from style_match.models.head.closed_form import known
+from style_match.models.head.closed_form import required
 
 
 class TwoHeads(nn.Module):
@@ -13,7 +13,7 @@ class TwoHeads(nn.Module):
 
     Args:
         in_dim: D.
-        each: makes one of them.
+        each: Makes one of them.
     """
 
     def __init__(self, *, in_dim: int, each: Callable[..., nn.Module]):
@@ -23,7 +23,7 @@ class TwoHeads(nn.Module):
 
     def forward(self, features: Tensor, side: Tensor | None = None) -> Tensor:
         """(B, D) features to (B, E) float32 embeddings of unit length; `side` (B,) is 0 for left, 1 for right."""
-        side = known(side)
+        side = required(side)
         order = side.argsort(stable=True)
         num_left = int((side == 0).sum())
         chosen = order[:num_left], order[num_left:]

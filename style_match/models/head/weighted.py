@@ -12,9 +12,9 @@ class Weighted(nn.Module):
     """The similarity of two embeddings: that of the first kind times `weight`, plus that of the second times the rest.
 
     Args:
-        in_dim: D, both kinds together; each is half of it (a pooling with two parts).
-        weight: of the first kind, from 0 to 1.
-        each: makes the head of one kind.
+        in_dim: D of both kinds together; each has half of it (a pooling with two parts).
+        weight: Of the first kind, from 0 to 1.
+        each: Makes the head of one kind.
     """
 
     def __init__(self, *, in_dim: int, weight: float, each: Callable[..., nn.Module]):
@@ -22,7 +22,9 @@ class Weighted(nn.Module):
         if not 0 <= weight <= 1:
             raise UserError(f"head.weight={weight} must be from 0 to 1.")
         if in_dim % 2:
-            raise UserError(f"The features are {in_dim} wide, no two halves: write pooling=hybrid, or pooling=both.")
+            raise UserError(
+                f"The features are {in_dim} wide, so they have no halves. Use pooling=hybrid or pooling=both."
+            )
         self.weight = weight
         self.kinds = nn.ModuleList(each(in_dim=in_dim // 2) for _ in range(2))
         self.dim = sum(getattr(kind, "dim", 0) for kind in self.kinds)

@@ -22,11 +22,11 @@ class InfoNCE(nn.Module):
     """Mean of eq. 4 over the anchors of a batch.
 
     Args:
-        temperature: tau, above 0.
-        symmetric: couples only: the mean of left-to-right and right-to-left; False is eq. 4 as printed, left to right.
+        temperature: Tau, above 0.
+        symmetric: For couples, the mean of left-to-right and right-to-left; False is eq. 4 as printed, left to right.
 
     Raises:
-        UserError: the temperature is not a positive finite number.
+        UserError: The temperature is not a positive finite number.
     """
 
     def __init__(self, *, temperature: float, symmetric: bool):
@@ -36,11 +36,13 @@ class InfoNCE(nn.Module):
         self.temperature, self.symmetric = temperature, symmetric
 
     def forward(self, embeddings: Tensor, labels: Tensor, side: Tensor | None = None) -> LossOutput:
-        """Shapes: embeddings (B, E) of unit length, labels (B,) long, side (B,) long (0 left, 1 right) or None (styles:
-        anchors are all rows, candidates all others).
+        """Return the loss of embeddings (B, E) of unit length with labels (B,) long.
+
+        `side` (B,) long is 0 for left and 1 for right; None for styles, where all rows are anchors and all others
+        candidates.
 
         Raises:
-            UserError: the batch has no positive pair or no negative pair.
+            UserError: The batch has no positive pair or no negative pair.
         """
         found = comparisons(labels, side, symmetric=self.symmetric)
         return mean_over([self._direction(embeddings, comparison.to(embeddings.device)) for comparison in found])

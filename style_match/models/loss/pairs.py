@@ -1,7 +1,7 @@
 """Which rows of a batch are compared with which.
 
-Couples are compared across the sides only, styles all with all. What is compared follows from labels and sides,
-so it is worked out where these live: while they are on the CPU, no training step waits for the GPU.
+Couples are compared across the sides only, styles all with all. Comparisons are made on the device of the labels:
+while these are on the CPU, no training step waits for the GPU.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from style_match.utils.errors import UserError
 
 @dataclass(frozen=True)
 class LossOutput:
-    """`loss`: scalar with gradient. `logs`: detached scalars by name."""
+    """A scalar `loss` with gradient, and `logs`: detached scalars by name."""
 
     loss: Tensor
     logs: dict[str, Tensor] = field(default_factory=dict)
@@ -39,15 +39,15 @@ class Comparison:
 
 
 def comparisons(labels: Tensor, side: Tensor | None, *, symmetric: bool) -> list[Comparison]:
-    """The comparisons of one batch; anchors without a positive or without a negative are left out.
+    """Return the comparisons of one batch; anchors without a positive or without a negative are left out.
 
     Args:
         labels: (B,) long; rows with equal labels are positives of each other.
-        side: (B,) long, 0 left and 1 right, or None where there are no sides.
-        symmetric: couples: right rows are anchors too, in a second comparison.
+        side: (B,) long, 0 left and 1 right; None if there are no sides.
+        symmetric: For couples, right rows are anchors too, in a second comparison.
 
     Raises:
-        UserError: the batch has no pair of equal labels, or none of different labels.
+        UserError: The batch has no pair of equal labels, or none of different labels.
     """
     if side is None:
         rows = torch.arange(len(labels), device=labels.device)
@@ -72,7 +72,7 @@ def _compare(labels: Tensor, anchors: Tensor, candidates: Tensor, *, itself: boo
 
 
 def pair_similarities(s_AC: Tensor, comparison: Comparison) -> dict[str, Tensor]:
-    """Means of the similarities `s_AC` over all positive and over all negative pairs of the comparison."""
+    """Return the means of the similarities `s_AC` over all positive and over all negative pairs of the comparison."""
     s_AC = s_AC.detach()
     return {
         f"{name}_similarity": (s_AC * mask).sum() / mask.sum()
@@ -81,7 +81,7 @@ def pair_similarities(s_AC: Tensor, comparison: Comparison) -> dict[str, Tensor]
 
 
 def mean_over(outputs: list[LossOutput]) -> LossOutput:
-    """The mean of the losses and logs of several directions."""
+    """Return the mean of the losses and logs of several directions."""
     return LossOutput(
         torch.stack([output.loss for output in outputs]).mean(),
         {name: torch.stack([output.logs[name] for output in outputs]).mean() for name in outputs[0].logs},

@@ -38,12 +38,12 @@ class Triplet(nn.Module):
     """Reduced L_a over the anchors of a batch.
 
     Args:
-        margin: above 0, in Euclidean distance between unit vectors (0 to 2).
+        margin: Above 0, in Euclidean distance between unit vectors (0 to 2).
         reducer: "avg_non_zero", the mean over triplets that violate the margin, or "mean", over all.
-        symmetric: couples only: the mean of left and of right anchors; False takes only left anchors.
+        symmetric: For couples, the mean of left and of right anchors; False takes only left anchors.
 
     Raises:
-        UserError: margin or reducer out of range.
+        UserError: The margin or the reducer is out of range.
     """
 
     def __init__(self, *, margin: float, reducer: str, symmetric: bool):
@@ -57,10 +57,10 @@ class Triplet(nn.Module):
         self.miner = miners.BatchHardMiner(distance=DistanceByDifferences())
 
     def forward(self, embeddings: Tensor, labels: Tensor, side: Tensor | None = None) -> LossOutput:
-        """Shapes: embeddings (B, E) of unit length, labels (B,) long, side (B,) long: 0 left, 1 right; None: styles.
+        """Return the loss; shapes as in `InfoNCE`.
 
         Raises:
-            UserError: the batch has no positive pair or no negative pair.
+            UserError: The batch has no positive pair or no negative pair.
         """
         found = comparisons(labels, side, symmetric=self.symmetric)
         labels = labels.to(embeddings.device)

@@ -25,6 +25,10 @@ ROUNDING = 2.0**-24  # largest relative error of one float32 operation
 UNIT = 1e-3  # largest deviation of a vector's length from 1
 
 
+class Unusable(Exception):
+    """A stored index must be rebuilt; the message is the reason."""
+
+
 class Index(ABC):
     """Nearest profiles by the inner product of unit vectors.
 
@@ -95,8 +99,12 @@ class Index(ABC):
         """Prepare the search of `ids` and `vectors`, see `build`."""
 
     @abstractmethod
-    def _nearest(self, queries: np.ndarray, num: int, where: Condition | None) -> tuple[np.ndarray, np.ndarray]:
-        """Find the `num` nearest allowed rows in float32.
+    def _filter(self, where: Condition) -> Any:
+        """Translate a condition for `_nearest`."""
+
+    @abstractmethod
+    def _nearest(self, queries: np.ndarray, num: int, allowed: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Find the `num` nearest allowed rows in float32; `allowed` comes from `_filter`, None means all rows.
 
         Returns:
             Scores (Q, C) float32, best first, and rows (Q, C), which are -1 where fewer than `num` rows are allowed.
@@ -134,21 +142,22 @@ class Index(ABC):
             raise ValueError(f"k must be at least 1, not {k}")
         queries = unit_rows(queries, self.vectors.shape[1])
         excluded = exclude if exclude is not None else [()] * len(queries)
+        allowed = None if where is None else self._filter(where)
         answers: list[Answers] = []
         for start in range(0, len(queries), QUERY_BLOCK):
             block = slice(start, start + QUERY_BLOCK)
-            answers += self._search_block(queries[block], k, where, excluded[block])
+            answers += self._search_block(queries[block], k, allowed, excluded[block])
         return answers
 
     def _search_block(
-        self, queries: np.ndarray, k: int, where: Condition | None, excluded: Sequence[Collection[str]]
+        self, queries: np.ndarray, k: int, allowed: Any, excluded: Sequence[Collection[str]]
     ) -> list[Answers]:
         answers: list[Answers] = [[] for _ in queries]
         num, error = k + SLACK + max(map(len, excluded), default=0), rounding_error(self.vectors.shape[1])
         pending = list(range(len(queries)))
         while pending:
             tied = []
-            for query, scores, rows in zip(pending, *self._nearest(queries[pending], num, where), strict=True):
+            for query, scores, rows in zip(pending, *self._nearest(queries[pending], num, allowed), strict=True):
                 found = rows[rows >= 0]
                 answer = self._scored(queries[query], found, excluded[query])[:k]
                 # A row that was not found scores at most the last float32 score plus its rounding error.

@@ -6,18 +6,20 @@ and robust approximate nearest neighbor search using Hierarchical Navigable Smal
 
 import hashlib
 import importlib
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from style_match.serving.index import storage
-from style_match.serving.index.base import Cells
+from style_match.serving.index.base import Cells, Unusable
 from style_match.serving.index.exact import Exact
-from style_match.serving.index.storage import Unusable
 from style_match.utils.errors import UserError
+from style_match.utils.files import write_whole
 
 logging.getLogger("faiss").setLevel(logging.WARNING)  # it logs which CPU instructions it tries
 try:
@@ -28,17 +30,14 @@ except ImportError as error:
 SCAN_SHARE = 0.02  # up to this share of allowed profiles they are searched exactly; a walk would lead past them
 REBUILD_SHARE = 0.1  # share of removed rows at which the graph is rebuilt
 RECALL_K, RECALL_QUERIES = 10, 200  # the recall is measured at k on so many of the index's own vectors
+GRAPH = "graph.safetensors"
 KEY_BYTES = 16
 REMOVED = bytes(KEY_BYTES)  # key of a graph row whose profile was removed
 
 
-def make(*, kind: str, root: str | None, m: int, ef_construction: int, ef_search: int) -> Exact:
-    """Return the index of a kind, `flat` or `hnsw`; the other options are those of `HNSW`."""
-    if kind == "flat":
-        return Flat()
-    if kind == "hnsw":
-        return HNSW(root=root, m=m, ef_construction=ef_construction, ef_search=ef_search)
-    raise UserError(f"index.kind={kind}: use flat or hnsw.")
+def make(*, kind: str, root: str | None, **graph: int) -> Exact:
+    """Return the index of a kind: `flat`, or `hnsw` with the options of `HNSW`."""
+    return Flat() if kind == "flat" else HNSW(root=root, **graph)
 
 
 class Flat(Exact):
@@ -50,11 +49,11 @@ class Flat(Exact):
         self._flat = faiss.IndexFlatIP(self.vectors.shape[1])
         self._flat.add(self.vectors)
         self.vectors = _memory(self._flat)  # instead of a second copy
-        return super()._build(cells, folder)
+        return "built"
 
-    def _top(self, queries: np.ndarray, num: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(self, queries: np.ndarray, num: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         if not len(self):
-            return super()._top(queries, num, allowed)
+            return super()._nearest(queries, num, allowed)
         parameters = None if allowed is None else faiss.SearchParameters(sel=_selector(_mask(len(self), allowed)))
         return _search(self._flat, queries, min(num, len(self)), parameters)
 
@@ -81,10 +80,9 @@ class HNSW(Exact):
         self.root, self.m, self.ef_construction, self.ef_search = root, m, ef_construction, ef_search
 
     def _build(self, cells: Sequence[Cells], folder: Path | None) -> str:
-        super()._build(cells, folder)
         keys = [_key(one, vector) for one, vector in zip(self.ids, self.vectors, strict=True)]
         try:
-            stored = None if folder is None else self._stored(folder)
+            stored = None if folder is None else self._load(folder / GRAPH)
             done, row_keys = ("built", keys) if stored is None else self._update(keys, *stored)
         except Unusable as error:
             done, row_keys = f"rebuilt: {error}", keys
@@ -98,28 +96,37 @@ class HNSW(Exact):
         if is_new:
             self.recall = self._measured_recall()
         if folder is not None and done != "up to date":
-            if is_new:
-                storage.clear(folder)
-            graph, content = faiss.serialize_index(self._graph), np.frombuffer(b"".join(row_keys), np.uint8)
-            storage.save_graph(folder, {"graph": graph, "keys": content}, {**self._identity, "recall": self.recall})
+            self._save(folder / GRAPH, row_keys)
         return done
 
     @property
     def _identity(self) -> dict[str, Any]:
         """Properties that a stored graph must share with this index."""
-        dim = self.vectors.shape[1]
-        return {"matcher": self.matcher, "dim": dim, "m": self.m, "ef_construction": self.ef_construction}
+        return {"matcher": self.matcher, "m": self.m, "ef_construction": self.ef_construction}
 
-    def _stored(self, folder: Path) -> tuple[Any, list[bytes]] | None:
+    def _save(self, path: Path, row_keys: list[bytes]) -> None:
+        arrays = {"graph": faiss.serialize_index(self._graph), "keys": np.frombuffer(b"".join(row_keys), np.uint8)}
+        about = json.dumps({**self._identity, "recall": self.recall})
+        content = save(arrays, {"about": about, "digest": _digest(arrays, about)})
+        write_whole(path, content, remedy="Free some space or choose another folder with index.root=FOLDER.")
+
+    def _load(self, path: Path) -> tuple[Any, list[bytes]] | None:
         """The stored graph and the keys of its rows; None if there is none.
 
         Raises:
             Unusable: It is damaged, or was built with other options.
         """
-        found = storage.load_graph(folder)
-        if found is None:
+        if not path.is_file():
             return None
-        arrays, about = found
+        try:
+            with safe_open(path, "np") as file:
+                header = file.metadata()
+                arrays = {name: file.get_tensor(name) for name in ("graph", "keys")}
+            if header["digest"] != _digest(arrays, header["about"]):
+                raise Unusable(f"{path} is damaged")
+            about = json.loads(header["about"])
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise Unusable(f"{path} is damaged") from error
         for name, value in self._identity.items():
             if about.get(name) != value:
                 raise Unusable(f"{name} was {about.get(name)}, not {value}")
@@ -157,20 +164,20 @@ class HNSW(Exact):
         if k < 1:
             return None
         found = self._walk(self.vectors[numbers], k + 1, None)[1]
-        true = super()._top(self.vectors[numbers], k + 1, None)[1]
+        true = super()._nearest(self.vectors[numbers], k + 1, None)[1]
         each = list(zip(found.tolist(), true.tolist(), numbers.tolist(), strict=True))
         hits = sum(len(({*some} & {*right}) - {number}) for some, right, number in each)
         num_true = sum(len({*right} - {number}) for _, right, number in each)
         return {"k": k, "queries": len(numbers), "value": hits / num_true}
 
-    def _top(self, queries: np.ndarray, num: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(self, queries: np.ndarray, num: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         num_allowed = len(self) if allowed is None else len(allowed)
         if num_allowed <= max(num, SCAN_SHARE * len(self)):
-            return super()._top(queries, num, allowed)
+            return super()._nearest(queries, num, allowed)
         scores, numbers = self._walk(queries, num, allowed)
         short = np.flatnonzero((numbers < 0).any(axis=1))
         if len(short):  # the walk ended before it met enough allowed rows
-            scores[short], numbers[short] = super()._top(queries[short], num, allowed)
+            scores[short], numbers[short] = super()._nearest(queries[short], num, allowed)
         return scores, numbers
 
     def _walk(self, queries: np.ndarray, num: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -193,6 +200,14 @@ def _key(profile_id: str, vector: np.ndarray) -> bytes:
     digest = hashlib.blake2b(vector.tobytes(), digest_size=KEY_BYTES)
     digest.update(profile_id.encode("utf-8", "surrogatepass"))
     return digest.digest()
+
+
+def _digest(arrays: dict[str, np.ndarray], about: str) -> str:
+    found = hashlib.blake2b(about.encode(), digest_size=16)
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(array.data)
+    return found.hexdigest()
 
 
 def _memory(flat: Any) -> np.ndarray:

@@ -3,7 +3,9 @@
 import hashlib
 import importlib
 import json
-from collections.abc import Collection, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +14,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from style_match.serving.index.base import Cells, Index
-from style_match.serving.index.storage import clear, locked
 from style_match.utils.errors import UserError
-from style_match.utils.files import cache_root, write_whole
+from style_match.utils.files import cache_root, hold, write_whole
 from style_match.utils.progress import say
 
-DEFAULT_ROOT, KNOWN = "indexes", "known.json"
+DEFAULT_ROOT, KNOWN, LOCK = "indexes", "known.json", ".lock"
 
 
 def open_or_build(
@@ -44,7 +45,7 @@ def open_or_build(
         index.build(ids, vectors, cells, matcher)
         return index
     folder = folder_of(index, data_root, matcher)
-    with locked(folder):
+    with _locked(folder):
         _register(Known(folder.resolve(), _real(data_root), **index.server(folder)))
         done = index.build(ids, vectors, cells, matcher, folder=folder)
     recall = index.recall
@@ -58,6 +59,22 @@ def folder_of(index: Index, data_root: str | Path, matcher: str) -> Path:
     root = Path(index.root).expanduser() if index.root else cache_root() / DEFAULT_ROOT
     data = hashlib.sha256(str(_real(data_root)).encode("utf-8", "surrogateescape")).hexdigest()
     return root / f"{matcher[:16]}-{data[:16]}" / index.folder_name
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Make the folder if needed, and keep other processes from changing its index."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = hold(folder / LOCK, wait=True)
+        assert lock is not None
+        with lock:
+            yield
+    except OSError as error:
+        raise UserError(
+            f"The index {error.filename or folder} cannot be written: {error.strerror or error}. Free some space or "
+            "choose another folder with index.root=FOLDER."
+        ) from error
 
 
 # The list of stored indexes
@@ -79,15 +96,14 @@ def known_indexes() -> list[Known]:
     Raises:
         UserError: The list is damaged.
     """
-    path = _list_of_indexes()
+    path = cache_root() / DEFAULT_ROOT / KNOWN
+    if not path.is_file():
+        return []
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return [
-            Known(Path(folder), Path(about["data_root"]), about.get("url"), about.get("collection"))
-            for folder, about in entries.items()
+            Known(Path(folder), **{**about, "data_root": Path(about["data_root"])}) for folder, about in entries.items()
         ]
-    except FileNotFoundError:
-        return []
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}, the list of all indexes, cannot be read ({type(error).__name__}). Delete it and the folders of "
@@ -97,8 +113,8 @@ def known_indexes() -> list[Known]:
 
 def _register(new: Known) -> None:
     """Put an index on the list, before anything is written to it."""
-    path = _list_of_indexes()
-    with locked(path.parent):
+    path = cache_root() / DEFAULT_ROOT / KNOWN
+    with _locked(path.parent):
         known = {each.folder: each for each in known_indexes()}
         if known.get(new.folder) != new:
             known[new.folder] = new
@@ -149,11 +165,7 @@ def _absent(known: Known) -> str | None:
 
 
 def _delete(known: Known, profile_ids: Collection[str]) -> str:
-    """Delete profiles from a collection on a server, or an index; return what was done.
-
-    Raises:
-        UserError: The server is unknown or cannot be reached, or the files cannot be deleted.
-    """
+    """Delete profiles from a collection on a server, or an index; return what was done."""
     if known.url:
         from style_match.serving.index.qdrant import delete_profiles  # needs its extra
 
@@ -161,19 +173,14 @@ def _delete(known: Known, profile_ids: Collection[str]) -> str:
         return f"{num} profiles deleted from {known.collection} at {known.url}"
     if not known.folder.is_dir():
         return "it was deleted before"
-    if known.folder.name.startswith("qdrant-") and not (known.folder / "qdrant").is_dir():
-        raise UserError(
-            "an earlier version stored it on a server that is unknown: delete its collection there, named "
-            f"style_match-{known.folder.parent.name} unless index.collection was set"
-        )
-    with locked(known.folder):
-        clear(known.folder)
+    with _locked(known.folder):
+        for path in known.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
     return "deleted; it is rebuilt when it is needed"
 
 
 def _real(folder: str | Path) -> Path:
     return Path(folder).expanduser().resolve()
-
-
-def _list_of_indexes() -> Path:
-    return cache_root() / DEFAULT_ROOT / KNOWN

@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from style_match.serving.index.base import Cells, Index
-from style_match.serving.index.storage import Unusable
-from style_match.serving.where import And, Compare, Condition, Or, Value, kind_of
+from style_match.serving.index.base import Cells, Index, Unusable
+from style_match.serving.where import And, Condition, Or, Value, kind_of, kind_of_value
 from style_match.utils.errors import UserError
 
 try:
@@ -93,16 +92,17 @@ class Qdrant(Index):
     def _build(self, cells: Sequence[Cells], folder: Path | None) -> str:
         self._row_of = {one: row for row, one in enumerate(self.ids)}
         self.close()
-        done = ""
+        done = "built"
         try:
             self._connect(folder)
-            if not self._call("collection_exists"):
-                done = "built"
-            elif (dim := self._dim_of_points()) != self.vectors.shape[1]:
-                raise Unusable(f"vectors had {dim} dimensions")
+            if self._call("collection_exists"):
+                self._refuse_other_collection()
+                done = ""
         except Unusable as error:
             done = f"rebuilt: {error}"
-            self._remove(folder)
+            assert self._storage is not None
+            shutil.rmtree(self._storage)
+            self._connect(folder)
         if done:
             self._call(
                 "create_collection",
@@ -112,15 +112,6 @@ class Qdrant(Index):
             self._speed_up_commits()
         changes = self._update(cells)
         return done or changes
-
-    def _remove(self, folder: Path | None) -> None:
-        """Remove a collection that must be made again, and connect."""
-        self.close()
-        if self.url is None and folder is not None:
-            shutil.rmtree(folder / STORAGE, ignore_errors=True)
-        self._connect(folder)
-        if self.url is not None:
-            self._call("delete_collection")
 
     def _update(self, cells: Sequence[Cells]) -> str:
         """Change only the points that differ; return what was done."""
@@ -151,13 +142,11 @@ class Qdrant(Index):
 
     def _delete(self, ids: Collection[str]) -> int:
         """Delete profiles; return how many were found."""
-        points, count = [_point_id(one) for one in ids], 0
-        for start in range(0, len(points), BATCH):
-            found = self._call("retrieve", ids=points[start : start + BATCH], with_payload=False)
-            if found:
-                chosen = models.PointIdsList(points=[point.id for point in found])
-                self._call("delete", points_selector=chosen, wait=True)
-            count += len(found)
+        if not ids:
+            return 0
+        chosen = models.Filter(must=[models.HasIdCondition(has_id=[_point_id(one) for one in ids])])
+        count = self._call("count", count_filter=chosen).count
+        self._call("delete", points_selector=models.FilterSelector(filter=chosen), wait=True)
         return count
 
     def _digests(self) -> dict[str, str]:
@@ -170,10 +159,12 @@ class Qdrant(Index):
             if offset is None:
                 return found
 
-    def _nearest(self, queries: np.ndarray, num: int, where: Condition | None) -> tuple[np.ndarray, np.ndarray]:
-        chosen = None if where is None else to_filter(where)
+    def _filter(self, where: Condition) -> models.Filter:
+        return to_filter(where)
+
+    def _nearest(self, queries: np.ndarray, num: int, allowed: models.Filter | None) -> tuple[np.ndarray, np.ndarray]:
         params = models.SearchParams(exact=self.is_exact, hnsw_ef=max(self.ef_search, num)) if self.url else None
-        options: dict[str, Any] = {"limit": num, "filter": chosen, "params": params, "with_payload": ["id"]}
+        options: dict[str, Any] = {"limit": num, "filter": allowed, "params": params, "with_payload": ["id"]}
         requests = [models.QueryRequest(query=query.tolist(), **options) for query in queries]
         scores = np.full((len(queries), num), -np.inf, np.float32)
         rows = np.full((len(queries), num), -1)
@@ -182,31 +173,18 @@ class Qdrant(Index):
             rows[query, : len(answer.points)] = [self._row_of.get(point.payload["id"], -1) for point in answer.points]
         return scores, rows
 
-    def _dim_of_points(self) -> int:
-        """Width of the stored vectors.
-
-        Raises:
-            UserError: The collection is of another program, another matcher or a newer format.
-        """
-        where, other = (
-            f"The collection {self.collection} at {self.url or 'its folder'}",
-            "Set another index.collection.",
-        )
+    def _refuse_other_collection(self) -> None:
+        """Refuse a collection of another program, version or matcher."""
+        where = f"The collection {self.collection} at {self.url or 'its folder'}"
         points, _ = self._call("scroll", limit=1, with_payload=["matcher", "format"])
         for payload in [point.payload or {} for point in points]:
-            if not isinstance(payload.get("format"), int) or "matcher" not in payload:
-                raise UserError(f"{where} was not made by style_match. {other}")
-            if payload["format"] > FORMAT:
-                raise UserError(
-                    f"{where} has format {payload['format']}; this version of style_match reads up to {FORMAT}. "
-                    f"Install a newer style_match. Or: {other}"
-                )
+            if payload.get("format") != FORMAT:
+                raise UserError(f"{where} was not made by this version of style_match. Set another index.collection.")
             if payload["matcher"] != self.matcher:
                 raise UserError(
                     f"{where} holds vectors of the matcher {payload['matcher']}, which cannot be compared with those "
-                    f"of {self.matcher}. {other}"
+                    f"of {self.matcher}. Set another index.collection."
                 )
-        return int(self._call("get_collection").config.params.vectors.size)
 
     def _name(self, folder: Path | None) -> str:
         """Name of the collection; the parent folder is named after the matcher and the dataset folder."""
@@ -215,7 +193,12 @@ class Qdrant(Index):
     def _connect(self, folder: Path | None) -> None:
         self.collection = self._name(folder)
         self._storage = folder / STORAGE if folder is not None and self.url is None else None
-        self._client = _server(self.url) if self.url else _embedded(self._storage)
+        if self.url:
+            self._client = QdrantClient(
+                url=self.url, api_key=os.environ.get(KEY), timeout=TIMEOUT_S, check_compatibility=False
+            )
+        else:
+            self._client = _embedded(self._storage)
 
     def _speed_up_commits(self) -> None:
         """Let an embedded Qdrant, which commits every point by itself, sync its files once a commit."""
@@ -224,13 +207,7 @@ class Qdrant(Index):
                 connection.execute("PRAGMA journal_mode = WAL")
 
     def _call(self, method: str, **arguments: Any) -> Any:
-        """Call a method of the client on the collection.
-
-        Raises:
-            UserError: the server cannot be reached, refuses the key, or answers with an error; no secret is repeated.
-        """
-        if self._client is None:
-            raise ValueError("the index is neither built nor open")
+        """Call a method of the client on the collection; messages of its errors repeat no secret."""
         try:
             return getattr(self._client, method)(collection_name=self.collection, **arguments)
         except ResponseHandlingException as error:
@@ -247,11 +224,7 @@ class Qdrant(Index):
 
 
 def delete_profiles(url: str, collection: str, ids: Collection[str]) -> int:
-    """Delete profiles from a collection on a server; return how many were found.
-
-    Raises:
-        UserError: The server cannot be reached or refuses the key.
-    """
+    """Delete profiles from a collection on a server; return how many were found."""
     index = Qdrant(root=None, url=url, collection=collection, exact=True, m=0, ef_construction=0, ef_search=0)
     index._connect(None)
     with closing(index):
@@ -262,24 +235,25 @@ def _check_url(url: str) -> None:
     """Refuse a text that is no address, or an address with a secret, which the message does not repeat."""
     try:
         parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise UserError("index.url is not an address; use index.url=https://HOST:6333.") from error
-    if parts.username is not None or parts.password is not None or parts.query:
+        has_secret = any(part for part in (parts.username, parts.password, parts.query))
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        has_secret = is_address = False
+    if has_secret:
         raise UserError(f"index.url must not contain a user, password or key: put the key into the variable {KEY}.")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"index.url={url} is not an address; use index.url=https://HOST:6333.")
-
-
-def _server(url: str) -> QdrantClient:
-    return QdrantClient(url=url, api_key=os.environ.get(KEY), timeout=TIMEOUT_S, check_compatibility=False)
+    if not is_address:
+        raise UserError("index.url is not an address; use index.url=https://HOST:6333.")
 
 
 def _embedded(folder: Path | None) -> QdrantClient:
     """Qdrant in this process, stored in a folder; None: in memory."""
     if folder is None:
         return QdrantClient(":memory:")
-    _refuse_foreign(folder)
+    if folder.exists() and hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise UserError(  # qdrant-client reads its storage with pickle
+            f"{folder} belongs to another user and could run their code when opened. Choose your own folder with "
+            "index.root=FOLDER."
+        )
     try:
         return QdrantClient(path=str(folder))
     except RuntimeError as error:
@@ -291,15 +265,6 @@ def _embedded(folder: Path | None) -> QdrantClient:
         ) from error
     except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
         raise Unusable(f"{folder} cannot be opened by Qdrant ({type(error).__name__})") from error
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse files of another user: qdrant-client reads its storage with pickle."""
-    if folder.exists() and hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-        raise UserError(
-            f"{folder} belongs to another user and could run their code when opened. Choose your own folder with "
-            "index.root=FOLDER."
-        )
 
 
 def _point_id(profile_id: str) -> str:
@@ -337,30 +302,21 @@ def to_filter(condition: Condition) -> models.Filter:
         return models.Filter(must=[to_filter(part) for part in condition.parts])
     if isinstance(condition, Or):
         return models.Filter(should=[to_filter(part) for part in condition.parts])
-    key = _key(condition)
+    key = f"{kind_of_value(condition.values[0])}.{escaped(condition.column)}"
     if condition.op in BOUNDS:
         bounds = models.Range.model_validate({BOUNDS[condition.op]: condition.value})
         return models.Filter(must=[models.FieldCondition(key=key, range=bounds)])
     equal: list[Any] = [_equal(key, value) for value in condition.values]
     if condition.op in ("!=", "not in"):
-        return models.Filter(must_not=[_empty(key), *equal])
+        empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+        return models.Filter(must_not=[empty, *equal])
     return models.Filter(should=equal)
-
-
-def _key(condition: Compare) -> str:
-    like = condition.values[0]
-    kind = "flag" if isinstance(like, bool) else "number" if isinstance(like, float) else "text"
-    return f"{kind}.{escaped(condition.column)}"
 
 
 def _equal(key: str, value: Value) -> models.FieldCondition:
     if isinstance(value, float):
         return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
     return models.FieldCondition(key=key, match=models.MatchValue(value=value))
-
-
-def _empty(key: str) -> models.IsEmptyCondition:
-    return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
 
 
 def escaped(column: str) -> str:

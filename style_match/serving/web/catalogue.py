@@ -3,10 +3,9 @@
 import hashlib
 import io
 import json
-import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,25 @@ import torch
 from omegaconf import DictConfig
 from PIL.Image import Image
 
-from style_match.data.fingerprints import stamp
 from style_match.data.images import decode_stream, thumbnail
 from style_match.evaluation.tsne import project, sample
 from style_match.models.embed import embed
 from style_match.models.head.identity import Identity
 from style_match.serving.index.base import Answers, Index
-from style_match.serving.matcher import MatcherInputs, StyleMatcher, embed_profiles, named_sides
+from style_match.serving.matcher import MatcherInputs, StyleMatcher, embed_profiles
+from style_match.serving.matcher_folder import MatcherFolder
 from style_match.serving.profiles import ProfileEmbeddings, dataset_root
 from style_match.serving.recommend import NOBODY, Candidates, Query, make_query, nearest
 from style_match.serving.steps import load_matcher, open_index
 from style_match.serving.text import PATHS, TextSearch
-from style_match.serving.web.live import Live
-from style_match.serving.where import kind_of
+from style_match.serving.web.live import Live, without_paths
+from style_match.serving.where import as_columns, kind_of
 from style_match.utils.errors import UserError
 from style_match.utils.progress import say
 from style_match.utils.text import folded
 
 DATA_OPTIONS = ("image_root", "on_bad_image", "max_source_pixels", "num_workers")
 NO_VALUE = "none"  # group of the map for profiles without a value
-MAX_THUMBNAILS = 4096  # in memory, about 10 kB each
 MAX_LISTED = 24  # profiles that are listed to choose from
 MAX_VALUES = 30  # columns with more different values can be filtered, but have no menu and no colours
 MAX_POINTS, PERPLEXITY, MAP_SEED = 2000, 30.0, 0  # profiles on the map, t-SNE, which profiles are drawn
@@ -46,14 +44,11 @@ class Catalogue:
     Args:
         matcher: The matcher.
         inputs: Inputs of the dataset folder, from `StyleMatcher.folder_inputs`.
-        trained: Its profiles, embedded by the matcher.
-        frozen: The same profiles, embedded by the backbone only.
+        trained, frozen: Its profiles, embedded by the matcher and by the backbone only.
         index: Index of `trained`; `frozen` is searched exactly, in memory.
         find_by_text: `TextSearch.find`; None if there is no text search.
         search_note: What text search searches, or why there is none.
-        k: Matches shown at first.
-        max_upload_mb: Bound on an uploaded photo, for the page.
-        synthetic: Whether all profiles are drawn.
+        k, max_upload_mb: As in conf/app.yaml.
     """
 
     def __init__(
@@ -68,66 +63,52 @@ class Catalogue:
         search_note: str,
         k: int,
         max_upload_mb: float,
-        synthetic: bool,
     ):
         self.matcher, self.inputs = matcher, inputs
         self.find_by_text, self.search_note = find_by_text, search_note
         self.indexes: dict[str, Index] = {"trained": index, "frozen": frozen.exact_index}
         self.models = {"trained": trained, "frozen": frozen}
-        self.profiles, self.k, self.max_upload_mb, self.synthetic = trained, k, max_upload_mb, synthetic
+        self.profiles, self.k, self.max_upload_mb = trained, k, max_upload_mb
         self.max_source_pixels = inputs.cfg.data.max_source_pixels
-        self._cached_thumbnail: Callable[..., bytes] = lru_cache(MAX_THUMBNAILS)(self._thumbnail)
         self._computing = threading.Lock()  # the backbone and t-SNE use all cores
         self._decoding = threading.Lock()  # a large photo takes a gigabyte while it is decoded
 
     def about(self) -> dict[str, Any]:
         """Return what the page needs before its first request."""
         folder = self.matcher.folder
-        sides = self.profiles.sides
-        if self.profiles.side_names is None:
-            most = [len(self.profiles) - 1]
-        else:
-            most = [int((sides == side).sum()) for side in (0, 1)]
+        most = len(self.profiles) - 1
+        if self.profiles.side_names is not None:
+            most = min(int((self.profiles.sides == side).sum()) for side in (0, 1))
         return {
             "version": self.version,
             "text": f"{len(self.profiles)} profiles of {self.inputs.folder.root.name}, matched by {folder.name}",
-            "synthetic": self.synthetic,
+            "synthetic": self.inputs.synthetic,
             "columns": self.columns,
             "colours": self.colours,
             "sides": list(folder.sides or ()),
-            "k": max(1, min(self.k, *most)),
+            "k": max(1, min(self.k, most)),
             "max_upload_mb": self.max_upload_mb,
             "upload_note": self._no_upload(),
-            "search_note": "" if self.find_by_text else self.public(self.search_note),
+            "search_note": "" if self.find_by_text else self.search_note,
         }
-
-    def close(self) -> None:
-        """Close the index's files and connections."""
-        self.indexes["trained"].close()
 
     @cached_property
     def version(self) -> str:
         """Digest of the profiles and their order; the page's numbers of profiles are valid under one version."""
         return hashlib.sha256(json.dumps([self.profiles.profile_ids, self.profiles.photos]).encode()).hexdigest()[:16]
 
-    def public(self, message: str) -> str:
-        """Return a message without the paths of the dataset and matcher folders."""
-        return public(message, (self.inputs.folder.root, self.matcher.folder.path))
-
     @cached_property
     def columns(self) -> list[dict[str, Any]]:
         """The columns with their kind and, if there are few, their values."""
-        found = []
-        for name in dict.fromkeys(name for cells in self.profiles.columns for name in cells):
-            cells = [row.get(name, "").strip() for row in self.profiles.columns]
-            found.append({"name": name, "kind": kind_of(cells), "values": self._few(cells)})
-        return found
+        return [
+            {"name": name, "kind": kind_of(cells), "values": self._few([cell.strip() for cell in cells])}
+            for name, cells in as_columns(self.profiles.columns).items()
+        ]
 
     @cached_property
     def colours(self) -> list[str]:
         """Columns and attributes with few enough values for the colours of the map."""
-        names = dict.fromkeys(name for about in self._attributes for name in about)
-        return [name for name in names if self._few([about.get(name, "") for about in self._attributes])]
+        return [name for name, cells in as_columns(self._attributes).items() if self._few(cells)]
 
     def find(self, part: str) -> dict[str, Any]:
         """Return profiles whose id contains `part`, in the order of the table."""
@@ -200,28 +181,11 @@ class Catalogue:
         }
 
     def thumbnail(self, number: int, photo: int, side_px: int) -> bytes:
-        """Return a photo as JPEG, cached until its file changes.
-
-        Args:
-            number: Of the profile, from 0.
-            photo: Of the profile's photos, from 0.
-            side_px: Longest side.
-
-        Raises:
-            UserError: There is no such profile, photo or file, or it cannot be read.
-        """
+        """Return a photo of a profile as JPEG; profiles and their photos are numbered from 0."""
         if not (0 <= number < len(self.profiles) and 0 <= photo < len(self.profiles.photos[number])):
             raise UserError(f"There is no photo {photo} of a profile number {number}.")
-        path = self.profiles.photos[number][photo]
-        try:
-            version = stamp(os.stat(path))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        return self._cached_thumbnail(path, side_px, *version)
-
-    def _thumbnail(self, path: str, side_px: int, *stamp: int) -> bytes:
         with self._decoding:
-            return thumbnail(path, side_px, max_source_pixels=self.max_source_pixels)
+            return thumbnail(self.profiles.photos[number][photo], side_px, max_source_pixels=self.max_source_pixels)
 
     def _matches(self, queries: Mapping[str, Query], k: int, where: str | None) -> dict[str, Any]:
         found = {}
@@ -233,9 +197,7 @@ class Catalogue:
 
     def _embedded(self, picture: Image, side: str | None) -> dict[str, np.ndarray]:
         """Model -> (E,) embedding of one photo, with one forward pass of the backbone."""
-        names, prompts = self.inputs.photo_prompts(picture, None)
-        sides = named_sides(self.matcher.folder, side, names)
-        features = self.inputs.pooled(prompts, 1, self.inputs.pooling, batch_size=None, show=False)
+        features, sides = self.inputs.photo_features(picture, None, side=side)
         heads = {"trained": self.matcher.head, "frozen": Identity(in_dim=self.inputs.dim)}
         return {name: embed(head, features, torch.arange(1), sides)[0].numpy() for name, head in heads.items()}
 
@@ -292,35 +254,18 @@ class Catalogue:
         return {"number": number, "id": self.profiles.profile_ids[number], "num_photos": num_photos}
 
 
-def public(message: str, folders: Iterable[Path]) -> str:
-    """Return a message with the names of these folders instead of their paths."""
-    for folder in folders:
-        for path in (str(folder.resolve()), str(folder)):
-            message = message.replace(path, folder.name) if folder.name else message
-    return message
-
-
 # From the config of `style_match.app` to the catalogue
 
 
-def open_live(cfg: DictConfig, config_dirs: Sequence[str]) -> Live:
-    """Return what conf/app.yaml describes; the catalogue is made at the first request.
-
-    Raises:
-        UserError: The matcher folder or backbone cannot be used, or no dataset folder is named.
-    """
-    matcher = load_matcher(cfg, config_dirs)
+def open_live(cfg: DictConfig, folder: MatcherFolder) -> Live:
+    """Return what conf/app.yaml describes; the catalogue is made at the first request."""
+    matcher = load_matcher(cfg, folder)
     root = dataset_root(matcher.folder, cfg.data.root, show=cfg.progress, num_workers=cfg.data.num_workers)
-    hide_paths = partial(public, folders=(root, matcher.folder.path))
-    return Live(root, partial(open_catalogue, cfg, matcher, root), public=hide_paths)
+    return Live(root, partial(open_catalogue, cfg, matcher, root), hidden=(root, matcher.folder.path))
 
 
 def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalogue:
-    """Embed the profiles of a dataset folder, update the index, and return the catalogue.
-
-    Raises:
-        UserError: The dataset folder, backbone or index cannot be used.
-    """
+    """Embed the profiles of a dataset folder, update the index, and return the catalogue."""
     data = {name: cfg.data[name] for name in DATA_OPTIONS}
     inputs = matcher.folder_inputs(root, features_root=cfg.features.root, show_progress=cfg.progress, **data)
     trained = embed_profiles(inputs, matcher.head)
@@ -330,8 +275,8 @@ def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalo
         search = TextSearch(matcher, inputs, trained, cfg.path)
         find_by_text, search_note = search.find, f"Searched: {PATHS[search.path]}."
     except UserError as error:
-        search_note = f"No text search: {error}"
-        say(search_note)
+        say(f"No text search: {error}")
+        search_note = without_paths(f"No text search: {error}", (root, matcher.folder.path))
     return Catalogue(
         matcher,
         inputs,
@@ -342,5 +287,4 @@ def open_catalogue(cfg: DictConfig, matcher: StyleMatcher, root: Path) -> Catalo
         search_note=search_note,
         k=cfg.app.k,
         max_upload_mb=cfg.app.max_upload_mb,
-        synthetic=inputs.synthetic,
     )

@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,16 +21,16 @@ FILES = (*TABLES, "metadata.jsonl", "classes.json", JOURNAL, FORGOTTEN)
 class Live:
     """Provides the catalogue for each answer. Several threads may call it at the same time.
 
-    Nothing of an earlier catalogue is kept: no vectors, indexes, thumbnails or maps.
+    Nothing of an earlier catalogue is kept: no vectors, indexes or maps.
 
     Args:
         root: The dataset folder.
         make: Makes a catalogue of the folder.
-        public: See `Catalogue.public`.
+        hidden: Folders whose paths are not shown on the page.
     """
 
-    def __init__(self, root: Path, make: "Callable[[], Catalogue]", *, public: Callable[[str], str]):
-        self.root, self.make, self.public = root, make, public
+    def __init__(self, root: Path, make: "Callable[[], Catalogue]", *, hidden: Iterable[Path]):
+        self.root, self.make, self.hidden = root, make, tuple(hidden)
         self._lock = threading.Lock()
         self._catalogue: Catalogue | None = None
         self._stamps: list[list[int] | None] = []
@@ -45,7 +45,7 @@ class Live:
             while self._catalogue is None or self._stamps != self._current_stamps():
                 if self._catalogue is not None:
                     say(f"{self.root} changed: reading it again")
-                    self._catalogue.close()
+                    self._catalogue.indexes["trained"].close()
                     self._catalogue = None
                     gc.collect()
                 if (self.root / JOURNAL).exists():
@@ -55,11 +55,13 @@ class Live:
             return self._catalogue
 
     def _current_stamps(self) -> list[list[int] | None]:
-        return [_stamp(self.root / name) for name in FILES]
+        paths = [self.root / name for name in FILES]
+        return [stamp(path.stat()) if path.exists() else None for path in paths]
 
 
-def _stamp(path: Path) -> list[int] | None:
-    try:
-        return stamp(path.stat())
-    except OSError:
-        return None
+def without_paths(message: str, folders: Iterable[Path]) -> str:
+    """Return a message with the names of these folders instead of their paths."""
+    for folder in folders:
+        for path in (str(folder.resolve()), str(folder)):
+            message = message.replace(path, folder.name) if folder.name else message
+    return message

@@ -2,11 +2,10 @@
 
 import base64
 import json
-import logging
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -23,12 +22,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from style_match.serving.web.live import Live, without_paths
 from style_match.utils.errors import UserError
 from style_match.utils.progress import say
 
 if TYPE_CHECKING:
     from style_match.serving.web.catalogue import Catalogue
-    from style_match.serving.web.live import Live
 
 HEADERS = {
     # plotly.js styles its elements; blob: is the preview of a photo that the browser has not sent yet
@@ -41,10 +40,9 @@ HEADERS = {
 }
 STATIC = Path(__file__).parent / "static"
 THUMBNAIL_PX = (16, 128, 512)  # least, default, most
-log = logging.getLogger(__name__)
 
 
-def make_server(live: "Live", *, hosts: Collection[str] | None, password: str | None, max_upload_mb: float) -> ASGIApp:
+def make_server(live: Live, *, hosts: Collection[str] | None, password: str | None, max_upload_mb: float) -> ASGIApp:
     """Return the application.
 
     Args:
@@ -53,8 +51,19 @@ def make_server(live: "Live", *, hosts: Collection[str] | None, password: str | 
         password: See `Guard`.
         max_upload_mb: Bound on a photo in 10^6 bytes; it is held in memory until it is answered.
     """
-    routes = Page(live, int(max_upload_mb * 1e6)).routes()
-    return Guard(Starlette(routes=routes, middleware=[Middleware(GZipMiddleware)]), hosts=hosts, password=password)
+
+    def mistake(request: Request, error: Exception) -> Response:
+        return Json({"error": without_paths(str(error), live.hidden)}, 400)
+
+    def bug(request: Request, error: Exception) -> Response:  # Starlette raises the error again, so it is logged
+        return Json({"error": "This is a bug; the terminal of style_match.app shows it."}, 500)
+
+    application = Starlette(
+        routes=Page(live, int(max_upload_mb * 1e6)).routes(),
+        middleware=[Middleware(GZipMiddleware)],
+        exception_handlers={UserError: mistake, Exception: bug},
+    )
+    return Guard(application, hosts=hosts, password=password)
 
 
 class Guard:
@@ -101,10 +110,6 @@ def _host_of(header: str) -> str | None:
         return None
 
 
-class TooLarge(UserError):
-    """An upload is above the bound."""
-
-
 class Json(JSONResponse):
     """JSON in ASCII, which can also hold half a surrogate pair from metadata."""
 
@@ -114,14 +119,14 @@ class Json(JSONResponse):
 
 
 class Page:
-    """The routes of the page.
+    """The routes of the page. Starlette calls those that are not async in threads.
 
     Args:
         live: Provides the catalogue for each answer.
         max_upload_bytes: Bound on a photo.
     """
 
-    def __init__(self, live: "Live", max_upload_bytes: int):
+    def __init__(self, live: Live, max_upload_bytes: int):
         self.live, self.max_upload_bytes = live, max_upload_bytes
 
     def routes(self) -> list[Route]:
@@ -131,87 +136,82 @@ class Page:
             Route("/static/plotly.js", lambda request: Response(_plotly_js(), media_type="text/javascript")),
             Route("/static/{name}", _static_file),
             Route("/photo/{number}.jpg", self.photo),
-            Route("/api/about", self.get(lambda catalogue, query: catalogue.about())),
-            Route("/api/profiles", self.get(lambda catalogue, query: catalogue.find(query.get("find", "")))),
-            Route("/api/match", self.match, methods=["GET", "POST"]),
-            Route("/api/search", self.get(lambda c, query: c.search(query.get("text", ""), **_filters(query)))),
-            Route("/api/map", self.get(lambda c, query: c.map(query.get("colour", ""), query.get("where") or None))),
+            Route("/api/about", lambda request: Json(self._catalogue(request).about())),
+            Route("/api/profiles", self.profiles),
+            Route("/api/match", self.match),
+            Route("/api/match", self.match_upload, methods=["POST"]),
+            Route("/api/search", self.search),
+            Route("/api/map", self.map),
         ]
 
-    def get(self, work: "Callable[[Catalogue, Any], dict[str, Any]]") -> Callable[[Request], Any]:
-        """Return a route that answers with `work(catalogue, query parameters)`."""
-
-        async def route(request: Request) -> Response:
-            return await self.answer(work, request.query_params)
-
-        return route
-
-    async def answer(self, work: "Callable[[Catalogue, Any], dict[str, Any]]", query: Any) -> Response:
-        """Answer with JSON; a user's mistake is answered with status 400 and its message."""
-        try:
-            return Json(await run_in_threadpool(lambda: work(self._current(query), query)))
-        except UserError as error:
-            return Json({"error": self.live.public(str(error))}, 400)
-        except Exception:
-            log.exception("an answer failed")
-            return Json({"error": "This is a bug; the terminal of style_match.app shows it."}, 500)
-
-    async def photo(self, request: Request) -> Response:
+    def photo(self, request: Request) -> Response:
         """Answer with a thumbnail. Profile and photo are numbers; paths are not accepted."""
         least, default, most = THUMBNAIL_PX
         query = request.query_params
         try:
             side = min(max(int(query.get("side", default)), least), most)
             number, photo = int(request.path_params["number"]), int(query.get("photo", 0))
-            content = await run_in_threadpool(lambda: self._current(query).thumbnail(number, photo, side))
+            content = self._catalogue(request).thumbnail(number, photo, side)
         except (UserError, ValueError):
             return Response(status_code=404)
         return Response(content, media_type="image/jpeg")
 
-    async def match(self, request: Request) -> Response:
-        """Answer with the matches of a profile (GET, `number`), or of the photo in the body (POST)."""
-        query = request.query_params
-        if request.method != "POST":
-            return await self.answer(
-                lambda c, query: c.match_profile(_whole(query, "number"), **_filters(query)), query
-            )
+    def profiles(self, request: Request) -> Response:
+        """Answer with the profiles whose id contains `find`."""
+        return Json(self._catalogue(request).find(request.query_params.get("find", "")))
+
+    def match(self, request: Request) -> Response:
+        """Answer with the matches of the profile `number`."""
+        number = _whole(request, "number")
+        return Json(self._catalogue(request).match_profile(number, **_filters(request)))
+
+    async def match_upload(self, request: Request) -> Response:
+        """Answer with the matches of the photo in the body."""
         if "x-upload" not in request.headers:  # a form of another site cannot send this header
             return Json({"error": "Only the page itself may send photos."}, 400)
+        content, side = bytearray(), request.query_params.get("side") or None
         try:
-            content = await self._body(request)
-        except TooLarge as error:  # the rest is not read
-            return Json({"error": str(error)}, 413, {"Connection": "close"})
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > self.max_upload_bytes:  # the rest is not read
+                    bound = f"{self.max_upload_bytes / 1e6:g} MB (app.max_upload_mb)"
+                    error = f"The photo is above {bound}. Send a smaller one."
+                    return Json({"error": error}, 413, {"Connection": "close"})
         except ClientDisconnect:
             return Response(status_code=400)
-        side = query.get("side") or None
-        return await self.answer(lambda c, query: c.match_photo(content, side, **_filters(query)), query)
+        return Json(
+            await run_in_threadpool(
+                lambda: self._catalogue(request).match_photo(bytes(content), side, **_filters(request))
+            )
+        )
 
-    async def _body(self, request: Request) -> bytes:
-        content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > self.max_upload_bytes:
-                bound = f"{self.max_upload_bytes / 1e6:g} MB (app.max_upload_mb)"
-                raise TooLarge(f"The photo is above {bound}. Send a smaller one.")
-        return bytes(content)
+    def search(self, request: Request) -> Response:
+        """Answer with the profiles that fit `text` best."""
+        return Json(self._catalogue(request).search(request.query_params.get("text", ""), **_filters(request)))
 
-    def _current(self, query: Any) -> "Catalogue":
+    def map(self, request: Request) -> Response:
+        """Answer with the embedding maps, coloured by `colour`."""
+        query = request.query_params
+        return Json(self._catalogue(request).map(query.get("colour", ""), query.get("where") or None))
+
+    def _catalogue(self, request: Request) -> "Catalogue":
         """Return the catalogue if it has the version (`of`) of the page's numbers."""
         catalogue = self.live.current()
-        if query.get("of", catalogue.version) != catalogue.version:
+        if request.query_params.get("of", catalogue.version) != catalogue.version:
             raise UserError("The profiles changed after this page was loaded. Load it again.")
         return catalogue
 
 
-def _whole(query: Any, name: str) -> int:
+def _whole(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "")
     try:
-        return int(query[name])
-    except (KeyError, ValueError):
-        raise UserError(f"{name}={query.get(name, '')[:40]} must be an integer.") from None
+        return int(text)
+    except ValueError:
+        raise UserError(f"{name}={text[:40]} must be an integer.") from None
 
 
-def _filters(query: Any) -> dict[str, Any]:
-    return {"k": _whole(query, "k"), "where": query.get("where") or None}
+def _filters(request: Request) -> dict[str, Any]:
+    return {"k": _whole(request, "k"), "where": request.query_params.get("where") or None}
 
 
 def _static_file(request: Request) -> Response:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from style_match.backbone.feature_key import owner_of, row_address
 from style_match.backbone.feature_store import FeatureStore
+from style_match.cli.targets import conf_dir
 from style_match.curation.forget import forget
 from style_match.data.dataset import read_folder
 from style_match.data.fingerprints import Fingerprints
@@ -29,14 +30,12 @@ from style_match.data.photos import check_photos
 from style_match.data.prompt import render
 from style_match.data.splits import make_split
 from style_match.serving.index.folder import open_or_build
+from tests.composed import composed
 
 PEOPLE = 12
 HER = ("woman-0", "woman-0-later")
 CAPTION = "외로운 산책, a lonely walk"
 PROMPT: dict[str, Any] = {"system": None, "instruction": "Describe this person.", "template": "{instruction}"}
-
-
-CONF = Path(__file__).parents[3] / "conf"
 
 
 class World:
@@ -48,21 +47,21 @@ class World:
         images = [path.relative_to(self.root).as_posix() for path in (self.root / "images").iterdir()]
         self.photos = {image: (self.root / image).read_bytes() for image in sorted(images)}
 
+    def sha256(self, image: str) -> str:
+        return hashlib.sha256(self.photos[image]).hexdigest()
+
     def address(self, image: str) -> str:
-        prompt = render(image=True, metadata=None, leave_out=(), **PROMPT)
-        return row_address(hashlib.sha256(self.photos[image]).hexdigest(), DECODE_POLICY, prompt)
+        return row_address(self.sha256(image), DECODE_POLICY, render(image=True, metadata=None, leave_out=(), **PROMPT))
 
     def forget(self, profile: object = "woman-0", **options: object) -> None:
         """Run the command with conf/forget.yaml and these options."""
-        own = yaml.safe_load((CONF / "forget.yaml").read_text(encoding="utf-8"))
-        cfg = OmegaConf.create({**own, "features": {"root": None}})
-        defaults = {"data.root": str(self.root), "runs": str(self.runs), "profile": profile}
-        for name, value in {**defaults, **options}.items():
-            OmegaConf.update(cfg, name, value)
+        cfg = composed("forget")
+        for name, value in {"data.root": self.root, "runs": self.runs, "profile": profile, **options}.items():
+            OmegaConf.update(cfg, name, str(value) if isinstance(value, Path) else value)
         forget(cfg)
 
-    def state(self, *, but: tuple[str, ...] = ()) -> dict[str, bytes]:
-        files = [path for path in self.base.rglob("*") if path.is_file() and path.name not in but]
+    def state(self) -> dict[str, bytes]:
+        files = [path for path in self.base.rglob("*") if path.is_file() and path.name != "fingerprints.sqlite"]
         return {str(path.relative_to(self.base)): path.read_bytes() for path in sorted(files)}
 
     def where(self, *needles: bytes) -> list[str]:
@@ -70,26 +69,30 @@ class World:
         files = [path for top in (self.root, self.cache) for path in top.rglob("*") if path.is_file()]
         return [str(path) for path in files if any(each in str(path).encode() + path.read_bytes() for each in needles)]
 
+    def ids(self) -> set[str]:
+        with open(self.root / "profiles.csv", encoding="utf-8", newline="") as file:
+            return {row["profile_id"] for row in csv.DictReader(file)}
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.root / name
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
 
 def _write(path: Path, rows: Sequence[Sequence[object]]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def _photo(path: Path, number: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-
-
-def _dataset(root: Path) -> None:
+def _write_dataset(root: Path) -> None:
     ids = [f"{kind}-{i}" for i in range(PEOPLE) for kind in ("woman", "gent")]
     rows = [
         [each, f"images/{each}.png", f"user of {each}", "d1" if each in ("woman-0", "woman-3") else ""] for each in ids
     ]
     rows.append(["woman-0-later", "images/later.png", "user of woman-0", "d1"])
+    (root / "images").mkdir(parents=True)
     for number, (_, image, *_) in enumerate(rows):
-        _photo(root / image, number)
+        pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / image)
     _write(root / "profiles.csv", [["profile_id", "image", "user_id", "duplicate_group"], *rows])
     couples = [[f"woman-{i}", f"gent-{i}"] for i in range(PEOPLE)] + [["woman-0-later", "gent-1"]]
     _write(root / "couples.csv", [["female_id", "male_id"], *couples])
@@ -107,19 +110,19 @@ def _dataset(root: Path) -> None:
     shutil.copy(root / "images/woman-0.png", root / "backup/IMG_1.png")
 
 
-def _features(world: World) -> None:
+def _write_features(world: World) -> None:
     """Rows owned by photos, and one row of a prompt without a photo."""
     vector = {"mean": torch.arange(3.0)}
     with world.store.writer() as writer:
-        for image, photo in world.photos.items():
-            writer.add(world.address(image), vector, hashlib.sha256(photo).hexdigest())
+        for image in world.photos:
+            writer.add(world.address(image), vector, world.sha256(image))
         writer.add("ab" * 32, vector, owner_of("woman-0"))
 
 
-def _run(folder: Path, world: World, ids: list[str]) -> None:
+def _write_run(folder: Path, world: World, ids: list[str]) -> None:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"root": str(world.root)}}), encoding="utf-8")
-    hashes = sorted(hashlib.sha256(world.photos[f"images/{each}.png"]).hexdigest() for each in ids)
+    hashes = sorted(world.sha256(f"images/{each}.png") for each in ids)
     (folder / "seen.txt").write_text("".join(f"{each}\n" for each in hashes), encoding="utf-8")
     others = ["woman-0", "gent-7"] if "woman-0" not in ids else ["woman-7", "gent-7"]
     parquet.write_table(pa.table({"query": others, "rank": [1, 2]}), folder / "ranks.parquet")
@@ -131,31 +134,26 @@ def _run(folder: Path, world: World, ids: list[str]) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset folder; the cache is made per test because it stores absolute paths."""
     base = tmp_path_factory.mktemp("made")
-    _dataset(base / "data")
+    _write_dataset(base / "data")
     return base
 
 
 @pytest.fixture
-def world(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     base, cache = tmp_path / "world", tmp_path / "world/cache"
     shutil.copytree(made, base)
     monkeypatch.setenv("STYLE_MATCH_CACHE", str(cache))
     time.sleep(0.06)  # hashes of files changed just now are not remembered
     fingerprints = Fingerprints(cache / "fingerprints.sqlite")
-    folder = check_photos(
-        read_folder(base / "data", task="couple"),
-        fingerprints,
-        max_source_pixels=10**6,
-        on_bad_image="error",
-        num_workers=0,
-    )
+    folder = read_folder(base / "data", task="couple")
+    folder = check_photos(folder, fingerprints, max_source_pixels=10**6, on_bad_image="error", num_workers=0)
     fingerprints.close()
     make_split(folder, seed=0, fractions=(0.5, 0.25, 0.25))
     world = World(base, cache)
-    _features(world)
-    index = OmegaConf.merge(OmegaConf.load(CONF / "index/faiss.yaml"), {"kind": "hnsw"})
+    _write_features(world)
+    index = OmegaConf.merge(OmegaConf.load(conf_dir() / "index/faiss.yaml"), {"kind": "hnsw"})
     vectors = np.eye(len(folder.profile_ids), dtype=np.float32)
     open_or_build(index, world.root, folder.profile_ids, vectors, None, "0" * 64).close()  # type: ignore[arg-type]
-    _run(world.runs / "one", world, ["woman-0", "gent-0"])
-    _run(world.runs / "two", world, ["woman-5", "gent-5"])
-    yield world
+    _write_run(world.runs / "one", world, ["woman-0", "gent-0"])
+    _write_run(world.runs / "two", world, ["woman-5", "gent-5"])
+    return world

@@ -1,17 +1,15 @@
 """The command line: mistakes, ids as they are typed, and features computed by the commands themselves."""
 
-import hashlib
 import json
 from collections.abc import Callable
 
 import pytest
 
 from style_match.backbone.feature_key import owner_of
-from style_match.backbone.feature_store import find_rows
+from style_match.backbone.feature_store import remove_rows
 from tests.commands import HEAVY, Done, unimportable
 
-from .conftest import World
-from .test_forget import ids_of
+from .conftest import HER, World
 
 pytestmark = pytest.mark.integration
 
@@ -36,33 +34,30 @@ def test_mistakes(world: World, step: Step) -> None:
     assert (world.root / "images/woman-1.png").exists()
 
 
-@pytest.mark.parametrize("prompt", ["image", pytest.param("image_metadata", marks=pytest.mark.thorough), "metadata"])
+@pytest.mark.parametrize("prompt", ["image_metadata", "metadata"])
 def test_features_of_every_prompt(world: World, step: Step, prompt: str) -> None:
     embed = ("embed", "data=couples", "data.root=data", f"prompt={prompt}")
     step(*embed)
-    hashes = [hashlib.sha256(world.photos[image]).hexdigest() for image in ("images/woman-0.png", "images/later.png")]
-    owners = [*hashes, owner_of("woman-0"), owner_of("woman-0-later")]
+    owners = [*map(world.sha256, ("images/woman-0.png", "images/later.png")), *map(owner_of, HER)]
     features = world.cache / "features"
     # three rows of the fixture, and those of the command; the two profiles have the same metadata, so one text
-    assert sum(found.rows for found in find_rows(features, owners, [])) == (4 if prompt == "metadata" else 5)
+    assert remove_rows(features, owners, dry_run=True) == (4 if prompt == "metadata" else 5)
     assert f"{features}: " in step("forget", "data.root=data", "profile=woman-0").stdout
-    assert sum(found.rows for found in find_rows(features, owners, [])) == 0
+    assert remove_rows(features, owners, dry_run=True) == 0
     others = len(world.photos) - 2
     assert f"features: {others} of {others} from the store (" in step(*embed).stderr
 
 
 def test_ids_are_taken_as_they_are_typed(world: World, step: Step) -> None:
     """No word is read as a number or as null of YAML."""
-    ids = ("12", "1_2", "0012", "1e3", "null", "true")
     for name in ("profiles.csv", "couples.csv"):
-        text = (world.root / name).read_text(encoding="utf-8")
-        for number, each in enumerate(ids, start=1):
-            text = text.replace(f"gent-{number},", f"{each},").replace(f"gent-{number}\n", f"{each}\n")
-        (world.root / name).write_text(text, encoding="utf-8")
-    before = ids_of(world)
+        for number, each in enumerate(("12", "1_2", "0012", "1e3", "null", "true"), start=1):
+            world.edit(name, f"gent-{number},", f"{each},")
+            world.edit(name, f"gent-{number}\n", f"{each}\n")
+    before = world.ids()
     step("forget", "data.root=data", "profile=[1_2,null,woman-5]", "runs=[runs]", "runs_too=true")
-    assert before - ids_of(world) == {"1_2", "null", "woman-5"}
+    assert before - world.ids() == {"1_2", "null", "woman-5"}
     step("forget", "data.root=data", "profile=1e3")
-    assert before - ids_of(world) == {"1_2", "null", "woman-5", "1e3"}
+    assert before - world.ids() == {"1_2", "null", "woman-5", "1e3"}
     first, _ = json.loads((world.root / "forgotten.json").read_text(encoding="utf-8"))
     assert first["trained_on_them"] == [str(world.runs / "two")]

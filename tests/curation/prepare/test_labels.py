@@ -11,7 +11,7 @@ from style_match.labeling.outputs import write_dry_run
 from style_match.synthetic.dataset import NOTE
 from style_match.utils.errors import UserError
 
-from .sources import CLASSES, edit_table, jpeg, left_out, photo, read_rows, write
+from .sources import CLASSES, edit_table, jpeg, jsonl, left_out, photo, read_rows, write
 
 
 @pytest.fixture
@@ -25,18 +25,11 @@ def photos(tmp_path: Path) -> Path:
 
 
 def lines(numbers, **changed) -> str:
-    objects = (
-        {
-            "image": f"{number}.jpg",
-            "fashion_style": CLASSES[number % 2],
-            "shot_type": "Others_Cam",
-            "visual_quality": "High",
-            "caption": f"사진 {number}",
-            **changed,
-        }
-        for number in numbers
+    usual = {"shot_type": "Others_Cam", "visual_quality": "High"}
+    return jsonl(
+        {"image": f"{n}.jpg", "fashion_style": CLASSES[n % 2], **usual, "caption": f"사진 {n}", **changed}
+        for n in numbers
     )
-    return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in objects)
 
 
 def test_photos_get_their_labels_and_keep_their_metadata(photos, run, tmp_path: Path):
@@ -83,8 +76,7 @@ def test_every_fault_of_the_metadata_is_named(photos, run):
 def test_tables_and_metadata_must_agree_with_the_classes_and_each_other(source, run):
     with pytest.raises(UserError, match=r"(?s)^6 faults.*line 3, column fashion_style: 'Street' is none of Chic"):
         run(source, "classes=[Chic,Artsy]")
-    objects = ({"image": f"photos/p{n}.jpg", "fashion_style": "Chic"} for n in range(2))
-    write(source / "metadata.jsonl", "".join(json.dumps(each) + "\n" for each in objects))
+    write(source / "metadata.jsonl", jsonl({"image": f"photos/p{n}.jpg", "fashion_style": "Chic"} for n in range(2)))
     with pytest.raises(UserError, match=r"line 3, column fashion_style: 'Street' here, but 'Chic' in metadata.jsonl"):
         run(source)
     (source / "metadata.jsonl").unlink()

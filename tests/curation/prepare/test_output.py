@@ -1,7 +1,6 @@
 """The output folder: killed runs, updates, names of photos, and folders that must not be touched."""
 
 import errno
-import json
 import os
 import re
 from pathlib import Path
@@ -10,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from style_match.curation.output import file_stems
+from style_match.curation.candidates import file_stems
 from style_match.data.dataset import read_folder
 from style_match.utils.errors import UserError
 from style_match.utils.files import hold
 
-from .sources import CLASSES, add_profiles, edit_table, files_of, jpeg, left_out, photo, read_rows, write
+from .sources import CLASSES, add_profiles, edit_table, files_of, jpeg, jsonl, left_out, photo, read_rows, write
 
 
 class Killed(BaseException):
@@ -35,11 +34,10 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) 
 
 
 def add_metadata(source: Path) -> None:
-    lines = (json.dumps({"image": row["image"], "caption": "x"}) + "\n" for row in read_rows(source))
-    write(source / "metadata.jsonl", "".join(lines))
+    write(source / "metadata.jsonl", jsonl({"image": row["image"], "caption": "x"} for row in read_rows(source)))
 
 
-@pytest.mark.parametrize("number", [0, 6, 14, 17, 18, 24, 31, 33, 34, 35])
+@pytest.mark.parametrize("number", [0, 14, 18, 24, 33, 35])
 def test_a_killed_run_looks_unfinished_and_the_same_command_gives_the_same_bytes(number, source, run, monkeypatch):
     add_metadata(source)
     complete = run(source, out="complete").folder.root
@@ -50,7 +48,7 @@ def test_a_killed_run_looks_unfinished_and_the_same_command_gives_the_same_bytes
     assert files_of(run(source).folder.root) == files_of(complete)
 
 
-@pytest.mark.parametrize("number", [5, 12, 20, 26, 27])
+@pytest.mark.parametrize("number", [12, 20, 27])
 def test_a_killed_update_is_finished_by_the_same_command(number, source, run, monkeypatch):
     add_metadata(source)
     for out in ("complete", "out"):
@@ -73,16 +71,12 @@ def test_a_killed_first_run_may_be_repeated_with_other_options(source, run, monk
     assert files_of(run(source, *options).folder.root) == files_of(complete)
 
 
-def test_a_full_disk_is_one_message_and_leaves_nothing(source, run, monkeypatch):
+def test_a_failed_run_is_one_message_and_leaves_nothing(source, run, monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 5, OSError(errno.ENOSPC, "No space left on device"))
         with pytest.raises(UserError, match=r"No space left on device. Free some space"):
             run(source)
     assert files_of(source.parent / "out") == {}
-    assert run(source).record["counts"]["kept"] == 12
-
-
-def test_a_failed_run_names_the_folder_and_leaves_nothing(source, run):
     edit_table(source, lambda rows: rows[:6])
     with pytest.raises(UserError, match=r"change split.fractions") as error:
         run(source)
@@ -92,17 +86,16 @@ def test_a_failed_run_names_the_folder_and_leaves_nothing(source, run):
 
 def test_an_update_adds_rows_and_keeps_classes_splits_and_files_of_others(source, run):
     first = run(source)
-    assert first.changed
-    write(first.folder.root / "mine.txt", "mine")
-    before = files_of(first.folder.root)
-    assert not run(source).changed
-    assert files_of(first.folder.root) == before
+    out = first.folder.root
+    write(out / "mine.txt", "mine")
+    before = files_of(out)
+    assert first.changed and not run(source).changed and files_of(out) == before
     add_profiles(source, *((f"p{number}", jpeg(photo(number)), "Artsy") for number in range(20, 26)))
     edit_table(source, lambda rows: rows[::-1])
     second = run(source)
     assert second.changed and first.split.name_of.items() <= second.split.name_of.items()
     assert second.record["classes"] == [*CLASSES, "Artsy"]  # the new class comes last, though its name is first
-    assert (first.folder.root / "mine.txt").read_text() == "mine"
+    assert (out / "mine.txt").read_text() == "mine"
 
 
 def test_what_the_source_no_longer_has_is_removed_and_changed_photos_are_replaced(source, run):
@@ -138,21 +131,15 @@ def test_folders_of_others_and_overlaps_with_the_source_are_refused(source, run,
             run(source, out=out)
 
 
-def test_two_processes_do_not_write_at_once(source, run, tmp_path: Path):
+def test_another_process_another_source_and_other_options_are_refused(source, run, tmp_path: Path):
     run(source)
     with hold(tmp_path / "out/.lock"), pytest.raises(UserError, match="another process is writing there"):
         run(source)
-    assert not run(source).changed
-
-
-def test_another_source_or_other_options_are_refused(source, run, tmp_path: Path):
-    run(source)
+    with pytest.raises(UserError, match=r'{"min_side_px": null}, now {"min_side_px": 10}'):
+        run(source, "min_side_px=10")
     source.rename(tmp_path / "moved")
     with pytest.raises(UserError, match=r'was prepared with {"source": ".*source"}, now {"source": ".*moved"}'):
         run(tmp_path / "moved")
-    (tmp_path / "moved").rename(source)
-    with pytest.raises(UserError, match=r'{"min_side_px": null}, now {"min_side_px": 10}'):
-        run(source, "min_side_px=10")
 
 
 def test_hard_links_share_the_file(source, run):
@@ -169,10 +156,7 @@ def test_a_prepared_folder_can_be_a_source_and_keeps_its_reasons(source, run):
     assert left_out(first) == left_out(second) and left_out(first).keys() == {"p3", "p4"}
 
 
-IDS = st.lists(st.text(min_size=1, max_size=200), min_size=1, max_size=8)
-
-
-@given(IDS)
+@given(st.lists(st.text(min_size=1, max_size=200), min_size=1, max_size=8))
 @example(["a", "a+2", "a", "A", "con", ".", "..", "/", "e\u0301", "\u00e9", "ﬁ", "fi", "a" * 200, "a" * 199 + "b"])
 def test_names_are_valid_and_unique_without_regard_to_case(ids):
     stems = file_stems(ids)

@@ -6,7 +6,6 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-import yaml
 from omegaconf import OmegaConf
 
 from style_match.curation.forget import forget as forget_person
@@ -14,6 +13,7 @@ from style_match.curation.page import histogram, page
 from style_match.curation.prepare import summary
 from style_match.data.dataset import read_folder
 from style_match.utils.errors import UserError
+from tests.composed import composed
 
 from .sources import (
     CLASSES,
@@ -22,6 +22,7 @@ from .sources import (
     edit_table,
     files_of,
     jpeg,
+    jsonl,
     left_out,
     photo,
     read_rows,
@@ -94,22 +95,18 @@ def test_a_class_that_filtering_empties_is_named_with_the_remedy(source, run):
 
 def test_all_faults_of_the_table_are_reported_together(source, run, tmp_path: Path):
     (source / "photos/link.jpg").symlink_to(write(tmp_path / "secret.jpg", jpeg(photo(99))))
-    images = ["../p1.jpg", "/etc/hostname", "gone.jpg", "photos/link.jpg", "photos/p3.jpg", "photos/p3.jpg"]
-    rows = [["", "photos/p0.jpg", "Chic", ""], *([f"p{n // 5}{n}", name, "X", ""] for n, name in enumerate(images))]
-    rows[-1][0] = rows[-2][0]
-    write_table(source / "profiles.csv", HEADER, rows)
+    faults = {
+        "../p1.jpg": "leaves the folder",
+        "/etc/hostname": "absolute path",
+        "gone.jpg": "gone.jpg",
+        "photos/link.jpg": "symbolic link out of",
+        "photos/p3.jpg": "'X' is",
+    }
+    rows = [["", "photos/p0.jpg", "Chic", ""], *([f"p{name}", name, "X", ""] for name in faults)]
+    write_table(source / "profiles.csv", HEADER, [*rows, rows[-1]])
     with pytest.raises(UserError) as error:
         run(source, "classes=[Chic,Street]")
-    faults = (
-        "line 2",
-        "leaves the folder",
-        "absolute path",
-        "gone.jpg",
-        "symbolic link out of",
-        "occurs twice",
-        "'X' is",
-    )
-    for part in faults:
+    for part in ("line 2", "occurs twice", *faults.values()):
         assert part in str(error.value)
 
 
@@ -117,17 +114,16 @@ def test_all_faults_of_the_table_are_reported_together(source, run, tmp_path: Pa
 
 
 def forget(out: Path, *profile_ids: str) -> None:
-    own = yaml.safe_load((Path(__file__).parents[3] / "conf/forget.yaml").read_text(encoding="utf-8"))
-    cfg = OmegaConf.create({**own, "features": {"root": str(out.parent / "features")}})
-    forget_person(OmegaConf.merge(cfg, {"profile": [*profile_ids], "data": {"root": str(out)}}))  # type: ignore[arg-type]
+    options = (f"data.root={out}", f"profile=[{','.join(profile_ids)}]", f"features.root={out.parent / 'features'}")
+    forget_person(composed("forget", *options))
 
 
 @pytest.fixture
 def named(source: Path) -> Path:
     """Ids that occur nowhere by chance, and metadata."""
     edit_table(source, lambda rows: [{**row, "profile_id": f"somebody-{row['profile_id']}"} for row in rows])
-    lines = [json.dumps({"image": row["image"], "caption": f"of {row['profile_id']}"}) for row in read_rows(source)]
-    write(source / "metadata.jsonl", "\n".join(lines))
+    lines = jsonl({"image": row["image"], "caption": f"of {row['profile_id']}"} for row in read_rows(source))
+    write(source / "metadata.jsonl", lines)
     return source
 
 
@@ -151,10 +147,9 @@ def test_forgotten_people_stay_away_and_are_counted(named, run):
 def test_their_couples_stay_away_too(named, run):
     pairs = [(f"somebody-p{2 * i}", f"somebody-p{2 * i + 1}") for i in range(6)]
     write_table(named / "couples.csv", ("female_id", "male_id"), pairs)
-    options = ["split.fractions=[0.5,0.25,0.25]"]
-    out = run(named, *options).folder.root
+    out = run(named, "split.fractions=[0.5,0.25,0.25]").folder.root
     forget(out, "somebody-p3")
-    assert len(run(named, *options).folder.couples) == 5
+    assert len(run(named, "split.fractions=[0.5,0.25,0.25]").folder.couples) == 5
     assert b"somebody-p3" not in (out / "couples.csv").read_bytes()
 
 

@@ -1,6 +1,5 @@
 """A folder of 60 labelled photos in an unbalanced training split, a folder of couples, and inputs over them."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -8,19 +7,14 @@ import torch
 from PIL import Image
 
 from style_match.backbone.inputs import Inputs
+from tests.backbone.fake_backbone import FakeBackbone
 from tests.composed import composed
-
-spec = importlib.util.spec_from_file_location(
-    "fake_backbone", Path(__file__).parents[2] / "backbone" / "fake_backbone.py"
-)
-fake = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fake)
 
 TRAIN = {"basic": 20, "chic": 6, "hip": 4}
 HELD_OUT = {"basic": 5, "chic": 5, "hip": 5}
 
 
-class Backbone(fake.FakeBackbone):
+class Backbone(FakeBackbone):
     """Pools as `Qwen3VL` does, each photo's numbers told by its pixels and its prompt."""
 
     def pool(self, inputs, poolings):

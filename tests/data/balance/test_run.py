@@ -77,11 +77,3 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(balanced, train, run
 def test_a_closed_form_says_that_balancing_changes_nothing(train, tmp_path):
     said = train(tmp_path / "closed", "head=whitened")
     assert "a closed form is fitted once, to every training photo" in said
-
-
-@pytest.mark.thorough
-def test_balancing_changes_no_closed_form(train, tmp_path):
-    """test_views.py compares what closed forms are fitted to."""
-    for name, words in (("balanced", ()), ("plain", PLAIN)):
-        train(tmp_path / name, "head=whitened", *words)
-    assert (tmp_path / "balanced/ranks.parquet").read_bytes() == (tmp_path / "plain/ranks.parquet").read_bytes()

@@ -115,20 +115,12 @@ def test_every_epoch_draws_each_profile_by_its_photo_or_one_of_its_views(inputs)
 
 def test_profiles_dealt_again_in_an_epoch_show_another_photo_or_view(inputs):
     """12 slots a class: each of 4 `hip` is dealt three times, once as the photo and once as each of two views."""
-    made = inputs(
-        "data=styles", "balance.cap=12", "balance.fill=true", "balance.views=2", "sampler=plain", "sampler.batch_size=4"
-    )
-    data = data_of(made)
+    data = data_of(inputs(*CAPPED[:1], *CAPPED[2:4], "balance.cap=12", "sampler=plain", "sampler.batch_size=4"))
     loader = data.train_dataloader()
     for epoch in range(3):
         loader.sampler.set_epoch(epoch)
-        seen = Counter(
-            tuple(vector)
-            for batch in loader
-            for vector, label in zip(batch["features"].tolist(), batch["labels"].tolist(), strict=True)
-            if data.classes[label] == "hip"
-        )
-        assert sorted(seen.values()) == [1] * 12
+        seen = [row for batch in loader for row in batch["features"][batch["labels"] == data.classes.index("hip")]]
+        assert len(seen) == len({tuple(row.tolist()) for row in seen}) == 12
 
 
 def test_views_are_in_no_gallery_and_no_closed_form(inputs):
@@ -139,18 +131,6 @@ def test_views_are_in_no_gallery_and_no_closed_form(inputs):
         assert one.keys() == other.keys()
         assert torch.equal(one["features"], other["features"]) and torch.equal(one["items"], other["items"])
     assert torch.equal(data.train_photos()["features"], without.train_photos()["features"])
-
-
-def test_without_views_batches_are_those_of_a_run_that_knows_no_balance(inputs):
-    made = inputs("data=styles", "sampler.num_classes=3", "sampler.num_samples=4", "balance.cap=1000")
-    data, old = data_of(made), data_of(made)
-    old.balance = type(data.balance)([""] * 30, cap=None, fill=False, seed=0)
-    one, other = data.train_dataloader(), old.train_dataloader()
-    for epoch in range(2):
-        one.sampler.set_epoch(epoch)
-        other.sampler.set_epoch(epoch)
-        for a, b in zip(one, other, strict=True):
-            assert torch.equal(a["features"], b["features"]) and torch.equal(a["labels"], b["labels"])
 
 
 ONLINE = (*ALL, "encode=online")
@@ -185,10 +165,7 @@ def test_computed_in_the_step_unaugmented_views_are_the_stored_features(inputs):
 
 def test_what_was_balanced_is_said_and_told(inputs):
     made = inputs(*CAPPED)
-    assert list(made.balancing.lines()) == [
-        "balance: training profiles in an epoch: basic 20 -> 6, chic 6, hip 4 -> 6",
-        "balance: 2 views of each of 4 training photos",
-    ]
+    assert list(made.balancing.lines())[1] == "balance: 2 views of each of 4 training photos"  # [0]: test_run.py
     summary = made.balancing.summary()
     assert summary["profiles"] == {"basic": 20, "chic": 6, "hip": 4}
     assert summary["profiles_in_an_epoch"] == {"basic": 6, "chic": 6, "hip": 6}

@@ -1,14 +1,10 @@
 """The step as a user calls it, against a server on this machine that speaks the API over drawn figures."""
 
 import asyncio
-import csv
-import json
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,7 +13,7 @@ from style_match.synthetic.dataset import write_styles
 from style_match.synthetic.world import WorldParams
 from tests.labeling.api.figures import Figures
 from tests.labeling.api.server import Faults, Server
-from tests.labeling.conftest import run_label, type_label
+from tests.labeling.conftest import Labelled
 
 KEY = "sk-this-is-the-secret-of-the-tests"
 NUM_PHOTOS = 5
@@ -71,17 +67,14 @@ def photos(drawn: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serve(known: Figures) -> Iterator[Callable[..., Any]]:
+def serve(known: Figures) -> Iterator[Callable[..., Server]]:
     """`serve(**how it misbehaves)` starts a server."""
     servers = []
 
-    def start(*, key: str | None = KEY, **options: Any) -> Any:
-        names = {"script", "of_image", "always", "batches"}
-        how = {name: options.pop(name) for name in names & set(options)}
-        options = {"hang_s": 0.5, "retry_after_s": 0.05, "batch_s": 0.0, **options}
-        server = Server(known, Faults(**how), key=key, **options)
+    def start(*, key: str | None = KEY, hang_s: float = 0.5, retry_after_s: float = 0.05, batch_s: float = 0.0, **how):
+        options = dict(hang_s=hang_s, retry_after_s=retry_after_s, batch_s=batch_s)
+        servers.append(server := Server(known, Faults(**how), key=key, **options))
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
         return server
 
     yield start
@@ -90,44 +83,16 @@ def serve(known: Figures) -> Iterator[Callable[..., Any]]:
         server.server_close()
 
 
-class Labelled:
-    """What a command left: `code`, `out` and `err` as printed, and the files of the out folder."""
-
-    def __init__(self, code: int, out: str, err: str, folder: Path) -> None:
-        self.code, self.out, self.err, self.folder = code, out, err, folder
-
-    @property
-    def lines(self) -> dict[str, dict[str, Any]]:
-        path = self.folder / "metadata.jsonl"
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        return {row.pop("image"): row for row in rows}
-
-    @property
-    def failed(self) -> dict[str, dict[str, str]]:
-        with open(self.folder / "failed.csv", newline="", encoding="utf-8") as file:
-            return {row["image"]: row for row in csv.DictReader(file)}
-
-
 @pytest.fixture
 def command(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    command: Callable[..., Labelled], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Labelled]:
-    """`command(server, *words)` runs the step in this process; with `typed`, from its command line."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [])
+    """`command(server, *words)` runs the step and does not check its exit code."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
-    def run(server: Any, *words: str, labeler: str = "openai", typed: bool = False) -> Labelled:
+    def run(server: Server | None, *words: str, labeler: str = "openai", typed: bool = False) -> Labelled:
         address = [f"labeler.base_url={server.url}"] if server else []
-        out = tmp_path / "out"
-        line = [f"images={photos}", f"out={out}", f"labeler={labeler}", *address, *QUICK, *words]
-        capsys.readouterr()
-        try:
-            (type_label if typed else run_label)(line)
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return Labelled(code, printed.out, printed.err, out)
+        line = [f"images={photos}", f"out={tmp_path / 'out'}", f"labeler={labeler}", *address, *QUICK, *words]
+        return command(*line, code=None, typed=typed)
 
     return run

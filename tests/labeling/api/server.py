@@ -14,20 +14,22 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.labeling.api.figures import Figures, values_for
 from tests.labeling.api.jobs import Jobs
-from tests.labeling.api.replies import ERRORS, BadRequest, body_of, error_body, read
+from tests.labeling.api.replies import ERRORS, body_of, error_body, read
 
 ANSWERS = ("ok", "slow", "refusal", "truncated", "filtered", "malformed", "violation", "not_json", "hang", "cut")
 BATCHES = ("completed", "expired", "failed", "cancelled", "token_limit")
+MISSING = {"error": {"message": "No such address", "type": "invalid_request_error"}}
 
 
 @dataclass
@@ -35,44 +37,41 @@ class Faults:
     """How the server misbehaves.
 
     Attributes:
-        script: Words for the first requests.
-        of_image: Image -> words for its first requests.
-        always: Word for all other requests.
-        batches: Outcomes of the first batches; later ones are completed.
+        script: words for the first requests.
+        of_image: image -> words for its first requests.
+        always: word for all other requests.
+        batches: outcomes of the first batches; later ones are completed.
+        answer: answers the requests itself, given their number and the handler.
     """
 
     script: list[str] = field(default_factory=list)
     of_image: dict[str, list[str]] = field(default_factory=dict)
     always: str = "ok"
     batches: list[str] = field(default_factory=list)
+    answer: Callable[[int, "Handler"], object] | None = None
 
     def __post_init__(self) -> None:
-        self._lock = Lock()
         assert {*self.script, self.always} <= {*ANSWERS, *ERRORS} and {*self.batches} <= {*BATCHES}
 
     def next(self, image: str) -> str:
-        with self._lock:
-            for words in (self.of_image.get(image), self.script):
-                if words:
-                    return words.pop(0)
-            return self.always
+        words = self.of_image.get(image) or self.script
+        return words.pop(0) if words else self.always
 
     def next_batch(self) -> str:
-        with self._lock:
-            return self.batches.pop(0) if self.batches else "completed"
+        return self.batches.pop(0) if self.batches else "completed"
 
 
 class Server(ThreadingHTTPServer):
     """The API over figures.
 
     Args:
-        key: The only accepted key; None accepts any.
-        hang_s: Time of a request that hangs or is slow.
-        retry_after_s: Requested wait of a 429.
-        batch_s: Time of a batch.
+        key: the only accepted key; None accepts any.
+        hang_s: time of a request that hangs or is slow.
+        retry_after_s: requested wait of a 429.
+        batch_s: time of a batch.
 
     Attributes:
-        asked: Image -> number of requests that showed it.
+        asked: image -> number of requests that showed it.
         requests: (path, headers, body) of each request.
     """
 
@@ -93,42 +92,29 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.figures, self.faults, self.key = figures, faults, key
         self.hang_s, self.retry_after_s = hang_s, retry_after_s
-        self.lock = Lock()
+        self.lock = RLock()
         self.asked: Counter[str] = Counter()
         self.requests: list[tuple[str, dict[str, str], Any]] = []
-        self.jobs = Jobs(self.answer_line, batch_s, faults.next_batch)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+        self.jobs = Jobs(lambda path, body: self.answer(path, body)[:2], batch_s, faults.next_batch)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore clients that have disconnected."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
-    def answer_line(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Answer one request of a batch."""
-        status, answer, _ = self.answer(path, body)
-        return status, answer
-
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any], str]:
         """Return HTTP status, body, and the word for the behaviour of the server."""
-        try:
-            asked = read(path, body)
-        except BadRequest as error:
-            return 400, error.body, "ok"
-        number = self.figures.find(asked.jpeg)
-        image = "?" if number is None else self.figures.names[number]
-        word = self.faults.next(image)
+        asked = read(path, body)
+        image = self.figures.find(asked.jpeg) or "?"
         with self.lock:
+            word = self.faults.next(image)
             self.asked[image] += 1
-        if word in ERRORS:
+        if word in ERRORS or image == "?":
+            word = word if word in ERRORS else "bad_image"
             return ERRORS[word][0], error_body(word), word
-        if number is None:
-            return 400, error_body("bad_image"), word
         korean = any("가" <= sign <= "힣" for sign in asked.text.partition("\n")[0])
-        values = values_for(self.figures.looks[number], asked.json_schema, korean=korean)
+        values = values_for(self.figures.looks[image], asked.json_schema, korean=korean)
         return 200, body_of(path, asked, values, word), word
 
 
@@ -142,50 +128,55 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        path = urlsplit(self.path).path
+        path, jobs = urlsplit(self.path).path, self.server.jobs
         if not self._has_key():
             return
         if path == "/v1/files":
-            return self._send(200, self.server.jobs.upload(self.headers["Content-Type"], raw))
-        body = json.loads(raw) if raw else {}
+            return self._send(200, jobs.upload(self.headers["Content-Type"], raw))
+        body = json.loads(raw)
         with self.server.lock:
             self.server.requests.append((path, dict(self.headers), body))
+            number = len(self.server.requests)
         if path == "/v1/batches":
-            return self._send(200, self.server.jobs.create(body))
+            return self._send(200, jobs.create(body))
         if path not in ("/v1/responses", "/v1/chat/completions"):
-            return self._send(404, {"error": {"message": "Unknown address", "type": "invalid_request_error"}})
+            return self._send(404, MISSING)
+        if self.server.faults.answer:
+            self.server.faults.answer(number, self)
+            return
         status, answer, word = self.server.answer(path, body)
         if word in ("hang", "slow"):
             time.sleep(self.server.hang_s)
+        content = json.dumps(answer).encode()
         if word == "hang":
             self.close_connection = True
         elif word == "cut":
-            self._send(200, answer, cut=True)
+            self.start(200, Content_Length=str(len(content)))
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
         elif word == "not_json":
-            self._send_bytes(200, b"<html>Welcome to the portal</html>", {})
+            self.give(b"<html>Welcome to the portal</html>")
         else:
-            self._send(status, answer, self._headers(word))
+            self.give(content, status, **self._headers(word))
 
     def do_GET(self) -> None:
-        jobs = self.server.jobs
-        parts, query = urlsplit(self.path).path.split("/")[2:], dict(parse_qsl(urlsplit(self.path).query))
+        jobs, address = self.server.jobs, urlsplit(self.path)
         if not self._has_key():
             return
-        match parts:
-            case ["files"]:
-                self._send(200, jobs.listed(jobs.files, query))
-            case ["files", file_id, "content"] if file_id in jobs.contents:
-                self._send_bytes(200, jobs.contents[file_id], {})
+        match address.path.split("/")[2:]:
+            case ["files", file_id, "content"] if file_id in jobs.files:
+                self.give(jobs.files[file_id])
             case ["batches"]:
-                self._send(200, jobs.listed(jobs.batches, query))
+                self._send(200, jobs.listed(dict(parse_qsl(address.query))))
             case ["batches", batch_id] if batch := jobs.look(batch_id):
                 self._send(200, batch)
             case _:
-                self._send(404, {"error": {"message": "No such object", "type": "invalid_request_error"}})
+                self._send(404, MISSING)
 
     def do_DELETE(self) -> None:
-        removed = self.server.jobs.remove(urlsplit(self.path).path.split("/")[-1])
-        self._send(200 if removed else 404, removed or {"error": {"message": "No such file"}})
+        file_id = urlsplit(self.path).path.split("/")[-1]
+        found = self.server.jobs.files.pop(file_id, None) is not None
+        self._send(200 if found else 404, {"id": file_id, "deleted": True} if found else MISSING)
 
     def _has_key(self) -> bool:
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -204,17 +195,23 @@ class Handler(BaseHTTPRequestHandler):
         }
         return asked.get(word, {})
 
-    def _send(self, status: int, body: Any, headers: dict[str, str] | None = None, *, cut: bool = False) -> None:
-        self._send_bytes(status, json.dumps(body, ensure_ascii=False).encode(), headers or {}, cut=cut)
+    def _send(self, status: int, body: Any) -> None:
+        self.give(json.dumps(body).encode(), status)
 
-    def _send_bytes(self, status: int, content: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
+    def give(self, content: bytes, status: int = 200, **headers: str) -> None:
+        self.start(status, Content_Length=str(len(content)), **headers)
+        self.wfile.write(content)
+
+    def start(self, status: int = 200, **headers: str) -> None:
+        """Send the head of an answer; names have _ for -."""
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
+        for name, value in {"Content_Type": "application/json", **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if cut else content)
-        if cut:
-            self.close_connection = True
+
+    def chunk(self, content: bytes) -> None:
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(content), content))
+        self.wfile.flush()
 
 
 def main() -> None:
@@ -223,8 +220,11 @@ def main() -> None:
     parser.add_argument("--drawn", type=Path, nargs="+", required=True, help="drawn dataset folders")
     args = parser.parse_args()
     server = Server(Figures(args.drawn), Faults(), port=args.port)
-    names = f"{len(server.figures.names)} drawn figures"
-    print(f"synthetic: knows {names}, listens at {server.url}", file=sys.stderr, flush=True)
+    print(
+        f"synthetic: knows {len(server.figures.names)} drawn figures, listens at {server.url}",
+        file=sys.stderr,
+        flush=True,
+    )
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
 

@@ -1,4 +1,4 @@
-"""Closed forms against independent implementations, their state, and what they must not see."""
+"""Closed forms and the map of texts against independent implementations, and their state."""
 
 from functools import partial
 
@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import linalg
-from sklearn.cross_decomposition import CCA as ReferenceCCA
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge as ReferenceRidge
 from torch.nn.functional import normalize
 
 from style_match.data.datamodule import TrainSet
-from style_match.models.head.linear_models import CCA, Centred, PairLDA, Ridge, Whitened
+from style_match.models.head.linear_models import CCA, Centred, PairLDA, Ridge, TextMap, Whitened
 from style_match.utils.errors import UserError
 
 D, C = 9, 200
@@ -99,22 +98,6 @@ def test_pair_lda_weights_a_direction_by_its_signal():
     assert float(head.map[:, 1].norm()) < 0.2
 
 
-def test_cca_has_the_correlations_of_scikit_learns_cca():
-    train = couples()
-    head = CCA(in_dim=D, dim=3, shrinkage=NONE)
-    head.fit_closed(train)
-    left, right = train.couples()
-    reference = ReferenceCCA(3, scale=False, tol=1e-12, max_iter=5000).fit(left.numpy(), right.numpy())
-    expected = zip(*(scores.T for scores in reference.transform(left.numpy(), right.numpy())), strict=True)
-    fitted_to = zip((left, right), head.mean, head.map, strict=True)
-    scores = [(side - mean.double()) @ to.double() for side, mean, to in fitted_to]
-    for i, (x, y) in enumerate(expected):
-        correlation = np.corrcoef(x, y)[0, 1]
-        assert np.corrcoef(scores[0][:, i], scores[1][:, i])[0, 1] == pytest.approx(correlation, abs=1e-4)
-        # weighted by the correlation: both sides' scores have it as their standard deviation
-        assert float(scores[0][:, i].std(correction=0)) == pytest.approx(correlation, abs=1e-4)
-
-
 def test_both_sides_of_a_cca_are_weighted_by_the_correlation():
     """Regularised CCA as one generalised eigenproblem of both sides: [0 S; S' 0] w = rho [A 0; 0 B] w."""
     train, shrinkage, dim = couples(), 0.3, 4
@@ -152,24 +135,16 @@ def test_ridge_is_scikit_learns_ridge(direction):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_state_dict_restores_a_head_without_fitting(name):
-    train, head = couples(), fitted(name, couples())
-    loaded = MAKERS[name](in_dim=D)
-    assert not loaded.is_fitted()
+    train, head, loaded = couples(), fitted(name, couples()), MAKERS[name](in_dim=D)
+    assert not loaded.is_fitted() and list(head.parameters()) == []
     with pytest.raises(RuntimeError, match="before fit_closed"):
         loaded(train.photos, sides_of(train))
     loaded.load_state_dict(head.state_dict())
-    assert loaded.is_fitted()
-    assert torch.equal(loaded(train.photos, sides_of(train)), head(train.photos, sides_of(train)))
-
-
-@pytest.mark.parametrize("name", MAKERS)
-def test_fitting_twice_gives_the_same_bits_and_embeddings_have_unit_length(name):
-    train, one, other = couples(), fitted(name, couples()), fitted(name, couples())
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
-    e = one(train.photos, sides_of(train))
-    assert e.shape == (2 * C, one.dim) and e.dtype == torch.float32
+    e = loaded(train.photos, sides_of(train))
+    assert loaded.is_fitted() and e.shape == (2 * C, head.dim) and e.dtype == torch.float32
     torch.testing.assert_close(e.norm(dim=1), torch.ones(2 * C))
-    assert list(one.parameters()) == []
+    assert torch.equal(e, head(train.photos, sides_of(train)))
+    assert torch.equal(e, fitted(name, train)(train.photos, sides_of(train)))
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -186,33 +161,20 @@ def test_neither_scale_nor_place_nor_order_of_the_features_matters(name):
     torch.testing.assert_close(other @ other.T, e @ e.T, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["pair_lda", "cca"])
-def test_partners_are_found_better_than_by_the_cosine(name):
-    train, fresh = couples(), couples(seed=0, num=C)
-    head, sides = fitted(name, train), sides_of(fresh)
-    found = {}
-    for label, e in {"head": head(fresh.photos, sides), "cosine": normalize(fresh.photos, dim=1)}.items():
-        similarity = e[:C] @ e[C:].T
-        found[label] = float((similarity >= similarity.diag()[:, None]).sum(1).double().mean())
-    assert found["head"] < 0.75 * found["cosine"]
-
-
 @pytest.mark.parametrize("name", ["cca", "ridge"])
-def test_a_head_that_tells_sides_refuses_profiles_without_one(name):
-    with pytest.raises(UserError, match="tells the sides of couples apart"):
+def test_a_head_that_needs_sides_refuses_profiles_without_one(name):
+    with pytest.raises(UserError, match="treats left and right profiles differently"):
         fitted(name, couples())(torch.randn(4, D))
 
 
-@pytest.mark.parametrize("name", ["pair_lda", "cca", "ridge"])
-def test_a_head_that_is_fitted_on_couples_refuses_styles(name):
-    with pytest.raises(UserError, match="Use head=mlp, linear or whitened"):
-        fitted(name, TrainSet(photos=torch.randn(20, D), labels=torch.arange(20) % 3))
-
-
-def test_styles_can_be_centred_and_whitened():
-    for name in ("centred", "whitened"):
-        train = TrainSet(photos=torch.randn(20, D), labels=torch.arange(20) % 3)
+@pytest.mark.parametrize("name", MAKERS)
+def test_heads_that_are_fitted_on_couples_refuse_styles(name):
+    train = TrainSet(photos=torch.randn(20, D), labels=torch.arange(20) % 3)
+    if name in ("centred", "whitened"):
         assert len(fitted(name, train)(torch.randn(4, D))) == 4
+        return
+    with pytest.raises(UserError, match="Use head=mlp, linear or whitened"):
+        fitted(name, train)
 
 
 @pytest.mark.parametrize("name", ["whitened", "pair_lda", "cca"])
@@ -229,16 +191,39 @@ def test_features_that_do_not_differ_and_widths_that_do_not_fit_are_named(name):
 def test_a_column_that_never_changes_does_not_break_a_ridge():
     train = couples()
     train.left[:, 2] = 4.0
-    e = fitted("ridge", train)(train.photos, sides_of(train))
-    assert torch.isfinite(e).all()
+    assert torch.isfinite(fitted("ridge", train)(train.photos, sides_of(train))).all()
 
 
-def test_a_ridge_goes_in_a_direction_that_there_is():
-    with pytest.raises(UserError, match=r"head\.direction=up: write one of both"):
+def test_options_out_of_range_are_named():
+    with pytest.raises(UserError, match=r"shrinkage 10000 .*Lower head\.shrinkage"):
+        PairLDA(in_dim=D, dim=5, shrinkage=1e4).fit_closed(couples())
+    with pytest.raises(UserError, match=r"head\.direction=up is unknown\. Use one of both"):
         Ridge(in_dim=D, strength=1.0, direction="up")
 
 
-def test_shrinkage_that_leaves_no_direction_is_named():
-    head = PairLDA(in_dim=D, dim=5, shrinkage=1e4)
-    with pytest.raises(UserError, match=r"shrinkage 10000 .*lower head\.shrinkage"):
-        head.fit_closed(couples())
+T, E = 7, 5  # widths of texts and photos
+
+
+@pytest.mark.parametrize("rank", [2, 5, 9])
+def test_a_text_goes_to_the_common_directions_weighted_by_their_correlations(rank):
+    """[0 S; S' 0] w = rho [A 0; 0 B] w for photos and texts; t goes to the sum of rho w_photo (w_text . t)."""
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(C, 3, generator=generator) * torch.tensor([2.0, 1.0, 0.5])
+    photos, texts = (
+        common @ torch.randn(3, dim, generator=generator) + torch.randn(C, dim, generator=generator) + 1
+        for dim in (E, T)
+    )
+    shrinkage = 0.2
+    text_map = TextMap(in_dim=T, dim=E, rank=rank, shrinkage=shrinkage)
+    text_map.fit(photos, texts)
+    x, y = ((rows - rows.mean(0)).double().numpy() for rows in (photos, texts))
+    within = [np.cov(rows.T, bias=True) for rows in (x, y)]
+    within = [cov + shrinkage * np.linalg.eigvalsh(cov).mean() * np.eye(len(cov)) for cov in within]
+    across = x.T @ y / C
+    both = np.block([[np.zeros((E, E)), across], [across.T, np.zeros((T, T))]])
+    rho, w = linalg.eigh(both, linalg.block_diag(*within))
+    # each half of a direction has half of the length 1 that both have together
+    halves = [2**0.5 * w[part, -min(rank, E) :] for part in (slice(None, E), slice(E, None))]
+    expected = y @ halves[1] * rho[-min(rank, E) :] @ halves[0].T
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(text_map(texts).double().numpy(), expected, rtol=1e-3, atol=1e-4)

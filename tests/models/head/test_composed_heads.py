@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from style_match.data.datamodule import TrainSet
-from style_match.models.head.ensemble import Ensemble
+from style_match.models.head.ensemble import Ensemble, members
+from style_match.models.head.identity import Identity
 from style_match.models.head.linear import Linear
 from style_match.models.head.linear_models import PairLDA
 from style_match.models.head.mlp import MLP
 from style_match.models.head.residual import Residual
 from style_match.models.head.two_heads import TwoHeads
+from style_match.models.head.weighted import Weighted
 from style_match.utils.errors import UserError
 
 D = 8
@@ -78,40 +80,54 @@ def test_a_residual_head_begins_as_its_closed_form_and_trains_only_what_is_on_it
 
 
 def test_each_side_goes_through_its_own_head():
-    head = TwoHeads(in_dim=D, each=SMALL).eval()
-    rows = torch.randn(6, D)
+    head, rows = TwoHeads(in_dim=D, each=SMALL), torch.randn(6, D)
     e = head(rows, SIDE)
+    torch.testing.assert_close(e[SIDE == 0], head.sides[0](rows[SIDE == 0]), msg="BatchNorm sees one side at a time")
+    e = head.eval()(rows, SIDE)
     for i, side in enumerate(SIDE.tolist()):
         torch.testing.assert_close(e[i : i + 1], head.sides[side](rows[i : i + 1]))
     torch.testing.assert_close(head(rows, torch.zeros(6, dtype=torch.long)), head.sides[0](rows))
     assert not torch.allclose(head.sides[0](rows), head.sides[1](rows))
 
 
-def test_batch_norm_sees_one_side_at_a_time():
-    head, rows = TwoHeads(in_dim=D, each=SMALL), torch.randn(6, D)
-    e = head(rows, SIDE)
-    torch.testing.assert_close(e[SIDE == 0], head.sides[0](rows[SIDE == 0]))
-
-
-def test_two_heads_need_to_know_the_sides():
-    with pytest.raises(UserError, match="tells the sides of couples apart"):
+def test_two_heads_need_the_sides():
+    with pytest.raises(UserError, match="treats left and right profiles differently"):
         TwoHeads(in_dim=D, each=SMALL)(torch.randn(6, D))
 
 
 def test_an_ensembles_similarity_is_the_mean_of_its_members():
     head, rows = Ensemble(in_dim=D, num=3, each=SMALL).eval(), torch.randn(6, D)
     e = head(rows)
-    assert e.shape == (6, 12)
+    assert e.shape == (6, head.dim) == (6, 12)
     torch.testing.assert_close(e.norm(dim=1), torch.ones(6))
-    members = head.members(rows)
-    torch.testing.assert_close(e @ e.T, sum(m @ m.T for m in members) / 3)
-    assert not torch.allclose(members[0], members[1])
+    each = members(head, rows)
+    torch.testing.assert_close(e @ e.T, sum(m @ m.T for m in each) / 3)
+    assert not torch.allclose(each[0], each[1])
     with pytest.raises(UserError, match=r"head.num=0"):
         Ensemble(in_dim=D, num=0, each=SMALL)
 
 
-def test_an_ensemble_tells_its_members_the_sides():
+def test_an_ensemble_passes_the_sides_to_its_members():
     head = Ensemble(in_dim=D, num=2, each=partial(TwoHeads, each=SMALL)).eval()
     assert head(torch.randn(6, D), SIDE).shape == (6, 8)
     with pytest.raises(UserError):
         head(torch.randn(6, D))
+
+
+def test_a_weighted_similarity_is_the_weighted_sum_of_both_kinds():
+    features = torch.randn(4, 12)
+    head = Weighted(in_dim=12, weight=0.3, each=Identity)
+    e = head(features)
+    first, second = (torch.nn.functional.normalize(half, dim=1) for half in features.chunk(2, dim=1))
+    torch.testing.assert_close(e @ e.T, 0.3 * first @ first.T + 0.7 * second @ second.T)
+    torch.testing.assert_close(e.norm(dim=1), torch.ones(4))
+    assert head.dim == 12
+    for options, message in (({"weight": 1.2, "in_dim": 12}, "0 to 1"), ({"weight": 0.5, "in_dim": 7}, "halves")):
+        with pytest.raises(UserError, match=message):
+            Weighted(**options, each=Identity)
+
+
+def test_each_kind_of_a_weighted_head_is_trained():
+    head = Weighted(in_dim=2 * D, weight=0.5, each=SMALL)
+    (head(torch.randn(6, 2 * D)) * torch.randn(6, 8)).sum().backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())

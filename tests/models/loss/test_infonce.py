@@ -1,4 +1,4 @@
-"""InfoNCE against eq. 4 written out with loops, torch's cross entropy, and pytorch-metric-learning."""
+"""InfoNCE against eq. 4 written out with loops, and torch's cross entropy."""
 
 import math
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pytorch_metric_learning.losses import NTXentLoss
 from torch.nn import functional
 
 from style_match.models.loss.infonce import InfoNCE
@@ -27,13 +26,10 @@ def written_out(e, anchors, candidates, labels, temperature):
     return sum(losses) / len(losses)
 
 
-def gradient(loss, z):
-    return torch.autograd.grad(loss, z, retain_graph=True)[0]
-
-
 def same_value_and_gradient(loss, expected, z):
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(gradient(loss, z), gradient(expected, z), rtol=1e-10, atol=1e-12)
+    (got,), (want,) = (torch.autograd.grad(value, z, retain_graph=True) for value in (loss, expected))
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
 
 
 @given(num=st.integers(2, 7), dim=st.integers(1, 5), temperature=st.floats(0.05, 2.0), seed=st.integers(0, 999))
@@ -55,13 +51,6 @@ def test_is_cross_entropy_in_each_direction(couples):
     same_value_and_gradient(InfoNCE(temperature=0.2, symmetric=True)(e, labels, side).loss, both, z)
 
 
-def test_is_ntxent_of_pytorch_metric_learning(couples):
-    z, e, labels, side = couples(num=8)
-    # cloned: with one tensor for both label arguments the library returns zero
-    expected = NTXentLoss(temperature=0.1)(e[:8], labels[:8], ref_emb=e[8:], ref_labels=labels[8:].clone())
-    same_value_and_gradient(InfoNCE(temperature=0.1, symmetric=False)(e, labels, side).loss, expected, z)
-
-
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_several_positives_leave_the_denominator(couples, symmetric):
     z, e, labels, side = couples(num=7, labels=[0, 0, 0, 1, 1, 2, 3])
@@ -69,15 +58,6 @@ def test_several_positives_leave_the_denominator(couples, symmetric):
     if symmetric:
         expected = (expected + written_out(e, range(7, 14), range(7), labels, 0.3)) / 2
     same_value_and_gradient(InfoNCE(temperature=0.3, symmetric=symmetric)(e, labels, side).loss, expected, z)
-
-
-def test_a_copy_of_the_partner_is_no_rival(couples):
-    _, e, labels, side = couples(num=4)
-    infonce = InfoNCE(temperature=0.2, symmetric=False)
-    keep = [0, 4, 5, 6, 7]  # one anchor and all candidates
-    partner = 4 + int((labels[4:] == labels[0]).nonzero())
-    alone, with_copy = (infonce(e[rows], labels[rows], side[rows]).loss for rows in (keep, [*keep, partner]))
-    torch.testing.assert_close(with_copy, alone)
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=9), st.integers(0, 99))
@@ -88,22 +68,6 @@ def test_styles_compare_every_row_with_all_others(styles, labels, seed):
     z, e, labels = styles(labels, seed=seed)
     loss = InfoNCE(temperature=0.2, symmetric=False)(e, labels).loss
     same_value_and_gradient(loss, written_out(e, range(len(labels)), range(len(labels)), labels, 0.2), z)
-
-
-def test_styles_with_equal_classes_are_ntxent_of_pytorch_metric_learning(styles):
-    z, e, labels = styles([0, 1, 2] * 4)
-    same_value_and_gradient(
-        InfoNCE(temperature=0.2, symmetric=True)(e, labels).loss, NTXentLoss(temperature=0.2)(e, labels), z
-    )
-
-
-def test_order_of_rows_does_not_matter(couples):
-    z, e, labels, side = couples(num=6)
-    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
-    for symmetric in (False, True):
-        infonce = InfoNCE(temperature=0.2, symmetric=symmetric)
-        shuffled = infonce(e[order], labels[order], side[order]).loss
-        same_value_and_gradient(shuffled, infonce(e, labels, side).loss, z)
 
 
 def test_anchors_without_partner_are_left_out(couples):
@@ -128,7 +92,7 @@ def test_a_perfect_batch_costs_nothing_and_a_collapsed_one_the_logarithm_of_its_
 def test_a_tiny_temperature_gives_finite_gradients(couples):
     z, e, labels, side = couples(num=6)
     loss = InfoNCE(temperature=1e-4, symmetric=True)(e.float(), labels, side).loss
-    assert torch.isfinite(loss) and torch.isfinite(gradient(loss, z)).all()
+    assert torch.isfinite(loss) and torch.isfinite(torch.autograd.grad(loss, z)[0]).all()
 
 
 def test_logs_are_the_mean_similarities(couples):
@@ -149,12 +113,6 @@ def test_degenerate_batches_raise(couples, side):
         infonce(e, torch.zeros_like(labels), sides if side else None)
     with pytest.raises(UserError, match=r"no positive.*sampler.batch_size"):
         infonce(e, torch.arange(6), sides if side else None)
-
-
-def test_one_couple_alone_raises(couples):
-    _, e, labels, side = couples(num=1)
-    with pytest.raises(UserError, match="no negative"):
-        InfoNCE(temperature=0.2, symmetric=False)(e, labels, side)
 
 
 @pytest.mark.parametrize("temperature", [0, -0.1, math.nan, math.inf])

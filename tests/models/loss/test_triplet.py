@@ -69,8 +69,8 @@ def test_styles_are_mined_among_all_rows(styles, labels, margin, reducer, seed):
     assert float(output.logs["active_fraction"]) == pytest.approx(active)
 
 
-@pytest.mark.parametrize("spread", [1e-4, 1e-3, 1e-2, 1.0])
-@pytest.mark.parametrize("num", [8, 48, 96])
+@pytest.mark.parametrize("spread", [1e-3, 1.0])
+@pytest.mark.parametrize("num", [8, 96])
 @pytest.mark.parametrize("sides", [True, False])
 def test_float32_is_as_accurate_near_collapse_as_far_from_it(num, spread, sides):
     """Unit vectors at distances of about `spread` of each other: the gradient points where that of float64 does."""
@@ -88,13 +88,6 @@ def test_float32_is_as_accurate_near_collapse_as_far_from_it(num, spread, sides)
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.999
 
 
-def test_couples_sharing_one_label_tensor_are_not_zero(couples):
-    _, e, _, side = couples(num=4)
-    half = torch.arange(4)
-    output = Triplet(margin=0.2, reducer="mean", symmetric=False)(e, torch.cat([half, half]), side)
-    assert output.loss > 0
-
-
 @pytest.mark.parametrize("reducer", ["avg_non_zero", "mean"])
 def test_a_batch_without_violations_costs_nothing_and_moves_nothing(reducer):
     e = torch.eye(4, dtype=torch.float64).repeat_interleave(2, dim=0).requires_grad_()
@@ -109,25 +102,6 @@ def test_an_item_repeated_by_the_sampler_gives_finite_gradients(styles):
     repeated = torch.tensor([0, 0, 1, 2, 3, 4])
     loss = Triplet(margin=0.2, reducer="mean", symmetric=False)(e.float()[repeated], labels[repeated]).loss
     assert torch.isfinite(torch.autograd.grad(loss, z)[0]).all()
-
-
-def test_logs_are_the_mean_similarities(styles):
-    _, e, labels = styles([0, 0, 1, 1, 2, 2])
-    logs = Triplet(margin=0.2, reducer="mean", symmetric=False)(e, labels).logs
-    pairs = [((e[i] @ e[j]).item(), bool(labels[i] == labels[j])) for i in range(6) for j in range(6) if i != j]
-    for name, wanted in (("pos_similarity", True), ("neg_similarity", False)):
-        values = [value for value, positive in pairs if positive == wanted]
-        assert float(logs[name]) == pytest.approx(sum(values) / len(values))
-
-
-@pytest.mark.parametrize("side", [True, False])
-def test_degenerate_batches_raise(couples, side):
-    _, e, labels, sides = couples(num=3)
-    triplet = Triplet(margin=0.2, reducer="mean", symmetric=True)
-    with pytest.raises(UserError, match=r"no negative.*sampler.num_classes"):
-        triplet(e, torch.zeros_like(labels), sides if side else None)
-    with pytest.raises(UserError, match=r"no positive.*sampler.num_samples"):
-        triplet(e, torch.arange(6), sides if side else None)
 
 
 @pytest.mark.parametrize("margin", [0, -0.2, math.nan, math.inf])

@@ -23,25 +23,16 @@ def test_every_option_stands_in_the_yaml(file):
     assert {str(name) for name in options} - {"_target_", "_partial_"} == wanted
 
 
-def test_the_defaults_train_a_head():
-    chosen = {"head": "mlp", "loss": "infonce", "optimizer": "adamw", "scheduler": "cosine", "trainer": "default"}
-    conf = OmegaConf.create({group: OmegaConf.load(CONF / group / f"{name}.yaml") for group, name in chosen.items()})
-    torch.manual_seed(0)
-    head = instantiate(conf.head)(in_dim=10)
-    optimizer = instantiate(conf.optimizer)(head.parameters())
+def test_the_default_optimizer_is_the_papers():
+    names = {"optimizer": "adamw", "scheduler": "cosine", "trainer": "default"}
+    conf = OmegaConf.create({group: OmegaConf.load(CONF / group / f"{name}.yaml") for group, name in names.items()})
+    optimizer = instantiate(conf.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     scheduler = instantiate(conf.scheduler)(optimizer)
-    features, labels, side = torch.randn(16, 10), torch.arange(8).repeat(2), torch.arange(2).repeat_interleave(8)
-    losses, rates = [], []
+    assert scheduler.get_last_lr()[0] == pytest.approx(5e-5)
     for _ in range(conf.trainer.max_epochs):
-        loss = instantiate(conf.loss)(head(features), labels, side).loss
-        optimizer.zero_grad()
-        loss.backward()
         optimizer.step()
-        rates.append(scheduler.get_last_lr()[0])
         scheduler.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    assert rates[0] == pytest.approx(5e-5) and scheduler.get_last_lr()[0] == pytest.approx(0)
+    assert scheduler.get_last_lr()[0] == pytest.approx(0)
     assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(1e-3)
 
 

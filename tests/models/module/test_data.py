@@ -9,6 +9,7 @@ import torch
 
 from style_match.data.sampler.pair import PairSampler
 from style_match.data.sampler.pk import PKSampler
+from style_match.data.sampler.plain import PlainSampler
 from style_match.utils.errors import UserError
 
 
@@ -118,13 +119,6 @@ def test_the_gallery_holds_each_profile_once_with_all_photos(couple_data):
     assert len(photos) == len(set(photos.values())) == 14
 
 
-def test_validation_couples_that_share_people_are_compared_in_several_batches(couple_data):
-    couples = [(i, 20 + i) for i in range(12)] + [(12, 32), (12, 33), (15, 35), (16, 36)]
-    data = couple_data(num=20, couples=couples, split={"train": range(12), "val": range(12, 16), "test": []})
-    batches = [set(batch.tolist()) for batch in data.gallery("val", with_loss=True).loss_batches]
-    assert batches == [{0, 2, 3}, {1, 2, 3}]
-
-
 def test_known_couples_of_other_splits_and_of_a_persons_other_profiles_are_known(couple_data):
     people = list(range(40))
     people[13], people[33] = people[12], people[34]  # f13 is the person of f12, m13 that of m14
@@ -174,12 +168,29 @@ def test_online_batches_carry_rows(couple_data, style_data):
     assert len(data.train_photos()["rows"]) == 24
 
 
+class LoudSampler(PairSampler):
+    def __init__(self, **options):
+        super().__init__(**options)
+
+
+class FirstClasses(PlainSampler):
+    def __init__(self, **options):
+        super().__init__(labels=options["labels"], batch_size=4, seed=options["seed"])
+
+
 def test_a_sampler_of_the_other_task_is_named(couple_data, style_data):
-    pk = partial(PKSampler, num_classes=3, num_samples=4, num_batches=None)
-    with pytest.raises(UserError, match=r"does not serve data with task=couple.*sampler=pair for couples"):
-        couple_data(sampler=pk).train_dataloader()
-    with pytest.raises(UserError, match=r"does not serve data with task=style.*sampler=pk for styles"):
-        style_data(sampler=partial(PairSampler, batch_size=8, drop_last=True)).train_dataloader()
+    for_couples = {"batch_size": 8, "drop_last": True}
+    for make, sampler, task, remedy in (
+        (couple_data, partial(PKSampler, num_classes=3, num_samples=4, num_batches=None), "couple", "pair for couples"),
+        (style_data, partial(PairSampler, **for_couples), "style", "pk for styles"),
+        (style_data, partial(LoudSampler, **for_couples), "style", "pk for styles"),
+        (couple_data, FirstClasses, "couple", "pair for couples"),
+    ):
+        message = (
+            f"{getattr(sampler, 'func', sampler).__name__} does not accept data with task={task}.*sampler={remedy}"
+        )
+        with pytest.raises(UserError, match=message):
+            make(sampler=sampler).train_dataloader()
 
 
 def test_features_that_are_not_finite_name_the_profile(couple_data):

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +12,8 @@ from style_match.data.datamodule import MatchDataModule
 from style_match.data.dataset import read_folder
 from style_match.data.sampler.pair import PairSampler
 from style_match.data.splits import make_split
+
+PAIRS = partial(PairSampler, batch_size=2, drop_last=True)
 
 
 @pytest.fixture
@@ -40,9 +41,8 @@ def built(root):
         folder = read_folder(root, task=task)
         split = make_split(folder, seed=0, fractions=(0.6, 0.2, 0.2), store=None)
         features = torch.arange(len(folder.photos), dtype=torch.float32)[:, None]
-        rows = [SimpleNamespace(path=photo.path, prompt=photo.image) for photo in folder.photos]
         data = MatchDataModule.from_folder(
-            folder, split, features=features, rows=rows, sampler=sampler, seed=0, max_loss_items=1000
+            folder, split, features=features, rows=(), sampler=sampler, seed=0, max_loss_items=1000
         )
         return folder, split, data
 
@@ -50,7 +50,7 @@ def built(root):
 
 
 def test_couples_go_where_the_split_says(built):
-    folder, split, data = built("couple", partial(PairSampler, batch_size=2, drop_last=True))
+    folder, split, data = built("couple", PAIRS)
     for name in ("train", "val", "test"):
         gallery = data.gallery(name)
         couples = {(gallery.left_ids[left], gallery.right_ids[right]) for left, right in gallery.items.tolist()}
@@ -58,10 +58,6 @@ def test_couples_go_where_the_split_says(built):
         for photo, position in zip(gallery.photos.tolist(), gallery.photo_profile.tolist(), strict=True):
             assert folder.photos[photo].profile_id == gallery.profile_ids[position]
         assert len(gallery.photos) == 2 * len(gallery.profile_ids)
-
-
-def test_batches_hold_photos_of_the_couples(built):
-    folder, split, data = built("couple", partial(PairSampler, batch_size=2, drop_last=True))
     for batch in data.train_dataloader():
         left, right = (
             [folder.photos[int(photo)].profile_id for photo in batch["features"][batch["side"] == side, 0]]
@@ -71,21 +67,15 @@ def test_batches_hold_photos_of_the_couples(built):
         assert not {"f0", "f1"} <= set(left)  # one user
 
 
-def test_profiles_of_one_user_are_one_person(built):
-    _, _, data = built("couple", partial(PairSampler, batch_size=2, drop_last=True))
-    person = dict(zip(data.profile_ids, data.people, strict=True))
-    assert person["f0"] == person["f1"]
-    assert len(set(data.people)) == 39
-
-
-def test_one_photo_under_two_profiles_is_one_person(built, root):
+def test_profiles_of_one_user_or_with_one_photo_are_one_person(built, root):
     (root / "images" / "m7_1.png").write_bytes((root / "images" / "m5_0.png").read_bytes())
-    folder, split, _ = built("couple", partial(PairSampler, batch_size=2, drop_last=True))
+    folder, split, _ = built("couple", PAIRS)
     hashes = {photo.image: hashlib.sha256(photo.path.read_bytes()).hexdigest() for photo in folder.photos}
     hashed = replace(folder, photo_sha256=hashes)
     data = MatchDataModule.from_folder(hashed, split, features=None, rows=(), sampler=None, seed=0, max_loss_items=None)
     person = dict(zip(data.profile_ids, data.people, strict=True))
-    assert person["m5"] == person["m7"]
+    assert person["m5"] == person["m7"] and person["f0"] == person["f1"]
+    assert len(set(data.people)) == 38
 
 
 def test_styles_have_their_classes(built):
@@ -95,11 +85,3 @@ def test_styles_have_their_classes(built):
         classes = [data.classes[number] for number in gallery.items.tolist()]
         assert classes == [folder.labels[profile_id] for profile_id in gallery.profile_ids]
         assert set(gallery.profile_ids) == {item for item, part in split.name_of.items() if part == name}
-
-
-def test_online_rows_follow_the_photos(built):
-    folder, _, data = built("couple", partial(PairSampler, batch_size=2, drop_last=True))
-    data.features = None
-    gallery = data.gallery("val")
-    batch = data.gallery_batch(gallery)
-    assert [row.prompt for row in batch["rows"]] == [folder.photos[photo].image for photo in gallery.photos.tolist()]

@@ -1,12 +1,8 @@
 """Stored indexes: opened as they were, rebuilt when they cannot be used, and deleted for a person's removal."""
 
-import contextlib
 import importlib
-import os
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from style_match.serving.index.folder import delete_everywhere, known_indexes, open_or_build
@@ -56,23 +52,6 @@ def test_a_damaged_byte_is_noticed(unlisted, capsys):
         assert "rebuilt: " in capsys.readouterr().err
 
 
-def test_an_interrupted_save_leaves_the_graph_before_or_after(unlisted, monkeypatch, capsys):
-    ids, vectors, cells = people(40)
-    opened(GRAPH, unlisted, (ids[:30], vectors[:30], cells[:30]))
-
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(os, "replace", interrupted)
-        opened(GRAPH, unlisted, (ids, vectors, cells))
-    capsys.readouterr()
-    opened(GRAPH, unlisted, (ids[:30], vectors[:30], cells[:30]))
-    assert "up to date" in capsys.readouterr().err
-    opened(GRAPH, unlisted, (ids, vectors, cells))
-    assert "10 added, 0 removed" in capsys.readouterr().err
-
-
 def test_a_folder_that_cannot_be_written_is_a_mistake(unlisted):
     (unlisted / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written: .* index.root=FOLDER"):
@@ -102,32 +81,13 @@ def test_an_index_is_stored_for_each_matcher_and_dataset_folder(words, unlisted)
 
 
 def test_a_graph_that_cannot_be_used_is_rebuilt(unlisted, capsys):
-    ids, vectors, cells = people(40)
+    profiles = people(40)
     for options in ({}, {"ef_search": 7}, {"m": 8}, {"m": 8}):
-        index = opened(GRAPH, unlisted, (ids, vectors, cells), **options)
+        index = opened(GRAPH, unlisted, profiles, **options)
         assert (index.m, index.ef_search) == (options.get("m", 32), options.get("ef_search", 64))
     printed = capsys.readouterr().err.splitlines()
     assert ["up to date" in line for line in printed] == [False, True, False, True]
     assert "rebuilt: m was 32, not 8" in printed[2]
-    opened(GRAPH, unlisted, (ids, np.eye(40, dtype=np.float32), cells), m=8)
-    assert "rebuilt: dim was 8, not 40" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("forget", [False, True])
-def test_an_index_of_an_earlier_version_is_replaced_or_deleted(forget, unlisted, capsys):
-    opened(GRAPH, unlisted, people(3))
-    (known,) = known_indexes()
-    for path in known.folder.iterdir():
-        path.unlink()
-    for name in ("manifest.json", f"data-{'0' * 32}.safetensors", f"profiles-{'1' * 32}.parquet"):
-        (known.folder / name).write_bytes(b"p001")
-    capsys.readouterr()
-    if forget:
-        assert "deleted; it is rebuilt when it is needed" in delete_everywhere(unlisted, ["p001"])[0]
-        assert [path.name for path in known.folder.iterdir()] == [".lock"]
-    else:
-        opened(GRAPH, unlisted, people(3))
-        assert "3 profiles, built" in capsys.readouterr().err and len(list(known.folder.iterdir())) == 2
 
 
 @pytest.mark.parametrize("words", STORED)
@@ -155,23 +115,3 @@ def test_an_index_that_is_missing_does_not_block(unlisted):
     assert "deleted; it is rebuilt" in lines[str(own)]
     (unlisted / "unmounted").rename(unlisted / "mount")
     assert any("mount" in line and "deleted; it is rebuilt" in line for line in delete_everywhere(unlisted, ["p001"]))
-
-
-def test_the_files_of_an_interrupted_build_are_deleted_too(unlisted, monkeypatch):
-    profiles = people(6)
-    replace = os.replace
-
-    def interrupted(source, target):
-        if "graph" in str(target):
-            raise KeyboardInterrupt
-        replace(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", interrupted)
-        patch.setattr(Path, "unlink", lambda path, **options: None)  # a killed process removes nothing
-        with pytest.raises(KeyboardInterrupt):
-            opened(GRAPH, unlisted, profiles)
-    (known,) = known_indexes()
-    assert any(profiles[1][3].tobytes() in path.read_bytes() for path in known.folder.iterdir())
-    delete_everywhere(unlisted, ["p003"])
-    assert [path.name for path in known.folder.iterdir()] == [".lock"]

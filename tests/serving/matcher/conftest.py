@@ -1,4 +1,4 @@
-"""MatchModule folders made by hand, with untrained heads on the tiny backbone, and profiles of drawn pictures."""
+"""Matcher folders with untrained heads on the tiny backbone, and profiles of drawn pictures."""
 
 import hashlib
 import json
@@ -13,11 +13,10 @@ from PIL import Image
 from safetensors.torch import save
 
 from style_match import StyleMatcher
-from style_match.backbone.checkpoint import resolve_checkpoint
 from style_match.cli.targets import conf_dir
-from style_match.data.fingerprints import Fingerprints
 from style_match.serving.matcher import make_head, tells_sides
-from style_match.serving.matcher_folder import digest, hashes_of
+from style_match.serving.matcher_folder import digest
+from tests.contract.observe import OLD_MATCHER
 
 WIDTH = 160  # of the tiny backbone's features
 
@@ -43,7 +42,7 @@ def make_matcher(
     pooled = conf(f"pooling/{pooling}.yaml")
     width = WIDTH * len(pooled.get("parts", [1]))
     torch.manual_seed(0)
-    built = make_head(head_options(head), width).eval()
+    built = make_head(head_options(head), in_dim=width).eval()
     for buffer in built.buffers():
         if buffer.dtype == torch.bool:
             buffer.fill_(True)  # a closed form that was fitted
@@ -51,44 +50,23 @@ def make_matcher(
         if hasattr(built, key):
             getattr(built, key).normal_()
     files = {"head.safetensors": save({key: each.contiguous() for key, each in built.state_dict().items()})}
-    options = conf("backbone/tiny.yaml")
-    checkpoint = resolve_checkpoint(options["path"], None, download=False)
-    sides = torch.tensor([0, 1])
+    old = json.loads((OLD_MATCHER / "matcher.json").read_text())
     about = {
-        "format": 1,
+        **{key: each for key, each in old.items() if key != "digest"},
         "name": name,
         "task": task,
-        "synthetic": True,
         "sides": ["female", "male"] if task == "couple" else None,
         "label_column": None if task == "couple" else "fashion_style",
-        "classes": None if task == "couple" else ["a", "b"],
         "head": {
             "options": head_options(head),
             "in_dim": width,
-            "dim": built(torch.ones(2, width), sides).shape[1],
+            "dim": built(torch.ones(2, width), torch.tensor([0, 1])).shape[1],
             "tells_sides": task == "couple" and tells_sides(built, width),
-        },
-        "backbone": {
-            "name": "tiny",
-            "path": options.pop("path"),
-            "revision": options.pop("revision"),
-            "options": {**{key: each for key, each in options.items() if key != "name"}, "dtype": "fp32"},
-            "files": hashes_of(checkpoint, Fingerprints(None)),
         },
         "prompt": conf(f"prompt/{prompt}.yaml"),
         "pooling": pooled,
         "text": None,
-        "data": {
-            "options": {
-                "image_root": None,
-                "label_column": None,
-                "max_source_pixels": 10**6,
-                "num_workers": 0,
-                "on_bad_image": "error",
-            },
-            "demo": None,
-        },
-        "features": {"shard_rows": 64},
+        "data": {"options": {**old["data"]["options"], "num_workers": 0}, "demo": None},
         "run": {"id": "0" * 64},
         "files": {key: hashlib.sha256(each).hexdigest() for key, each in files.items()},
         **changes,

@@ -46,6 +46,6 @@ def test_intervals_are_called_what_they_are(made, tmp_path):
         ("metadata", "the SHA-256 of its profile id and metadata (no photo was read)", "SHA-256 of each photo"),
     ],
 )
-def test_what_seen_txt_holds_is_told(made, tmp_path, prompt, said, other):
+def test_the_card_says_what_seen_txt_holds(made, tmp_path, prompt, said, other):
     found = written(made, tmp_path, prompt)
     assert said in found and other not in found

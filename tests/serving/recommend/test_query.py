@@ -1,74 +1,115 @@
-"""Who asks, and what is refused instead of being passed over."""
+"""Who asks, in whatever form the query is typed, and what is refused instead of being ignored."""
 
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
 from style_match.cli import main, schema
 from style_match.serving.matcher_folder import MatcherFolder
-from style_match.serving.recommend import make_query
+from style_match.serving.recommend import Candidates, Query, make_query, nearest
 from style_match.utils.errors import UserError
+from tests.serving.recommend import by_loops
 
 
 def matcher(sides: bool = True, metadata: int = 0) -> MatcherFolder:
-    """The folder of a matcher."""
     prompt = {"name": "image_metadata" if metadata else "image", "image": 1, "metadata": metadata}
     about = {"name": "mine", "digest": "0" * 64, "sides": ["female", "male"] if sides else None, "prompt": prompt}
     return MatcherFolder(Path("mine"), {**about, "head": {"dim": 6}})
 
 
-def ask(folder: MatcherFolder, query, profiles, **options):
+def ask(folder: MatcherFolder, query, profiles, side=None, metadata=None) -> Query:
     """The query of a text for which nothing is encoded."""
-    return make_query(query, profiles, folder, lambda *_, **__: pytest.fail("encoded"), **options)
+    return make_query(query, profiles, folder, lambda *_, **__: pytest.fail("encoded"), side=side, metadata=metadata)
+
+
+@pytest.fixture
+def people(profiles):
+    found = profiles(6)
+    columns = tuple({"이름": name} for name in ("김민지", "이", "이", "박", "", "김"))
+    return replace(found, profile_ids=("여é0", *found.profile_ids[1:]), columns=columns)
 
 
 @pytest.mark.parametrize("query", ["x" * 400, "a\0b", "~nobody_of_that_name/x.jpg", "gone.jpg"])
-def test_what_no_file_can_be_called_is_no_profile_either(profiles, query):
+def test_an_unknown_profile_or_file_is_refused(profiles, query):
     with pytest.raises(UserError, match="there is no such profile among 6, and no such file"):
-        ask(matcher(), query, profiles(6), side=None, metadata=None)
+        ask(matcher(), query, profiles(6))
 
 
-def test_a_photo_without_the_metadata_that_is_read_is_told_the_option(profiles, tmp_path):
-    (tmp_path / "photo.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match=r"reads metadata .*\. Set metadata=FILE\.json"):
-        ask(matcher(metadata=1), str(tmp_path / "photo.jpg"), profiles(6), side="male", metadata=None)
+@pytest.mark.parametrize("typed", ["여é0", unicodedata.normalize("NFD", "여é0"), " 여é0\u200b"])
+def test_an_id_is_found_in_any_unicode_form(people, typed):
+    assert ask(matcher(), typed, people).row == 0
+
+
+def test_a_photo_and_a_filter_are_found_in_any_unicode_form(people, tmp_path):
+    (tmp_path / unicodedata.normalize("NFD", "사진.jpg")).write_bytes(b"")
+    with pytest.raises(UserError, match=r"reads metadata .*\. Set metadata=FILE\.json"):  # so the photo was found
+        ask(matcher(metadata=1), str(tmp_path / "사진.jpg"), people, side="male")
+    where = unicodedata.normalize("NFD", "이름 in ['김민지', '박']")
+    assert Candidates(people, where).filtered.tolist() == [True, False, False, True, False, False]
+
+
+def test_an_id_in_other_capitals_is_named(people):
+    with pytest.raises(UserError, match=r"query=P001: there is no such profile .* Did you mean p001\?"):
+        ask(matcher(), "P001", people)
 
 
 @pytest.mark.parametrize(
-    ("asks", "options", "said"),
+    ("asks", "options", "message"),
     [
         (matcher(), {"metadata": {"top": "coat"}}, r"metadata: .* reads none \(prompt=image\)\. Drop metadata"),
         (matcher(sides=False), {"side": "male"}, "side=male: .* of styles, which have no sides. Drop side"),
         (matcher(metadata=1), {"metadata": {"top": "coat"}}, "query=p000 is a profile .*. Drop metadata"),
     ],
 )
-def test_an_option_that_nothing_reads_is_refused(profiles, asks, options, said):
+def test_an_option_that_is_not_read_is_refused(profiles, asks, options, message):
     found = profiles(6, sides=asks.sides is not None)
-    assert ask(asks, "p000", found, side=None, metadata=None).row == 0
-    with pytest.raises(UserError, match=said):
-        ask(asks, "p000", found, **{"side": None, "metadata": None, **options})
+    assert ask(asks, "p000", found).row == 0
+    with pytest.raises(UserError, match=message):
+        ask(asks, "p000", found, **options)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["query=f0", "mode=mutual", "index=faiss"], "mode=mutual compares all pairs .* Drop index"),
-        (["query=all", "mode=mutual", "index=qdrant"], "mode=mutual compares all pairs .* Drop index"),
         (["query=all", "exposure_cap=3", "index=faiss"], "exposure_cap=3 compares all pairs .* Drop index"),
         (["query=all", "side=male"], "side=male describes one photo"),
         (["query=all", "metadata=a.json"], "metadata=a.json describes one photo"),
         (["query=all", "index=faiss"], None),
-        (["query=f0", "index=faiss"], None),
         (["query=all", "mode=mutual", "exposure_cap=3"], None),
         (["query=a.jpg", "side=male", "metadata=a.json"], None),
     ],
 )
-def test_options_that_do_not_go_together_are_refused_before_work(words, said):
+def test_options_that_do_not_go_together_are_refused_before_work(words, message):
     with initialize_config_dir(str(main.conf_dir()), version_base=main.VERSION_BASE):
         config = compose("recommend", ["model=m", *words])
-    if said is None:
+    if message is None:
         schema.check(config, step="recommend")
         return
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         schema.check(config, step="recommend")
+
+
+def test_an_index_of_another_matcher_is_refused(profiles):
+    found = profiles(10)
+    queries, candidates = [Query.of_profile(found, 0)], Candidates(found, None)
+    assert nearest(queries, candidates, k=2, index=found.exact_index) == nearest(queries, candidates, k=2)
+    other = replace(found, matcher="f" * 64).exact_index
+    with pytest.raises(UserError, match=r"another matcher \(ffffffff\) than these profiles \(00000000\)"):
+        nearest(queries, candidates, k=2, index=other)
+
+
+def test_a_profile_of_unknown_side_is_recommended_to_nobody(profiles):
+    found = profiles(8)
+    sides = found.sides.copy()
+    sides[6:] = -1
+    found = replace(found, sides=sides)
+    candidates = Candidates(found, None)
+    for row in range(6):
+        assert np.flatnonzero(candidates.allowed(Query.of_profile(found, row))).tolist() == [
+            other for other in range(6) if by_loops.paired(found, row, other)
+        ]

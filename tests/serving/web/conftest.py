@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from style_match.data.records import Photo
 from style_match.serving.profiles import ProfileEmbeddings
-from style_match.serving.text import answerable
+from style_match.serving.recommend import Candidates, Query
 from style_match.serving.web.catalogue import Catalogue
 from style_match.serving.web.live import Live
 from style_match.serving.web.server import make_server
@@ -27,7 +27,8 @@ IDENTITY = "ab" * 32
 
 def live_of(catalogue: Catalogue) -> Live:
     """A `Live` whose folder does not change."""
-    return Live(catalogue.inputs.folder.root, lambda: catalogue, public=catalogue.public)
+    root = catalogue.inputs.folder.root
+    return Live(root, lambda: catalogue, hidden=(root, catalogue.matcher.folder.path))
 
 
 def jpeg(file: Path, size: tuple[int, int] = (40, 60), **about) -> bytes:
@@ -91,18 +92,16 @@ def catalogue(tmp_path: Path):
             SimpleNamespace(folder=folder, encode=None),
             SimpleNamespace(
                 cfg=OmegaConf.create(cfg),
+                synthetic=False,
                 folder=SimpleNamespace(root=root, metadata=metadata, photos_of=photos_of),
             ),
             trained,
             frozen,
             index=trained.exact_index,
             find_by_text=partial(find_first, trained) if searches else None,
-            search_note="Searched: nothing."
-            if searches
-            else f"No text search: {folder.path} has none, nor has {root}.",
+            search_note="Searched: nothing." if searches else "No text search.",
             k=8,
             max_upload_mb=20,
-            synthetic=False,
         )
         made._embedded = lambda picture, side: {name: each.embeddings[0] for name, each in made.models.items()}
         return made
@@ -112,7 +111,7 @@ def catalogue(tmp_path: Path):
 
 def find_first(profiles: ProfileEmbeddings, text: str, *, k: int, where: str | None) -> list[tuple[str, float]]:
     """The first profiles, whatever the text."""
-    answerable(profiles, text, k=k, where=where)
+    Candidates(profiles, where).refuse_too_many(Query(text, np.empty(0)), k)
     return [(one, 0.5) for one in profiles.profile_ids[:k]]
 
 

@@ -1,4 +1,4 @@
-"""What the page is told, and what not."""
+"""What the page shows, and what it does not show."""
 
 import io
 
@@ -24,12 +24,10 @@ def test_matches_of_both_models(client):
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("params", "message"),
     [
         ({"k": 0}, "k=0 must be at least 1"),
-        ({"k": -3}, "k=-3 must be at least 1"),
         ({"k": 5}, "there are 4 profiles to choose from. Set k=4 or less"),
-        ({"k": 10**30}, "Set k=4 or less"),
         ({"k": ""}, "k= must be an integer"),
         ({"k": "9" * 6000}, "must be an integer"),
         ({"number": "x"}, "number=x must be an integer"),
@@ -37,14 +35,12 @@ def test_matches_of_both_models(client):
         ({"number": -1}, "no profile number -1"),
         ({"where": "agee < 3"}, "Did you mean age?"),
         ({"where": "age <"}, "where: the condition is not complete"),
-        ({"where": "age == 'x'"}, "where: the column age holds numbers"),
         ({"where": "__import__('os').system('true')"}, "where:"),
-        ({"where": "age > 99"}, "where leaves 0 of 4 profiles"),
         ({"where": f"city == '{EVIL}x'"}, "where leaves 0 of 4"),
     ],
 )
-def test_a_mistake_is_said(client, asked, told):
-    assert told in error(client().get("/api/match", params={"number": 0, "k": 2, **asked}))
+def test_a_mistake_is_an_answer(client, params, message):
+    assert message in error(client().get("/api/match", params={"number": 0, "k": 2, **params}))
 
 
 def test_a_filter_goes_for_every_tab(client):
@@ -61,15 +57,12 @@ def test_a_filter_goes_for_every_tab(client):
     assert "Write some words" in error(asking.get("/api/search", params={"text": " ", "k": 1}))
 
 
-def test_markup_of_the_data_is_plain_text_of_json(client):
-    answer = client().get("/api/match", params={"number": 0, "k": 4})
+def test_markup_and_metadata_that_json_cannot_hold_come_as_text(client):
+    answer = client().get("/api/match", params={"number": 0, "k": 1})
     assert answer.headers["content-type"] == "application/json"
     query = answer.json()["query"]
-    assert query["columns"]["city"] == EVIL and query["metadata"]["caption"] == EVIL
-
-
-def test_metadata_that_json_cannot_hold_comes_as_text(client):
-    metadata = client().get("/api/match", params={"number": 0, "k": 1}).json()["query"]["metadata"]
+    metadata = query["metadata"]
+    assert query["columns"]["city"] == EVIL and metadata["caption"] == EVIL
     assert metadata["colours"] == '["red", "파랑"]' and metadata["big"] == "Infinity"
     assert metadata["half"] == "\ud800" and "no" not in metadata
 
@@ -86,13 +79,9 @@ def test_profiles_are_found_by_part_of_their_id(client):
 def test_columns_to_choose_from_and_colours(client, monkeypatch):
     monkeypatch.setattr(catalogues, "MAX_VALUES", 4)
     about = client().get("/api/about").json()
-    columns = {each["name"]: each for each in about["columns"]}
-    assert columns["city"]["values"] == [EVIL, "부산"] and columns["vip"] == {
-        "name": "vip",
-        "kind": "flag",
-        "values": None,
-    }
-    assert columns["age"] == {"name": "age", "kind": "number", "values": None}  # too many
+    columns = {each["name"]: (each["kind"], each["values"]) for each in about["columns"]}
+    assert columns["city"][1] == [EVIL, "부산"] and columns["vip"] == ("flag", None)
+    assert columns["age"] == ("number", None)  # too many values
     assert about["colours"] == ["city", "a b", "look"]
     assert about["sides"] == ["female", "male"] and about["k"] == 4  # no more can be recommended
 
@@ -101,7 +90,7 @@ def test_a_folder_without_couples_columns_or_texts(client, tmp_path):
     asking = client(sides=False, searches=False, with_columns=False)
     about = asking.get("/api/about").json()
     assert (about["sides"], about["columns"], about["k"]) == ([], [], 7)
-    assert about["search_note"].startswith("No text search: ")
+    assert about["search_note"] == "No text search."
     assert "No text search" in error(asking.get("/api/search", params={"text": "a", "k": 1}))
     assert "there is no column 'age'" in error(asking.get("/api/map", params={"where": "age > 3"}))
     photo = (tmp_path / "people" / "1.jpg").read_bytes()
@@ -119,20 +108,19 @@ def test_a_matcher_that_reads_metadata_takes_no_upload(client, tmp_path, prompt)
     assert "reads metadata" in error(answer)
 
 
-def test_a_profile_of_unknown_side_is_told_what_to_do(client):
+def test_a_profile_of_unknown_side_gets_a_remedy(client):
     answer = client(unknown_side=3).get("/api/match", params={"number": 3, "k": 1})
     assert "it is unknown whether this profile is female or male" in error(answer)
 
 
 def test_no_answer_tells_where_things_are_on_this_machine(client, tmp_path):
-    for searches in (True, False):
-        asking = client(searches=searches)
-        answers = [asking.get(path) for path in ("/api/about", "/api/profiles", "/api/map", "/api/search?k=1&text=a")]
-        answers += [asking.get(f"/api/match?number={number}&k=2") for number in range(9)]
-        (tmp_path / "people" / "3.jpg").unlink(missing_ok=True)
-        answers.append(asking.get("/photo/3.jpg"))
-        assert answers[-1].status_code == 404
-        assert not any(str(tmp_path) in answer.text for answer in answers)
+    asking = client()
+    answers = [asking.get(path) for path in ("/api/about", "/api/profiles", "/api/map", "/api/search?k=1&text=a")]
+    answers += [asking.get(f"/api/match?number={number}&k=2") for number in range(9)]
+    (tmp_path / "people" / "3.jpg").unlink()
+    answers.append(asking.get("/photo/3.jpg"))
+    assert answers[-1].status_code == 404
+    assert not any(str(tmp_path) in answer.text for answer in answers)
 
 
 def test_a_thumbnail_has_nothing_but_pixels(client):

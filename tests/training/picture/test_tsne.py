@@ -64,18 +64,20 @@ def test_couples_are_two_sides_with_a_line_between_partners(tmp_path, drawn):
     couples = [(i, 20 + i) for i in range(20)] + [(3, 40)]
     draw_tsne(tmp_path / "tsne.png", {"trained head": embedding}, couples=couples, sides=("female", "male"), **SETTINGS)
     _, told, legend = words(drawn[0])
-    assert legend == ["female", "male"]
+    assert legend == ["female", "male", "10 nearest couples (cosine)", "10 farthest couples (cosine)"]
+    assert drawn[0].get_supxlabel() == "t-SNE, perplexity 10, started from the principal components"
     left, right = embedding[:20], embedding[20:]
     similarity = left @ right.T
     partners = [float(embedding[i] @ embedding[j]) for i, j in couples]
     others = (float(similarity.sum()) - sum(partners)) / (20 * 21 - 21)
     assert told == [f"mean cosine: partners {np.mean(partners):.2f}, others {others:.2f}"]
-    lines, females, males = drawn[0].axes[0].collections
+    females, males, near, far = drawn[0].axes[0].collections
     assert (len(females.get_offsets()), len(males.get_offsets())) == (20, 21)
-    ends = [segment.tolist() for segment in lines.get_segments()]
-    assert len(ends) == 21
-    for one, other in ends:
-        assert one in females.get_offsets().tolist() and other in males.get_offsets().tolist()
+    place = [*females.get_offsets().tolist(), *males.get_offsets().tolist()]
+    order = sorted(couples, key=lambda couple: -float(embedding[couple[0]] @ embedding[couple[1]]))
+    for lines, joined in ((near, order[:10]), (far, order[-10:])):
+        ends = [segment.tolist() for segment in lines.get_segments()]
+        assert sorted(ends) == sorted([place[left], place[right]] for left, right in joined)
 
 
 def test_the_same_embeddings_give_the_same_bytes(tmp_path):
@@ -98,7 +100,7 @@ def test_more_points_than_wanted_are_drawn_from(tmp_path, drawn):
     settings = SETTINGS | {"max_points": 20}
     couples = [(i, 30 + i) for i in range(30)]
     draw_tsne(tmp_path / "couples.png", {"x": rows(60)}, couples=couples, **settings)
-    lines, left, right = drawn[0].axes[0].collections
+    left, right, lines = drawn[0].axes[0].collections
     assert [len(part) for part in (lines.get_segments(), left.get_offsets(), right.get_offsets())] == [10, 10, 10]
     assert drawn[0].legends[0].get_title().get_text() == "20 of 60 profiles"
     draw_tsne(tmp_path / "styles.png", {"x": rows(60)}, labels=["a", "b"] * 30, **settings)

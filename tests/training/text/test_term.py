@@ -7,9 +7,8 @@ import torch
 from torch.nn import functional
 
 from style_match.data.texts import Texts, groups
-from style_match.models.head.ensemble import Ensemble
 from style_match.models.head.mlp import MLP
-from style_match.models.text_term import TextTerm, joined, members
+from style_match.models.text_term import TextTerm
 from style_match.utils.errors import UserError
 
 TAU = 0.1
@@ -57,15 +56,6 @@ def test_a_shared_head_sees_photos_and_texts_in_one_batch():
     (embedded,), said = TextTerm(weight=1.0, temperature=TAU, head=None).embed(head, photos, None, texts)
     whole = head(torch.cat([photos, texts]))
     assert torch.equal(embedded, whole[:4]) and torch.equal(said, whole[4:])
-
-
-def test_members_joined_are_what_the_ensemble_gives():
-    from functools import partial
-
-    each = partial(MLP, hidden_dim=8, dim=6, bias=False, standardize=False)
-    head = Ensemble(in_dim=5, num=3, each=each).eval()
-    features = torch.randn(4, 5)
-    assert torch.equal(joined(members(head, features, None)), head(features)) and head.dim == 18
 
 
 def test_texts_are_drawn_by_their_share_and_none_is_left_out():
