@@ -6,6 +6,7 @@
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -87,7 +88,8 @@ def demo() -> str:
     """Return the table that `make demo` prints."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "style_match.train", f"hydra.run.dir={folder}/run", "progress=false"]
-        out = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        given = {"cwd": ROOT, "env": {**os.environ, "COLUMNS": "80"}, "text": True}
+        out = subprocess.run(words, check=True, stdout=subprocess.PIPE, **given).stdout
     table = out[out.index("Test split:") :].partition(f"\n{folder}")[0]
     return "```\n" + "\n".join(map(str.rstrip, table.splitlines())) + "\n```"
 
