@@ -9,10 +9,10 @@ import numpy as np
 from coverage import COUPLES
 from seeds import BOTH, INTERVAL, NORMAL, latents
 
+from style_match.evaluation.sign_test import sign_flip
 from style_match.reporting.statistics import (
     NOT_DISTINGUISHABLE,
     seed_differences,
-    sign_flip,
     t_test,
     verdict,
 )

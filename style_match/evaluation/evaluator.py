@@ -12,6 +12,7 @@ from torch import Tensor
 from style_match.evaluation.bootstrap import ClusterBootstrap, Interval
 from style_match.evaluation.metrics import chance, choose_ks, scores
 from style_match.evaluation.ranks import Ranks, couple_ranks, neighbourhood, style_ranks
+from style_match.evaluation.sign_test import NUM_FLIPS, sign_flip
 from style_match.utils.errors import UserError
 from style_match.utils.graph import connected, not_strangers
 
@@ -204,7 +205,9 @@ class Evaluator:
         return self._result(ranks, chosen, queries, partners, galleries, person[ranks.query], counts)
 
     def difference(self, one: Result, other: Result) -> dict[str, Any]:
-        """Return `one` minus `other`, paired by query: metric to {"value", "ci95": [low, high]}.
+        """Return `one` minus `other`, paired by query: metric to {"value", "ci95": [low, high]}, and "p" of the MRR.
+
+        The p value is of `sign_flip` over connected people.
 
         Raises:
             ValueError: The two have different queries.
@@ -212,7 +215,10 @@ class Evaluator:
         if (one.query_ids, list(one.scores)) != (other.query_ids, list(other.scores)):
             raise ValueError("only results on the same queries and ks can be paired")
         columns = torch.stack([one.scores[name] - other.scores[name] for name in one.scores], dim=1)
-        return self._named(one.scores, self._intervals(one.clusters).differences(columns.numpy()))
+        gain = self._named(one.scores, self._intervals(one.clusters).differences(columns.numpy()))
+        differences = columns[:, list(one.scores).index("mrr")].numpy()
+        p = sign_flip(differences, one.clusters.numpy(), num_resamples=NUM_FLIPS, seed=self._seed)
+        return {**gain, "mrr": {**gain["mrr"], "p": p}}
 
     def _hubness(self, left: Tensor, right: Tensor, bank: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
         """Return r of CSLS of the profiles of each side, over the other side of the training split."""

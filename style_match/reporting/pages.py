@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +22,31 @@ from style_match.reporting.tables import ResultTable, difference_text, is_exact,
 from style_match.training.outputs import logged_rows
 from style_match.utils.errors import UserError
 from style_match.utils.html import fill
+from style_match.utils.plots import COLOURS, MODEL_COLOURS
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 THUMBNAIL_PX = 96  # longest side of a picture of a profile
-# Colours of Okabe and Ito 2008, which the colour-blind can distinguish.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A949E", "#000000")
-CHANCE = "#8A949E"
 
 # ---------------------------------------------------------------- figures
 
 
+def colours_of(rows: Iterable[Row]) -> dict[str, str]:
+    """Return the colour of each row by its name: the first row of a model has the model's."""
+    free, others = dict(MODEL_COLOURS), cycle(COLOURS)
+    return {row.name: free.pop(row.model) if row.model in free else next(others) for row in rows}
+
+
 def bars(table: ResultTable) -> go.Figure:
     """Return each row's metrics in percent, with intervals."""
-    figure = go.Figure()
-    for number, row in enumerate(table.rows):
+    figure, colours = go.Figure(), colours_of(result.row for result in table.rows)
+    for row in table.rows:
         cells = [row.metrics[metric] for metric in table.metrics]
         value = np.array([100 * cell.value for cell in cells])
         figure.add_bar(
             name=escape(row.row.label),
             x=[heading(metric) for metric in table.metrics],
             y=value,
-            marker_color=CHANCE if row.row.model == "chance" else COLOURS[number % len(COLOURS)],
+            marker_color=colours[row.row.name],
             error_y={
                 "type": "data",
                 "array": [100 * cell.high for cell in cells] - value,
@@ -54,28 +59,29 @@ def bars(table: ResultTable) -> go.Figure:
 
 def recall_curves(table: ResultTable) -> go.Figure:
     """Return the hit rate within the first k for every k, over all runs of a row; chance is a dashed line."""
-    figure = go.Figure()
     rows = [result.row for result in table.rows]
+    figure, colours = go.Figure(), colours_of(rows)
     first = [run.queries("frozen").columns["gallery"] for run in rows[0].runs.values()]
     k = np.arange(1, max(gallery.max() for gallery in first) + 1)
-    for number, row in enumerate(rows):
+    for row in rows:
         if row.model != "chance":
             rank = np.concatenate([run.queries(row.model).columns["rank"] for run in row.runs.values()])
             y = 100 * np.searchsorted(np.sort(rank), k, side="right") / len(rank)
-            figure.add_scatter(
-                x=k, y=y, name=escape(row.label), mode="lines", line_color=COLOURS[number % len(COLOURS)]
-            )
+            figure.add_scatter(x=k, y=y, name=escape(row.label), mode="lines", line_color=colours[row.name])
     if rows[0].first_run.config.data.task == "couple":  # a class has several right answers
         sizes, counts = np.unique(np.concatenate(first), return_counts=True)
         chance = 100 * np.average(np.minimum(k / sizes[:, None], 1), axis=0, weights=counts)
-        figure.add_scatter(x=k, y=chance, name="chance", mode="lines", line={"dash": "dash", "color": CHANCE})
+        figure.add_scatter(
+            x=k, y=chance, name="chance", mode="lines", line={"dash": "dash", "color": MODEL_COLOURS["chance"]}
+        )
     return _tidy(figure, x="k", y="R@k in percent")
 
 
 def training_curves(rows: Sequence[Row]) -> go.Figure | None:
     """Return val/mrr and train/loss by epoch from 1, a line for each run; None if nothing was trained."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("val/mrr", "train/loss"))
-    for number, row in enumerate(row for row in rows if row.model == "trained"):
+    colours = colours_of(rows)
+    for row in (row for row in rows if row.model == "trained"):
         for place, run in enumerate(row.runs.values()):
             logged = list(logged_rows(run.folder))
             for column, name in enumerate(("val/mrr", "train/loss"), start=1):
@@ -89,7 +95,7 @@ def training_curves(rows: Sequence[Row]) -> go.Figure | None:
                         name=escape(row.label),
                         legendgroup=row.name,
                         showlegend=place == 0 and column == 1,
-                        line={"color": COLOURS[number % len(COLOURS)], "width": 1.2},
+                        line={"color": colours[row.name], "width": 1.2},
                         text=[escape(run.folder.name)] * len(x),
                         hovertemplate="%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>",
                         row=1,

@@ -128,6 +128,7 @@ def write_outputs(
     gain = module.evaluator.difference(results.trained, results.frozen) if results.trained else None
     seed = read_config(cfg.run).seed if cfg.run else cfg.seed
     sections = metrics_sections(frozen=results.frozen, trained=results.trained, val=results.val)
+    sections |= {"trained_minus_frozen": gain} if gain else {}
     sections |= {"text": text} if text else {}
     num_rejected = write_rejected(inputs.folder, folder.file("rejected.csv"), more=inputs.split.excluded)
     if num_rejected:
@@ -213,7 +214,7 @@ def finish(folder: RunFolder, outputs: Outputs, *, show: bool) -> None:
     """Write metrics.json, log the results and, with `show`, print table and paths."""
     folder.write_json("metrics.json", outputs.sections)
     for model, section in outputs.sections.items():
-        if "mrr" in section:
+        if model in (*MODELS, "val"):
             split = "validation" if model == "val" else f"test, {model}"
             log.info("%s: MRR %.4f", split, section["mrr"]["value"])
     log.info("finished in %.1f s", folder.provenance()["wall_time_s"])

@@ -25,7 +25,7 @@ def closed(once, run_step) -> Path:
 
 
 def test_a_closed_form_leaves_a_run_with_a_checkpoint(closed: Path):
-    assert set(metrics(closed)) == {"chance", "frozen", "trained", "val"}
+    assert set(metrics(closed)) == {"chance", "frozen", "trained", "trained_minus_frozen", "val"}
     content = torch.load(closed / "checkpoints" / "best.ckpt", weights_only=True)
     assert content["epoch"] == 0 and "head.map" in content["state_dict"]
     assert (closed / "report.html").is_file()

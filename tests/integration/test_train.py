@@ -37,7 +37,7 @@ def test_a_run_leaves_what_the_readme_says(couples_run: Path):
         "csv",
     }
     found = metrics(couples_run)
-    assert set(found) == {"chance", "frozen", "trained", "val"}
+    assert set(found) == {"chance", "frozen", "trained", "trained_minus_frozen", "val"}
     gallery = found["trained"]["gallery"]
     assert gallery == 6 and found["trained"]["queries"] == 12
     assert found["chance"]["recall@5"]["value"] == pytest.approx(5 / gallery)

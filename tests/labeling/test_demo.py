@@ -104,7 +104,7 @@ def test_photos_of_people_are_not_answered_for_and_not_synthetic(command, drawn,
     command(f"images={people}", "max_failed_share=1", typed=True)
     assert asked_to_draw == [("demo_styles", 0), ("demo_couples", 0)] and not is_synthetic(people)
     shutil.copy(drawn / "styles-label" / "images" / "s0001.jpg", people / "a.jpg")
-    done = command(f"images={people}", code=2, typed=True)
+    done = command(f"images={people}", f"labeler.folder={drawn / 'styles-label'}", code=2)
     assert "1 of 2 photos have no answer" in done.err and "use labeler=openai" in done.failed["b.jpg"]["detail"]
 
 

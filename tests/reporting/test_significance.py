@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from style_match.evaluation import sign_test
 from style_match.evaluation.bootstrap import Interval
-from style_match.reporting import statistics
+from style_match.evaluation.sign_test import sign_flip
 from style_match.reporting.statistics import (
     BETTER,
     NOT_DISTINGUISHABLE,
     WORSE,
     holm,
-    sign_flip,
     t_test,
     verdict,
 )
@@ -64,7 +64,7 @@ def test_the_least_drawn_p_value_is_not_zero():
 def test_chunks_of_signs_are_counted_together(monkeypatch):
     differences = np.random.default_rng(4).normal(0.4, 1, 12)
     whole = [flip(differences, np.arange(12), num_resamples=count) for count in (4096, 2000)]
-    monkeypatch.setattr(statistics, "_CELLS", 12 * 7)
+    monkeypatch.setattr(sign_test, "_CELLS", 12 * 7)
     assert flip(differences, np.arange(12), num_resamples=4096) == whole[0]
     assert flip(differences, np.arange(12), num_resamples=2000) == pytest.approx(whole[1], abs=0.03)
 
