@@ -1,5 +1,7 @@
 """`python -m style_match.train`: a head on frozen features, then retrieval on the test split."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from style_match.cli import main
@@ -28,5 +30,12 @@ def run(cfg: DictConfig) -> float | None:
         return train(cfg, folder, inputs)
 
 
+def print_table(sweep: Path) -> None:
+    """Print the table of a finished sweep."""
+    from style_match.reporting.sweeps import print_summary
+
+    print_summary(sweep)
+
+
 if __name__ == "__main__":
-    main.main("train", run)
+    main.main("train", run, after_sweep=print_table)

@@ -47,13 +47,14 @@ OmegaConf.register_new_resolver("either", either, replace=True)
 OmegaConf.register_new_resolver("job_name", sweep.job_name, replace=True)
 
 
-def main(step: str, run: Run) -> None:
+def main(step: str, run: Run, *, after_sweep: Callable[[Path], None] | None = None) -> None:
     """Run a step as its command line says.
 
     Args:
         step: Its name, also of its primary config.
         run: Does the work of one run, and imports heavy packages itself. With `run=FOLDER` on the command line, it
             gets the config of that run, changed by this command line (`merge_run_config`).
+        after_sweep: Called with the folder of a sweep after its last job.
     """
     args, unknown = _parser().parse_known_intermixed_args()
     if unknown:
@@ -62,7 +63,7 @@ def main(step: str, run: Run) -> None:
     args.overrides = [word for word in args.overrides if word.lstrip("+").lower() not in ("debug=true", "debug=false")]
     watch_environment()
     try:
-        code = _answer(step, run, args, debug=debug)
+        code = _answer(step, run, args, after_sweep, debug=debug)
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -101,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _answer(step: str, run: Run, args: argparse.Namespace, *, debug: bool) -> int:
+def _answer(
+    step: str, run: Run, args: argparse.Namespace, after_sweep: Callable[[Path], None] | None, *, debug: bool
+) -> int:
     if args.config_path and "://" not in args.config_path:
         args.config_path = str(Path(args.config_path).absolute())
     if args.shell_completion:  # of `style-match STEP`: Hydra's own only completes names of programs and .py files
@@ -130,7 +133,10 @@ def _answer(step: str, run: Run, args: argparse.Namespace, *, debug: bool) -> in
             overrides = plan.for_hydra(folder)
         job = Job(run, is_sweep=plan.is_sweep, num_jobs=plan.num_jobs, debug=debug)
         if plan.is_sweep:
-            return _sweep(step, job, args, overrides, Path(folder))
+            code = _sweep(step, job, args, overrides, Path(folder))
+            if after_sweep:
+                after_sweep(Path(folder))
+            return code
         _hydra_main(step, job, args, overrides)
         if job.mistake:
             raise job.mistake

@@ -19,7 +19,7 @@ PATHS = frozenset(
         *("source", "metadata", "couples", "image_root"),
     )
 )
-TEXTS = frozenset(("query", "where"))  # options that hold a text
+TEXTS = frozenset(("query", "where", "report.against"))  # options that hold a text
 IDS = frozenset(("profile",))  # options that hold an id or a list of ids, which may look like numbers or null
 _ITEM = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|[^,]+')
 _BEFORE_QUOTE = re.compile(r'(\\*)"')

@@ -152,7 +152,7 @@ _RULES: tuple[tuple[Rule, str], ...] = (
     (TEXT.or_null(), "run ckpt_path data.root data.image_root data.label_column split.store features.root index.root"),
     (TEXT.or_null(), "backbone.path backbone.revision index.url index.collection text.system profiles labeler.audit"),
     (TEXT.or_null(), "labeler.folder labeler.model labeler.key_env labeler.effort out metadata couples image_root"),
-    (TEXT.or_null(), "columns.label columns.split report.by where side card.by"),
+    (TEXT.or_null(), "columns.label columns.split report.by report.against where side card.by"),
     (LIST, "leave_out.visual_quality"),
     (NAMES, "attributes"),
     (NAMES.or_null(), "classes"),

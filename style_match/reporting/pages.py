@@ -18,7 +18,7 @@ from style_match.evaluation.tables import heading
 from style_match.reporting.groups import Group, Hubness, group_rows, hubness
 from style_match.reporting.runs import PRIMARY, LeftOut, Row, Run
 from style_match.reporting.statistics import Block, blocks_of
-from style_match.reporting.tables import ResultTable, difference_text, is_exact, p_text
+from style_match.reporting.tables import ResultTable, difference_text, is_exact, p_text, val_text
 from style_match.training.outputs import logged_rows
 from style_match.utils.errors import UserError
 from style_match.utils.html import fill
@@ -187,6 +187,7 @@ def page(tables: Sequence[ResultTable], sweep: Path, report: Mapping[str, Any], 
         is_exact=is_exact,
         difference=lambda interval: difference_text(interval, "\n").partition("\n")[::2],
         p=p_text,
+        val=val_text,
         primary=PRIMARY,
     )
 

@@ -260,6 +260,7 @@ class Row:
         against: Name of the row that it is compared with.
         paper: Metric to the number that the paper prints, in percent.
         where: Dotted path to the value that its runs have.
+        may_differ: Options in which it may differ from other rows, beside those of `where`.
         runs: (test set, seed) to run; the seed is None for a model that is not trained.
         folders: Of all runs that match, including repetitions of one of `runs`.
     """
@@ -270,6 +271,7 @@ class Row:
     against: str | None
     paper: Mapping[str, float]
     where: Mapping[str, Any]
+    may_differ: tuple[str, ...] = ()
     runs: dict[tuple[TestSet, int | None], Run] = field(default_factory=dict)
     folders: set[Path] = field(default_factory=set)
 
@@ -305,7 +307,8 @@ def match(spec: Mapping[str, Any], runs: Sequence[Run]) -> list[Row]:
         if node.get("against") not in (None, *spec["rows"]):
             raise UserError(f"The row {name} is compared with {node['against']}, which is not in the table.")
         where = {**spec.get("where", {}), **node.get("where", {})}
-        row = Row(name, node["label"], node["model"], node.get("against"), node.get("paper") or {}, where)
+        paper, may_differ = node.get("paper") or {}, tuple(spec.get("may_differ", ()))
+        row = Row(name, node["label"], node["model"], node.get("against"), paper, where, may_differ)
         for run in runs:
             if run.config.data.task == spec["task"] and all(run.value(path) == value for path, value in where.items()):
                 _add(row, run)
@@ -331,7 +334,7 @@ def _add(row: Row, run: Run) -> None:
 def _refuse_mixed(row: Row) -> None:
     first, *others = row.runs.values()
     for other in others:
-        if found := _differences(first, other, _may_differ(row)):
+        if found := _differences(first, other, (*_may_differ(row), *(row.may_differ if row.model == "frozen" else ()))):
             raise UserError(
                 f"The row {row.name} would mix runs that differ in {', '.join(found)}: {first.folder} and "
                 f"{other.folder}. Report one sweep at a time."
@@ -376,7 +379,7 @@ def refuse_incomparable(table: str, rows: Sequence[Row]) -> None:
                     raise _incomparable(table, (first, row), test_set, found, (one, run))
             for other in {id(each): each for each in (first, by_name.get(row.against or "", first))}.values():
                 one, two = other.on(test_set)[0], row.on(test_set)[0]
-                defining = _defining_options(other, row)
+                defining = (*_defining_options(other, row), *row.may_differ)
                 if "choices.recipe" in defining:
                     defining += OF_RECIPE
                 if "prompt" in defining:  # the feature store has fewer poolings of prompts without a photo

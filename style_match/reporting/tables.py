@@ -61,12 +61,14 @@ class ResultRow:
         row: The row with its runs.
         metrics: Metric to its mean, with interval.
         seed_sd: Metric to the standard deviation over seeds; NaN with one seed.
+        val_mrr: Mean val/mrr of its runs; None for chance and the frozen backbone.
         difference: From the row that it is compared with, if any.
     """
 
     row: Row
     metrics: Mapping[str, Interval]
     seed_sd: Mapping[str, float]
+    val_mrr: float | None
     difference: Difference | None
 
 
@@ -83,6 +85,8 @@ class ResultTable:
         synthetic: Whether the people of some run are drawn.
         confidence: Of the intervals.
         notes: Sentences below the table, without the one on the paper's numbers.
+        method_notes: Those of them on how intervals, p values and verdicts are made.
+        of_sweep: Whether its rows were made from the options of a sweep; they show val/mrr too.
     """
 
     name: str
@@ -93,6 +97,8 @@ class ResultTable:
     synthetic: bool
     confidence: float
     notes: tuple[str, ...]
+    method_notes: tuple[str, ...]
+    of_sweep: bool = False
 
     @property
     def paper_note(self) -> str:
@@ -168,11 +174,11 @@ def make_table(name: str, spec: Mapping[str, Any], runs: Sequence[Run], options:
     refuse_incomparable(name, rows)
     metrics = _metrics(name, spec, rows, options.gallery)
     design, blocks = design_of(rows[0].test_sets), blocks_of(rows[0])
-    _refuse_few_seeds(name, rows, design, options.min_seeds)
     scores = {row.name: [block.scores(row, metrics, options.gallery) for block in blocks] for row in rows}
     items = rows[0].first_run.provenance["data"]["items"]
     estimate = Estimate(design, blocks, items["test"] / items["train"], options)
     results = _with_verdicts([_result(row, rows, scores, metrics, estimate) for row in rows], options.alpha)
+    method_notes = (METHODS[design], *_verdict_notes(results, options.alpha))
     return ResultTable(
         name=name,
         title=spec["title"],
@@ -181,13 +187,14 @@ def make_table(name: str, spec: Mapping[str, Any], runs: Sequence[Run], options:
         design=design,
         synthetic=any(run.provenance["synthetic"] for row in rows for run in row.runs.values()),
         confidence=options.confidence,
+        of_sweep="may_differ" in spec,
+        method_notes=method_notes,
         notes=(
             _size_note(rows, blocks, options),
             _chance_note(rows[0], blocks, metrics, options.gallery, estimate),
-            METHODS[design],
-            *_verdict_notes(results, options.alpha),
+            *method_notes,
             *_missing_notes(spec, rows, metrics),
-            *_caution_notes(rows, design),
+            *_caution_notes(rows, design, options.min_seeds),
             *(f"Left out: {text}." for text in removed),
         ),
     )
@@ -211,7 +218,9 @@ def _result(
         p = estimate.p_value([part[:, :, metrics.index(PRIMARY)] for part in parts])
         difference = Difference(other.name, dict(zip(metrics, intervals, strict=True)), p)
     cells, spreads = (dict(zip(metrics, column, strict=True)) for column in (values, spread.tolist()))
-    return ResultRow(row, cells, spreads, difference)
+    val = [run.metrics["val"][PRIMARY]["value"] for run in row.runs.values() if "val" in run.metrics]
+    val_mrr = float(np.mean(val)) if val and row.model == "trained" else None
+    return ResultRow(row, cells, spreads, val_mrr, difference)
 
 
 def _means(row: Row, scores: Mapping[str, list[NDArray]], estimate: Estimate) -> list[Interval]:
@@ -241,16 +250,6 @@ def _metrics(table: str, spec: Mapping[str, Any], rows: Sequence[Row], gallery: 
             raise UserError(f"report.gallery={gallery} exceeds the smallest test gallery of {smallest}. Lower it.")
         metrics = [m for m in metrics if m == PRIMARY or (m.startswith("recall@") and int(m[7:]) <= gallery)]
     return [metric for metric in metrics if all(metric in section for section in sections)]
-
-
-def _refuse_few_seeds(table: str, rows: Sequence[Row], design: str, min_seeds: int) -> None:
-    few = [row for row in rows if row.model == "trained" and len(row.seeds) < min_seeds]
-    if design == "couples" and few:
-        raise UserError(
-            f"{table}: the row {few[0].name} has {_count(len(few[0].seeds), 'seed')}; an interval that holds for other "
-            f"seeds needs at least {min_seeds}. Run it with seed=0,1,2,3,4, or set report.min_seeds=1 for intervals "
-            "that hold only for this training."
-        )
 
 
 def _with_verdicts(rows: Sequence[ResultRow], alpha: float) -> list[ResultRow]:
@@ -332,11 +331,18 @@ def _missing_notes(spec: Mapping[str, Any], rows: Sequence[Row], metrics: Sequen
     ]
 
 
-def _caution_notes(rows: Sequence[Row], design: str) -> list[str]:
+def _caution_notes(rows: Sequence[Row], design: str, min_seeds: int) -> list[str]:
     versions = len({run.provenance.get("code") for row in rows for run in row.runs.values()})
-    one_seed = design == "couples" and any(row.model == "trained" and len(row.seeds) == 1 for row in rows)
+    num_seeds = min((len(row.seeds) for row in rows if row.model == "trained"), default=min_seeds)
+    notes = []
+    if design == "couples" and num_seeds == 1:
+        notes.append("One seed: the intervals ignore the variance over seeds and hold for this training alone.")
+    elif design == "couples" and num_seeds < min_seeds:
+        notes.append(
+            f"{num_seeds} seeds: too few to estimate the variance over seeds. Run at least {min_seeds} (seed=0,1,2)."
+        )
     return [
-        *(["One seed: intervals hold for this training alone."] if one_seed else []),
+        *notes,
         *([f"The runs were made by {versions} versions of the code."] if versions > 1 else []),
     ]
 
@@ -364,6 +370,11 @@ def p_text(p: float | None) -> str:
     if p is None:
         return ""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def val_text(row: ResultRow) -> str:
+    """Return a row's val/mrr in percent; empty for a model that was not selected by it."""
+    return "" if row.val_mrr is None else f"{100 * row.val_mrr:.1f}"
 
 
 def _value(interval: Interval) -> str:
@@ -403,10 +414,12 @@ def markdown(table: ResultTable) -> str:
         cells = [row.metrics[metric] for metric in table.metrics]
         spread = row.seed_sd[PRIMARY]
         texts = ["<br>".join(filter(None, (_value(cell), _bounds(cell)))) for cell in cells]
-        rows.append([row.row.label, *texts, "" if math.isnan(spread) else f"{100 * spread:.1f}"])
+        val = [val_text(row)] if table.of_sweep else []
+        rows.append([row.row.label, *val, *texts, "" if math.isnan(spread) else f"{100 * spread:.1f}"])
         if row.row.paper:
             rows.append([f"*{_paper_label(table)}*", *(f"*{text}*" if text else "" for text in _paper(row, table)), ""])
-    lines = [f"### {table.heading}", "", *_markdown_table(["percent", *metrics, "seed sd of MRR"], rows, num_left=1)]
+    head = ["percent", *(["val MRR"] if table.of_sweep else []), *metrics, "seed sd of MRR"]
+    lines = [f"### {table.heading}", "", *_markdown_table(head, rows, num_left=1)]
     rows = [
         [
             row.row.label,
@@ -497,6 +510,7 @@ def rows_of_csv(tables: Sequence[ResultTable]) -> str:
                         "table": table.name,
                         "row": row.row.name,
                         "metric": metric,
+                        "val_mrr": row.val_mrr,
                         "value": cell.value,
                         "low": cell.low,
                         "high": cell.high,
@@ -515,21 +529,24 @@ def rows_of_csv(tables: Sequence[ResultTable]) -> str:
     return as_csv(list(lines[0]), (line.values() for line in lines))  # None is written as an empty cell
 
 
-def print_tables(tables: Sequence[ResultTable], console: Console) -> None:
-    """Print the tables to a rich console, with their notes."""
+def print_tables(tables: Sequence[ResultTable], console: Console, *, brief: bool = False) -> None:
+    """Print the tables to a rich console, with their notes; `brief` leaves out comparisons and methods."""
     for table in tables:
         console.print(Text(table.heading, style="bold"))
         shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
         shown.add_column("percent", min_width=12)  # six metrics beside it fit into 80 columns
-        for metric in table.metrics:
-            shown.add_column(heading(metric), justify="right", no_wrap=True)
+        for name in (*(["val MRR"] if table.of_sweep else []), *map(heading, table.metrics)):
+            shown.add_column(name, justify="right", no_wrap=True)
         for row in table.rows:
             cells = [row.metrics[metric] for metric in table.metrics]
             texts = ["\n".join(filter(None, (_value(cell), _bounds(cell)))) for cell in cells]
-            shown.add_row(*map(Text, (row.row.label, *texts)))
+            val = [val_text(row)] if table.of_sweep else []
+            shown.add_row(*map(Text, (row.row.label, *val, *texts)))
             if row.row.paper:
                 shown.add_row(*(Text(text, style="dim") for text in ("paper", *_paper(row, table))))
         console.print(shown)
-        for note in [*_comparisons(table), *table.all_notes]:
-            console.print(Text(note, style="dim"))
+        notes = [*([] if brief else _comparisons(table)), *table.all_notes]
+        for note in notes:
+            if not (brief and note in table.method_notes):
+                console.print(Text(note, style="dim"))
         console.print()

@@ -97,7 +97,8 @@ def test_a_fast_dev_run_trains_and_tests_one_batch(run_step, tmp_path: Path, wor
     done = run_step("train", *words, "debug=fast_dev_run", f"hydra.run.dir={tmp_path}")
     assert "training: 1 epochs, 1 steps" in done.stderr
     assert not list(tmp_path.glob("checkpoints/*"))
-    assert set(json.loads((tmp_path / "metrics.json").read_text())) == {"chance", "frozen", "trained", "trained_minus_frozen", "val"}
+    sections = {"chance", "frozen", "trained", "trained_minus_frozen", "val"}
+    assert set(json.loads((tmp_path / "metrics.json").read_text())) == sections
     assert json.loads((tmp_path / "provenance.json").read_text())["selected"]["epoch"] is None
 
 

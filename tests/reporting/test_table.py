@@ -97,15 +97,21 @@ def test_whether_the_interval_leaves_chance_out_is_said_in_words(tmp_path, optio
     assert not table.synthetic
 
 
-def test_too_few_seeds_are_refused_or_said(tmp_path, options):
-    table3(tmp_path, seeds=(0,))
-    with pytest.raises(
-        UserError, match=r"has 1 seed; .* at least 3\. Run it with seed=0,1,2,3,4, or set report\.min_seeds=1"
-    ):
-        table_of(tmp_path, options)
-    table = table_of(tmp_path, replace(options, min_seeds=1))
-    assert "One seed: intervals hold for this training alone." in table.notes
-    assert math.isnan(table.rows[0].seed_sd["mrr"])
+@pytest.mark.parametrize(
+    ("seeds", "note"),
+    [
+        ((0,), "One seed: the intervals ignore the variance over seeds and hold for this training alone."),
+        ((0, 1), "2 seeds: too few to estimate the variance over seeds. Run at least 3 (seed=0,1,2)."),
+        ((0, 1, 2), None),
+    ],
+)
+def test_too_few_seeds_are_said(tmp_path, options, seeds, note):
+    table3(tmp_path, seeds=seeds)
+    table = table_of(tmp_path, options)
+    assert [each for each in table.notes if "the variance over seeds" in each and "bootstrap" not in each] == (
+        [note] if note else []
+    )
+    assert math.isnan(table.rows[0].seed_sd["mrr"]) == (len(seeds) == 1)
 
 
 def test_frozen_rows_need_no_seeds(tmp_path, options):

@@ -47,9 +47,9 @@ def read(path: str, body: dict[str, Any]) -> Asked:
     if path.endswith("/responses"):
         parts = [part for item in body["input"] for part in item["content"]]
         url = next(part["image_url"] for part in parts if part["type"] == "input_image")
-        answer = body["text"]["format"]
+        instructions, answer = body["instructions"], body["text"]["format"]
     else:
-        parts = [part for message in body["messages"][1:] for part in message["content"]]
+        instructions, parts = (message["content"] for message in body["messages"])
         url = next(part["image_url"]["url"] for part in parts if part["type"] == "image_url")
         answer = body["response_format"]["json_schema"]
     head, _, data = url.partition(",")
@@ -57,7 +57,7 @@ def read(path: str, body: dict[str, Any]) -> Asked:
     assert answer["strict"] and schema["additionalProperties"] is False and head == "data:image/jpeg;base64"
     assert set(schema["required"]) == set(schema["properties"])
     text = next(part["text"] for part in parts if part["type"].endswith("text"))
-    return Asked(body["model"], base64.b64decode(data), text, schema)
+    return Asked(body["model"], base64.b64decode(data), f"{instructions}\n{text}", schema)
 
 
 def body_of(path: str, asked: Asked, values: dict[str, Any], word: str) -> dict[str, Any]:
