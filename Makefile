@@ -26,7 +26,7 @@ INSTALL_bench := $(PIP) --constraint $(PINS_bench) --editable '.[bench]' \
 	&& $(PIP) --constraint $(PINS_bench) --no-deps open-metric-learning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-all mutants lint bench audit
+.PHONY: help setup demo docs test test-fast test-all mutants lint bench audit
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -45,6 +45,9 @@ demo: $(INSTALLED) ## set up, then train on the synthetic couples with the tiny 
 	$(PY) -m style_match.train
 
 PYTEST := $(PY) -m pytest --numprocesses 2 --dist worksteal --durations 25
+
+docs: $(INSTALLED) ## set up, then renew the option pages and everything that the pages quote
+	$(PY) -m experiments.docs.build
 
 test: $(INSTALLED) ## set up, then run unit, integration and smoke tests: what a change must pass
 	$(PYTEST) -m "not thorough"

@@ -28,7 +28,7 @@ from style_match.utils.files import write_whole
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-WRITTEN = ("experiments/benchmarks/results", "experiments/benchmarks/table.md", "README.md")  # by the parts
+WRITTEN = tuple(f"experiments/benchmarks/{name}" for name in ("results", "table.md", "comparisons.md"))  # by the parts
 RIVALS = ("sentence-transformers", "open-metric-learning", "faiss-cpu", "torchvision")
 
 

@@ -1,12 +1,11 @@
 """`make bench`, or `python experiments/benchmarks/run.py [PART ...] [--small] [--out DIR]`.
 
-Measures each part in a separate process, which writes results/PART.json, and writes table.md and the table of README.md
-from all results.
+Measures each part in a separate process, which writes results/PART.json, and writes table.md and comparisons.md from
+all results. `make docs` then puts the comparisons into experiments/README.md.
 """
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +16,6 @@ import yaml
 from style_match.utils.files import write_whole
 
 HERE = Path(__file__).parent
-README = HERE.parents[1] / "README.md"
-MARKED = re.compile(r"(<!-- table benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
@@ -39,24 +36,21 @@ def main() -> int:
         words = [sys.executable, str(HERE / f"{part}.py"), *(["--small"] if given.small else []), str(out)]
         if subprocess.run(words).returncode:
             failed.append(part)
-    write_tables(out, readme=given.out is None)
+    write_tables(out, HERE if given.out is None else out)
     if failed:
         print(f"Not measured: {', '.join(failed)}. See the errors above.", file=sys.stderr)
     return 1 if failed else 0
 
 
-def write_tables(results: Path, *, readme: bool) -> None:
-    """Write table.md from every PART.json of a folder and, with `readme`, the table in README.md."""
+def write_tables(results: Path, out: Path) -> None:
+    """Write table.md and comparisons.md from every PART.json of a folder."""
     parts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
-    table = (results.parent if readme else results) / "table.md"
-    write_whole(table, full_table(parts))
-    if readme:
-        text = README.read_text(encoding="utf-8")
-        write_whole(README, MARKED.sub(lambda found: found[1] + readme_table(parts) + found[2], text))
-    print(table)
+    write_whole(out / "table.md", full_table(parts))
+    write_whole(out / "comparisons.md", comparisons(parts))
+    print(out / "table.md")
 
 
-def readme_table(parts: list[dict[str, Any]]) -> str:
+def comparisons(parts: list[dict[str, Any]]) -> str:
     """Return the comparisons at their largest size, which is the last one of each."""
     largest = {(row["what"], row["against"]): row for part in parts for row in part["comparisons"]}
     return "\n".join([*_comparisons(list(largest.values())), "", *_about(parts), ""])

@@ -1,7 +1,7 @@
-"""The measured tables of this repository: `python experiments/tables/tables.py record TABLE SWEEP [report words]`.
+"""The measured tables of this repository: `python -m experiments.tables.tables TABLE SWEEP [report words]`.
 
-`record` writes the report's table into TABLE/, adds the new runs to TABLE/results.csv, and puts the tables into the
-README files; `write` only does the last. A test compares the README files with the recorded tables.
+Writes the report's table into TABLE/, adds the new runs to TABLE/results.csv, and puts the table into the pages
+(`experiments/docs/build.py`).
 """
 
 import hashlib
@@ -14,17 +14,17 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from experiments.docs import build
 from style_match.cli.targets import conf_dir
 from style_match.reporting.runs import Run, match, read_runs
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent.parent / "README.md"
 NAMES = ("table1", "table2", "table3", "style", "recipes", "prompts")
 KEY = ["row", "seed", "data", "split_seed", "fold", "code"]
 
 
 def record(name: str, sweep: Path, words: Sequence[str]) -> None:
-    """Report `sweep` into the folder of a table and note its runs."""
+    """Report `sweep` into the folder of a table, add its runs, renew the pages."""
     folder, results = HERE / name, HERE / name / "results.csv"
     folder.mkdir(exist_ok=True)
     report = [sys.executable, "-m", "style_match.report", f"table={name}", f"sweep={sweep}", f"out={sweep}/report"]
@@ -33,7 +33,7 @@ def record(name: str, sweep: Path, words: Sequence[str]) -> None:
     runs = pd.DataFrame(_lines(spec_of(name), read_runs(sweep)[0]), dtype=object).fillna("").astype(str)
     known = pd.read_csv(results, dtype=str, keep_default_na=False) if results.exists() else runs[:0]
     pd.concat([known, runs]).drop_duplicates(KEY).to_csv(results, index=False)
-    write()
+    build.main(["--no-commands"])
 
 
 def spec_of(name: str) -> dict[str, Any]:
@@ -69,31 +69,8 @@ def _lines(spec: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[dict[str, A
             }
 
 
-def write() -> None:
-    """Put the recorded tables between their marks in the README files."""
-    for path in readmes():
-        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def readmes() -> list[Path]:
-    return [README, *sorted(HERE.glob("*/README.md"))]
-
-
-def with_tables(text: str) -> str:
-    """Return the text with the recorded tables between `<!-- table NAME -->` and `<!-- end -->`."""
-    for name in NAMES:
-        begin, end, path = f"<!-- table {name} -->", "<!-- end -->", HERE / name / "table.md"
-        if begin in text and path.exists():
-            before, rest = text.split(begin, 1)
-            table = path.read_text(encoding="utf-8")
-            text = f"{before}{begin}\n{table}{end}{rest.split(end, 1)[1]}"
-    return text
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["record"] and len(sys.argv) > 3 and sys.argv[2] in NAMES:
-        record(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
-    elif sys.argv[1:] == ["write"]:
-        write()
+    if len(sys.argv) > 2 and sys.argv[1] in NAMES:
+        record(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
     else:
         sys.exit(f"{__doc__}\nTables: {', '.join(NAMES)}")

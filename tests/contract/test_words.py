@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.contract import observe
+from tests.docs.documents import ALL
 
 pytestmark = pytest.mark.integration
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+README = ALL["README.md"].read_text(encoding="utf-8")
 MISTAKES = observe.golden("mistakes")
 GROUPS, OPTIONS = observe.golden("groups"), observe.golden("options")
-# choices whose options the README names, and which are not in use without a word
+# choices whose options pages name, and which are not in use without a word
 CHOICES = {
     "train": (("loss=triplet",), ("data=demo_styles",), ("head=weighted",), ("logger=wandb",)),
-    "label": (("labeler=openai", "schema=style"), ("labeler=compatible", "schema=couple")),
+    "label": (("labeler=openai", "schema=style"), ("labeler=compatible", "schema=couple"), ("labeler=replay",)),
     "recommend": (("index=faiss",), ("index=qdrant",)),
 }
 FILES = (
@@ -31,7 +32,6 @@ FILES = (
     "txt",
     "yaml",
 )  # how names of files end
-OF_STEP = {"share": "embed"}  # words of the README's table that are not of `train`
 
 
 @pytest.mark.parametrize("step", observe.STEPS)
@@ -62,37 +62,29 @@ def known(run_step) -> dict[str, set[str]]:
     return found
 
 
-def table_words() -> list[str]:
-    """The words in the first column of the README's table of options, such as `head.dim=512`."""
-    table = README.partition("\n| word | meaning |\n")[2].partition("\n\n")[0]
-    cells = [re.split(r"(?<!\\)\|", line)[1] for line in table.splitlines()[1:]]
-    return [word for cell in cells for told in re.findall(r"`([^`]+)`", cell) for word in told.split()]
-
-
 def is_there(name: str, options: set[str]) -> bool:
     return any(option == name or option.startswith(f"{name}.") for option in options)
 
 
-def test_the_words_of_the_table_of_the_readme(known):
-    words = table_words()
-    assert len(words) > 30
-    for word in words:
-        name, _, value = word.replace("\\|", "|").partition("=")
-        if name.startswith("+callbacks."):  # adds a node of one's own
-            continue
-        step = OF_STEP.get(name, "train")
-        if name in GROUPS[step]:
-            choices = {choice.lstrip("*") for choice in GROUPS[step][name]}
-            assert set(re.split(r"[|,]", value.strip("[]"))) - {"..."} <= choices, word
+def test_the_table_of_the_readme_has_the_defaults_of_train():
+    """And only choices that there are."""
+    table = README.partition("\n| option | default | meaning |\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| `([^`]+)` \| (.*) \|$", table, re.M)
+    assert len(rows) > 10
+    for name, default, meaning in rows:
+        if name in GROUPS["train"]:
+            assert f"*{default}" in GROUPS["train"][name], name
+            choices = {choice.lstrip("*") for choice in GROUPS["train"][name]}
+            assert {word for word in re.findall(r"`(\w+)`", meaning)} <= choices, name
         else:
-            assert is_there(name, known[step]), word
+            assert float(OPTIONS["train"][name]) == float(default), name
 
 
-def test_every_option_that_the_readme_names(known):
+@pytest.mark.parametrize("page", [page for page in ALL if not page.startswith("conf/")])
+def test_every_option_that_a_page_names(known, page: str):
     """Of any step: words with a dot and a value, or a dot after the name of a group, anywhere in its text."""
     roots = {name.split(".")[0] for options in known.values() for name in options}
-    told = set(re.findall(r"[` \[]([a-z_]+(?:\.[a-z_]+)+)(?==|`)", README))
-    named = {name for name in told if name.split(".")[0] in roots and name.split(".")[-1] not in FILES}
-    assert len(named) > 40
+    told = set(re.findall(r"[` \[]([a-z_]+(?:\.[a-z_]+)+)(?==|`)", ALL[page].read_text(encoding="utf-8")))
+    named = {name for name in told if name.split(".")[0] in roots and name.split(".")[-1] not in (*FILES, "_target_")}
     for name in sorted(named):
         assert any(is_there(name, options) for options in known.values()), name

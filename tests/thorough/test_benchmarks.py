@@ -63,14 +63,14 @@ def test_the_tables_say_what_was_measured(part, tmp_path):
     results.fact("memory", 0.5, "GB", goal="below 1 GB", met=True)
     results.check("sums", 0.0, 1e-6)
     results.write(tmp_path)
-    run.write_tables(tmp_path, readme=False)
+    run.write_tables(tmp_path, tmp_path)
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "| ours | theirs | small | 1.00 | 1.00 to 1.00 | at most 1.50: met |" in text
     assert "| ours | theirs | large | 2.50 | 2.00 to 3.00 | at most 1.50: **missed** |" in text
     assert "| memory |  | 0.5 GB | below 1 GB: met |" in text
     assert "| ours | 1, 10, 100 rows | 1, 10, 100 | 1.00 |" in text
     written = json.loads((tmp_path / "part.json").read_text(encoding="utf-8"))
-    short = run.readme_table([written])
+    short = run.comparisons([written])
     assert "large" in short and "small" not in short and written["about"]["machine"]["cpu"] in short
 
 

@@ -1,4 +1,4 @@
-"""The tables in README.md and in experiments are those of the recorded results."""
+"""The tables of the benchmarks and the plan are those of the recorded results."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ def test_the_recorded_tables_are_those_of_the_results(monkeypatch):
     parts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((BENCHMARKS / "results").glob("*.json"))]
     assert {found["part"] for found in parts} == {*yaml.safe_load((BENCHMARKS / "options.yaml").read_text())}
     assert (BENCHMARKS / "table.md").read_text(encoding="utf-8") == run.full_table(parts)
-    assert run.readme_table(parts) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (BENCHMARKS / "comparisons.md").read_text(encoding="utf-8") == run.comparisons(parts)
 
 
 def test_the_plan_is_that_of_the_results():

@@ -20,8 +20,8 @@ class Shell:
         cache: the cache root.
     """
 
-    def __init__(self, home: Path):
-        self.home, self.cache = home / "work", home / "cache"
+    def __init__(self, home: Path, cache: Path | None = None):
+        self.home, self.cache = home / "work", cache or home / "cache"
         self.begun: list[subprocess.Popen[str]] = []
         self.home.mkdir()
         (self.home / "experiments").symlink_to(ROOT / "experiments")  # documents are read in the checkout
@@ -69,12 +69,20 @@ class Shell:
         """A dataset folder of couples as a user has one: the drawn one's tables and photos, nothing else."""
         folder = self.home / name
         if not folder.exists():
-            self("python -m style_match.embed data.num_couples=80")
-            drawn = next(path.parent for path in self.cache.rglob("couples.csv"))
+            drawn = self.home / f"drawn_{name}"
+            self(f"python -m style_match.embed data=demo_couples data.num_couples=80 data.root={drawn}")
             shutil.copytree(drawn / "images", folder / "images")
             for table in ("profiles.csv", "couples.csv", "metadata.jsonl"):
                 shutil.copy(drawn / table, folder)
         return folder
+
+
+@pytest.fixture
+def page_shell(tmp_path: Path, cache: Path) -> Iterator[Shell]:
+    """A shell with a folder of its own; drawn figures and features are shared by all pages."""
+    shell = Shell(tmp_path, cache)
+    yield shell
+    shell.close()
 
 
 @pytest.fixture(scope="module")
