@@ -25,7 +25,7 @@ from style_match.data.prompt import render_all
 from style_match.models.embed import embed
 from style_match.serving.index.base import Answers, Index
 from style_match.serving.matcher_folder import ABOUT, HEAD, TEXT_FILE, MatcherFolder, find_backbone, read_matcher
-from style_match.serving.profiles import ProfileEmbeddings, dataset_root, sides_of
+from style_match.serving.profiles import ProfileEmbeddings, couples_of, dataset_root, sides_of
 from style_match.serving.recommend import Candidates, make_query, nearest
 from style_match.utils import progress
 from style_match.utils.errors import UserError
@@ -189,6 +189,7 @@ class StyleMatcher:
         side: str | None = None,
         metadata: Metadata | None = None,
         index: Index | None = None,
+        exclude_known: bool = False,
     ) -> Answers:
         """Recommend k profiles, best first, each with its cosine.
 
@@ -202,6 +203,7 @@ class StyleMatcher:
             side: Side of a photo or embedding, such as "female", for a matcher of couples.
             metadata: Attributes of a photo, if the prompt has metadata.
             index: An index of `profiles`; None: an exact one.
+            exclude_known: Whether known partners of the query are left out.
 
         Returns:
             k pairs of profile id and cosine.
@@ -209,7 +211,7 @@ class StyleMatcher:
         Raises:
             UserError: The query or filter is wrong, or k is below 1 or above the number of allowed profiles.
         """
-        candidates = Candidates(profiles, where)
+        candidates = Candidates(profiles, where, exclude_known=exclude_known)
         found = make_query(query, profiles, self.folder, self.encode, side=side, metadata=metadata)
         candidates.refuse_too_many(found, k)
         return nearest([found], candidates, k=k, index=index)[0]
@@ -404,6 +406,7 @@ def embed_profiles(inputs: MatcherInputs, head: nn.Module) -> ProfileEmbeddings:
             if photo.image in dataset.photo_sha256
         },
         side_names=matcher.sides,
+        couples=couples_of(dataset, matcher),
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -110,6 +111,12 @@ class MatcherFolder:
     def sides(self) -> tuple[str, str] | None:
         """Names of the left and right side of couples; None for styles."""
         return tuple(self.about["sides"]) if self.about["sides"] else None
+
+    @cached_property
+    def trained_photos(self) -> frozenset[str]:
+        """SHA-256 (hex) of the photos that its run was trained and selected on; empty if it does not know them."""
+        path = self.path / SEEN
+        return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
 
     @property
     def tells_sides(self) -> bool:

@@ -45,7 +45,7 @@ class Pairs:
             )
         vectors = profiles.embeddings.astype(np.float64)
         self.paired = np.stack([candidates.partners(Query.of_profile(profiles, row)) for row in range(num)])
-        self.allowed = self.paired & candidates.filtered
+        self.allowed = np.stack([candidates.allowed(Query.of_profile(profiles, row)) for row in range(num)])
         self.cosine = np.round(vectors @ vectors.T, DECIMALS)
         self.order = _order_of_ids(profiles)
 

@@ -19,7 +19,8 @@ from style_match.utils import progress
 from style_match.utils.errors import UserError
 from style_match.utils.html import fill
 
-Line: TypeAlias = dict[str, Any]  # rank, profile_id, score, ranks (both ways, or None), columns, photo
+# rank, profile_id, score, ranks (both ways, or None), known (note on a couple with the query, or ""), columns, photo
+Line: TypeAlias = dict[str, Any]
 Lists: TypeAlias = Sequence[tuple[Query, Sequence[Line]]]
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -27,15 +28,16 @@ HIDDEN = ("user_id", "split", "duplicate_group")  # columns that are not shown
 MAX_NAMED = 10  # users with short lists that are printed
 
 
-def lines_of(profiles: ProfileEmbeddings, answers: Answers) -> list[Line]:
-    """Return the lines of a list of (profile id, score), best first."""
+def lines_of(profiles: ProfileEmbeddings, answers: Answers, query: Query | None = None) -> list[Line]:
+    """Return the lines of a list of (profile id, score) for a query, best first."""
+    known = {} if query is None else profiles.known(query.person)
     names = dict.fromkeys(name for cells in profiles.columns for name in cells if name not in HIDDEN)
     lines = []
     for rank, (profile_id, score) in enumerate(answers, start=1):
         row = profiles.row_of[profile_id]
         columns = {name: profiles.columns[row].get(name, "") for name in names}
         line = {"rank": rank, "profile_id": profile_id, "score": score, "ranks": None, "columns": columns}
-        lines.append({**line, "photo": profiles.photos[row][0]})
+        lines.append({**line, "known": known.get(profile_id, ""), "photo": profiles.photos[row][0]})
     return lines
 
 
@@ -48,11 +50,16 @@ def print_list(query: Query, lines: Sequence[Line], about: Mapping[str, Any]) ->
     is_mutual = lines[0]["ranks"] is not None
     for name in ("rank there", "rank back") if is_mutual else ():
         table.add_column(name, justify="right")
+    has_known = any(line["known"] for line in lines)
+    if has_known:
+        table.add_column("known")
     for name in lines[0]["columns"]:
         table.add_column(Text(name), overflow="fold")
     for line in lines:
         ranks = [str(rank) for rank in line["ranks"]] if is_mutual else []
-        cells = [str(line["rank"]), line["profile_id"], f"{line['score']:.3f}", *ranks, *line["columns"].values()]
+        cells = [str(line["rank"]), line["profile_id"], f"{line['score']:.3f}", *ranks]
+        cells += [line["known"]] if has_known else []
+        cells += line["columns"].values()
         table.add_row(*map(Text, cells))
     _print(f"For {query.name}", table, about)
 

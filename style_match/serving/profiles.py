@@ -1,6 +1,6 @@
 """The profiles of a dataset folder as a matcher sees them: embeddings, sides of couples, people."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class ProfileEmbeddings:
         photos: (N,) paths of each profile's photos.
         person_of_photo: SHA-256 (hex) of a photo's file -> number of the person; empty if the matcher reads no photos.
         side_names: Names of left and right, such as ("female", "male"); None for a matcher of styles.
+        couples: Both profile ids of each known couple -> a note on it, such as "couple in train".
     """
 
     profile_ids: tuple[str, ...]
@@ -43,6 +44,7 @@ class ProfileEmbeddings:
     photos: tuple[tuple[str, ...], ...]
     person_of_photo: dict[str, int]
     side_names: tuple[str, str] | None
+    couples: dict[frozenset[str], str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.profile_ids)
@@ -55,6 +57,19 @@ class ProfileEmbeddings:
     def row_of(self) -> dict[str, int]:
         """Profile id -> its position."""
         return {profile_id: row for row, profile_id in enumerate(self.profile_ids)}
+
+    def known(self, person: int) -> dict[str, str]:
+        """Return the known partners of a person: profile id -> note on the couple."""
+        return self._known.get(person, {})
+
+    @cached_property
+    def _known(self) -> dict[int, dict[str, str]]:
+        known: dict[int, dict[str, str]] = {}
+        for couple, note in self.couples.items():
+            for one in couple & self.row_of.keys():
+                partners = {other: note for other in couple - {one} if other in self.row_of}
+                known.setdefault(int(self.people[self.row_of[one]]), {}).update(partners)
+        return known
 
     @cached_property
     def rows(self) -> tuple[dict[str, str], ...]:
@@ -86,6 +101,24 @@ def dataset_root(folder: MatcherFolder, root: str | Path | None, *, show: bool, 
     if (demo := folder.about["data"]["demo"]) is None:
         raise UserError(f"{folder.path} was trained on photos and does not know their folder. Set data.root=FOLDER.")
     return draw_demo(OmegaConf.create({**demo, "num_workers": num_workers}), show=show)
+
+
+def couples_of(dataset: DatasetFolder, matcher: MatcherFolder) -> dict[frozenset[str], str]:
+    """Return the couples of a dataset folder with a note on each.
+
+    A couple is "in training" if no table says its split and both were in the train or val split of the matcher's run.
+    """
+    trained = matcher.trained_photos
+
+    def is_trained(profile_id: str) -> bool:
+        return any(dataset.photo_sha256.get(photo.image) in trained for photo in dataset.photos_of(profile_id))
+
+    notes = {}
+    for couple in dataset.couples:
+        both = (couple.left_id, couple.right_id)
+        split = couple.split or ("training" if trained and all(map(is_trained, both)) else None)
+        notes[frozenset(both)] = f"couple in {split}" if split else "couple"
+    return notes
 
 
 def sides_of(dataset: DatasetFolder, matcher: MatcherFolder) -> np.ndarray:

@@ -161,7 +161,8 @@ def _is_file(query: str) -> bool:
 class Candidates:
     """The profiles that may be recommended to a query.
 
-    Never the person of the query; for couples only the other side; only profiles that satisfy `where`.
+    Never the person of the query; for couples only the other side; only profiles that satisfy `where`; with
+    `exclude_known` no known partner of the query.
 
     Attributes:
         condition: The parsed filter.
@@ -171,8 +172,8 @@ class Candidates:
         UserError: The filter cannot be parsed, or does not fit the columns.
     """
 
-    def __init__(self, profiles: ProfileEmbeddings, where: str | None):
-        self.profiles = profiles
+    def __init__(self, profiles: ProfileEmbeddings, where: str | None, *, exclude_known: bool = False):
+        self.profiles, self.exclude_known = profiles, exclude_known
         self.condition = parse(where) if where is not None else None
         self.filtered = np.ones(len(profiles), dtype=bool)
         if self.condition is not None:
@@ -187,7 +188,13 @@ class Candidates:
 
     def allowed(self, query: Query) -> np.ndarray:
         """(N,) bool, the profiles that may be recommended to a query."""
-        return self.partners(query) & self.filtered
+        allowed = self.partners(query) & self.filtered
+        allowed[[self.profiles.row_of[one] for one in self.known(query)]] = False
+        return allowed
+
+    def known(self, query: Query) -> list[str]:
+        """Return the known partners of a query that are left out; none without `exclude_known`."""
+        return list(self.profiles.known(query.person)) if self.exclude_known else []
 
     def reach(self) -> tuple[np.ndarray, np.ndarray]:
         """Return for each profile (N,) how many may be recommended to it, and whether it may be recommended."""
@@ -211,11 +218,11 @@ class Candidates:
         if k <= num_left:
             return
         is_filtered = self.condition is not None
-        found = f"where leaves {num_left} of {num_all} profiles" if is_filtered else f"there are {num_all} profiles"
+        found = f"where leaves {num_left} of {num_all} profiles" if is_filtered else f"there are {num_left} profiles"
         if num_left:
             remedy = f"Set k={num_left} or less" + (", or widen where." if is_filtered else ".")
         else:
-            remedy = "Widen where." if num_all else "Add profiles."
+            remedy = "Widen where." if num_all and is_filtered else "Add profiles."
         raise UserError(f"query={query.name}, k={k}: {found} to choose from. {remedy}")
 
 
@@ -246,7 +253,10 @@ def nearest(queries: Sequence[Query], candidates: Candidates, *, k: int, index: 
             np.stack([queries[number].embedding for number in numbers]),
             k,
             where=And(tuple(conditions)) if len(conditions) > 1 else conditions[0] if conditions else None,
-            exclude=[_profiles_of(queries[number].person, profiles) for number in numbers],
+            exclude=[
+                [*_profiles_of(queries[number].person, profiles), *candidates.known(queries[number])]
+                for number in numbers
+            ],
         )
         for number, answer in zip(numbers, answers, strict=True):
             found[number] = answer

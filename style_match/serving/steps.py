@@ -40,7 +40,7 @@ def recommend(cfg: DictConfig, folder: MatcherFolder) -> None:
     matcher = load_matcher(cfg, folder)
     refuse_unread(matcher.folder, cfg.side, cfg.metadata)  # before anything is embedded
     inputs, profiles = _embedded(cfg, matcher)
-    candidates = Candidates(profiles, cfg.where)
+    candidates = Candidates(profiles, cfg.where, exclude_known=cfg.exclude_known)
     about = _about(cfg, matcher, inputs, mode=cfg.mode, cap=cfg.exposure_cap)
     if cfg.query == EVERYBODY:
         index = open_index(cfg, inputs, profiles)
@@ -53,12 +53,12 @@ def recommend(cfg: DictConfig, folder: MatcherFolder) -> None:
     candidates.refuse_too_many(query, cfg.k)
     if cfg.mode == "mutual":
         best = mutual_best(query, candidates, k=cfg.k)
-        lines = lines_of(profiles, [(one, cosine) for one, cosine, _, _ in best])
+        lines = lines_of(profiles, [(one, cosine) for one, cosine, _, _ in best], query)
         for line, (_, _, rank, back) in zip(lines, best, strict=True):
             line["ranks"] = (rank, back)
     else:
         index = open_index(cfg, inputs, profiles)
-        lines = lines_of(profiles, nearest([query], candidates, k=cfg.k, index=index)[0])
+        lines = lines_of(profiles, nearest([query], candidates, k=cfg.k, index=index)[0], query)
     _write_one(cfg, matcher, query, lines, about)
 
 
@@ -170,16 +170,19 @@ def _write_all(
         if rows:
             cosines = (vectors[rows] @ vectors[user]).tolist()
             best = [(profiles.profile_ids[row], cosine) for row, cosine in zip(rows, cosines, strict=True)]
-            answers.append((Query.of_profile(profiles, user), lines_of(profiles, best)))
+            query = Query.of_profile(profiles, user)
+            answers.append((query, lines_of(profiles, best, query)))
     about = {**about, "num_users": len(answers)}
     out = _write_page(cfg, matcher, answers[: cfg.page.num_users], spreads, about)
     print_spreads(spreads, profiles, about)
+    columns = {"rank": "rank", "profile": "profile_id", "score": "score", "known": "known"}
     found = [
-        {"query": query.name, "rank": line["rank"], "profile": line["profile_id"], "score": line["score"]}
+        {"query": query.name, **{name: line[key] for name, key in columns.items()}}
         for query, lines in answers
         for line in lines
     ]
     kinds = {"query": pa.string(), "rank": pa.int32(), "profile": pa.string(), "score": pa.float64()}
+    kinds |= {"known": pa.string()}
     write_table(out / "recommendations.parquet", pa.Table.from_pylist(found, schema=pa.schema(kinds)))
     named = {
         name: {**asdict(one), "short": [profiles.profile_ids[row] for row in one.short]}

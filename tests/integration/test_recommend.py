@@ -26,6 +26,11 @@ def test_recommend_prints_and_writes_a_page(matcher_folder, run_step, tmp_path):
     html = (out / "recommendations.html").read_text(encoding="utf-8")
     assert html.count("data:image/jpeg;base64,") == 5 and "://" not in html
     assert "Synthetic data: drawn figures" in html
+    assert "couple" not in done.stdout
+    every = run_step("recommend", *words[:2], "k=40", f"out={out}").stdout
+    (partner,) = [line for line in every.splitlines() if "couple in training" in line or " couple " in line]
+    assert partner.split()[1] == "m0003" and "couple" in (out / "recommendations.html").read_text(encoding="utf-8")
+    assert "m0003" not in run_step("recommend", *words[:2], "k=39", "exclude_known=true", f"out={out}").stdout
     mutual = run_step("recommend", *words[:3], "mode=mutual", f"out={out}").stdout
     assert "rank back" in mutual
     faiss = run_step("recommend", *words[:3], "index=faiss", f"out={out}", f"index.root={tmp_path / 'indexes'}").stdout

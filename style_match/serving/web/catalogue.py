@@ -152,7 +152,7 @@ class Catalogue:
             raise UserError("Write some words to search for.")
         with self._computing:
             found = self.find_by_text(text, k=k, where=where)
-        return {"hits": self._cards(found), "how": self.search_note}
+        return {"hits": self._cards(found, {}), "how": self.search_note}
 
     def map(self, colour: str, where: str | None) -> dict[str, Any]:
         """Return the t-SNE of the profiles by each model, in groups by a column or attribute.
@@ -191,8 +191,10 @@ class Catalogue:
         found = {}
         for model, profiles in self.models.items():
             candidates = Candidates(profiles, where)
-            candidates.refuse_too_many(queries[model], k)
-            found[model] = self._cards(nearest([queries[model]], candidates, k=k, index=self.indexes[model])[0])
+            query = queries[model]
+            candidates.refuse_too_many(query, k)
+            known = profiles.known(query.person)
+            found[model] = self._cards(nearest([query], candidates, k=k, index=self.indexes[model])[0], known)
         return found
 
     def _embedded(self, picture: Image, side: str | None) -> dict[str, np.ndarray]:
@@ -243,8 +245,12 @@ class Catalogue:
             if value not in (None, "")
         }
 
-    def _cards(self, found: Answers) -> list[dict[str, Any]]:
-        return [{**self._card(self.profiles.row_of[one]), "score": score} for one, score in found]
+    def _cards(self, found: Answers, known: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return what the page shows of answers; `known` has a note on each known partner of the query."""
+        return [
+            {**self._card(self.profiles.row_of[one]), "score": score, "known": known.get(one, "")}
+            for one, score in found
+        ]
 
     def _card(self, number: int) -> dict[str, Any]:
         return {**self._named(number), "columns": self.profiles.columns[number], "metadata": self._metadata(number)}

@@ -10,6 +10,8 @@ from hydra import compose, initialize_config_dir
 
 from style_match.cli import main, schema
 from style_match.serving.matcher_folder import MatcherFolder
+from style_match.serving.mutual import mutual_best, recommend_to_all
+from style_match.serving.output import lines_of
 from style_match.serving.recommend import Candidates, Query, make_query, nearest
 from style_match.utils.errors import UserError
 from tests.serving.recommend import by_loops
@@ -113,3 +115,33 @@ def test_a_profile_of_unknown_side_is_recommended_to_nobody(profiles):
         assert np.flatnonzero(candidates.allowed(Query.of_profile(found, row))).tolist() == [
             other for other in range(6) if by_loops.paired(found, row, other)
         ]
+
+
+def test_known_partners_are_marked_or_left_out(profiles):
+    """p002 and p004 are one person; p003 is the known partner of the one, p007 of the other."""
+    couples = {frozenset(("p002", "p003")): "couple in train", frozenset(("p007", "p004")): "couple"}
+    found = replace(profiles(10), couples=couples)
+    for name in ("p002", "p004"):
+        query = Query.of_profile(found, found.row_of[name])
+        assert found.known(query.person) == {"p003": "couple in train", "p007": "couple"}
+        every = nearest([query], Candidates(found, None), k=5)[0]
+        marks = {line["profile_id"]: line["known"] for line in lines_of(found, every, query)}
+        assert marks == {"p001": "", "p003": "couple in train", "p005": "", "p007": "couple", "p009": ""}
+        others = [answer for answer in every if answer[0] not in ("p003", "p007")]
+        candidates = Candidates(found, None, exclude_known=True)
+        assert nearest([query], candidates, k=3)[0] == others
+        assert {one for one, *_ in mutual_best(query, candidates, k=3)} == {"p001", "p005", "p009"}
+        with pytest.raises(UserError, match=r"k=4: there are 3 profiles to choose from\. Set k=3 or less\."):
+            candidates.refuse_too_many(query, 4)
+    stranger = Query("photo", found.embeddings[0], side=0)
+    assert len(nearest([stranger], Candidates(found, None, exclude_known=True), k=5)[0]) == 5
+
+
+@pytest.mark.parametrize("mode", ["similar", "mutual"])
+def test_nobody_gets_a_known_partner_with_exclude_known(profiles, mode):
+    found = replace(profiles(10), couples={frozenset((f"p00{i}", f"p00{i + 1}")): "couple" for i in (0, 6, 8)})
+    options = {"k": 3, "mode": mode, "exposure_cap": None, "max_pairs": 10**6}
+    lists, _ = recommend_to_all(Candidates(found, None, exclude_known=True), **options)
+    for row, recommended in enumerate(lists):
+        assert len(recommended) == 3
+        assert not {found.profile_ids[one] for one in recommended} & found.known(int(found.people[row])).keys()

@@ -27,6 +27,7 @@ export function card(profile) {
   made.append(image, text);
   text.append(element("span", profile.id, { class: "name" }));
   if (profile.score !== undefined) text.append(element("span", profile.score.toFixed(3), { class: "score", title: "score: cosine" }));
+  if (profile.known) text.append(element("span", profile.known, { class: "known" }));
   if (profile.num_photos > 1) text.append(turner(profile, image));
   const facts = Object.entries({ ...profile.columns, ...profile.metadata }).filter(([, value]) => value !== "");
   if (facts.length) text.append(details(profile.id, facts));
