@@ -134,7 +134,6 @@ _RULES: tuple[tuple[Rule, str], ...] = (
     (whole(1), "trainer.max_epochs head.num logger.images.num_queries logger.images.num_answers max_source_pixels"),
     (whole(1), "labeler.concurrency max_faults_shown report.min_seeds report.min_group"),
     (whole(1), "report.hub_k report.num_answers k app.k"),
-    (whole(0), "picture.report.num_answers"),
     (whole(1).or_null(), "backbone.min_pixels backbone.max_pixels backbone.layer sampler.num_batches exposure_cap"),
     (whole(1).or_null(), "evaluation.csls_k min_side_px"),
     (whole(1, 256), "num_workers"),

@@ -19,6 +19,7 @@ from style_match.utils.html import fill
 from style_match.utils.plots import COLOURS, INK, figure, png
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
+NUM_ANSWERS = 5  # first answers of each query that are shown
 _MODELS = {**ROWS, "val": "validation"}
 # Title of a panel of the training curves -> how the names of its values end.
 _PANELS = {
@@ -105,9 +106,8 @@ def write_report(
     config: str,
     synthetic: bool,
     num_queries: int,
-    num_answers: int,
-    thumbnails: bool | None,
     dpi: int,
+    thumbnails: bool | None = None,
     photo: Callable[[str], str] | None = None,
     labels: Mapping[str, str] | None = None,
     seed: int | None = None,
@@ -126,9 +126,8 @@ def write_report(
         config: The config in YAML.
         synthetic: Whether the people are drawn.
         num_queries: Number of best and of worst queries that are listed.
-        num_answers: Number of first answers of each.
-        thumbnails: Whether their photos are shown; None for those of drawn people only.
         dpi: Resolution of the training curves.
+        thumbnails: Whether photos of these queries are shown; None for those of drawn people only.
         photo: Returns a small photo of a profile as a data URI; None if the run reads no photos.
         labels: Profile id to class, for styles.
         seed: Of the training.
@@ -137,7 +136,7 @@ def write_report(
         UserError: The file cannot be written.
     """
     models = [model for model in _MODELS if model in sections]
-    queries = _queries(results, num_queries, num_answers, labels)
+    queries = _queries(results, num_queries, labels)
     shown = {profile for rows in queries.values() for row in rows for profile in _profiles(row)}
     with_photos = photo is not None and (synthetic if thumbnails is None else thumbnails)
     page = fill(
@@ -213,7 +212,7 @@ def _heading(choices: Mapping[str, Any]) -> str:
 
 
 def _queries(
-    results: Mapping[str, Result], count: int, num_answers: int, labels: Mapping[str, str] | None
+    results: Mapping[str, Result], count: int, labels: Mapping[str, str] | None
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the best and the worst queries of the last model, with their first answers and ranks by the first model.
 
@@ -226,7 +225,7 @@ def _queries(
 
     def row(i: int) -> dict[str, Any]:
         query, partner = after.query_ids[i], after.partner_ids[i]
-        answers = after.answer_ids[i][:num_answers]
+        answers = after.answer_ids[i][:NUM_ANSWERS]
         return {
             "answers": [
                 (answer, answer == partner if labels is None else labels[answer] == labels[query]) for answer in answers

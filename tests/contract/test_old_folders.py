@@ -42,11 +42,17 @@ def check_vectors(found: Path, stored: Path) -> None:
         assert 1 - np.dot(one[name], row) <= 1e-3, name
 
 
+def check_numbers(found: Path, stored: Path) -> None:
+    """The stored runs are of a version that did not write `trained_minus_frozen`."""
+    numbers = {name: value for name, value in observe.numbers(found).items() if not name.startswith("trained_minus")}
+    assert numbers == pytest.approx(observe.numbers(stored), abs=observe.CLOSE)
+
+
 @pytest.mark.parametrize("name", ["mlp", "styles", "pair_lda"])
 def test_a_run_is_scored_as_it_was(old, run_step, tmp_path: Path, name: str):
     run = old(name)
     run_step("evaluate", f"run={run}", *QUICK, f"hydra.run.dir={tmp_path / 'again'}")
-    assert observe.numbers(tmp_path / "again") == pytest.approx(observe.numbers(run), abs=observe.CLOSE)
+    check_numbers(tmp_path / "again", run)
     check_vectors(tmp_path / "again", run)
 
 
@@ -55,7 +61,7 @@ def test_a_run_is_scored_on_data_that_lies_elsewhere(old, run_step, couples_run:
     photos = shutil.copytree(Path(next(iter(observe.photos_of(couples_run).values()))).parents[1], tmp_path / "data")
     words = ("data=couples", f"data.root={photos}", *QUICK)
     run_step("evaluate", f"run={run}", *words, f"hydra.run.dir={tmp_path / 'again'}")
-    assert observe.numbers(tmp_path / "again") == pytest.approx(observe.numbers(run), abs=observe.CLOSE)
+    check_numbers(tmp_path / "again", run)
 
 
 def test_a_run_is_not_resumed_by_another_version(old, run_step):

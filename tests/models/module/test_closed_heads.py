@@ -11,7 +11,7 @@ from style_match.models.head.linear import Linear
 from style_match.models.head.linear_models import PairLDA
 from style_match.models.head.mlp import MLP
 from style_match.models.head.two_heads import TwoHeads
-from style_match.training.checkpoints import load_head
+from style_match.training.checkpoints import load_head, selected
 from style_match.training.loop import fit
 from style_match.training.run_folder import RunFolder
 
@@ -27,9 +27,8 @@ def fitted(matcher, config, tmp_path):
     def fit_head(head, data, folder="run", resume=None):
         module = matcher(head=head)
         run = RunFolder(tmp_path / folder, resume=True)
-        run.checkpoint = resume
-        selected = fit(config(folder=folder), module, data, run, [])
-        return module, selected, tmp_path / folder / "checkpoints" / "last.ckpt"
+        trainer = fit(config(folder=folder), module, data, run.path, checkpoint=resume)
+        return module, selected(trainer, module, run.path), run.last_checkpoint
 
     return fit_head
 
@@ -52,8 +51,8 @@ def test_the_train_set_of_styles_has_a_label_for_each_photo(style_data):
 
 def test_a_closed_form_is_fitted_at_once_and_leaves_a_checkpoint(couple_data, matcher, fitted):
     data = couple_data()
-    module, selected, last = fitted(LDA(in_dim=DIM), data)
-    assert (selected.epoch, selected.epochs_run) == (0, 0)
+    module, chosen, last = fitted(LDA(in_dim=DIM), data)
+    assert (chosen.epoch, chosen.epochs_run) == (0, 0)
     loaded = LDA(in_dim=DIM)
     for name in ("best", "last"):
         assert load_head(loaded, last.with_name(f"{name}.ckpt")) == 0

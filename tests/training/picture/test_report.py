@@ -82,7 +82,6 @@ def run(tmp_path_factory):
         "config": "head:\n  dim: 512\nnote: '</pre><script>'\n",
         "synthetic": True,
         "num_queries": 4,
-        "num_answers": 3,
         "thumbnails": None,
         "photo": lambda profile: f"{PHOTO}?{profile[1:]}",
         "dpi": 50,
@@ -149,11 +148,11 @@ def test_photos_of_people_only_where_they_are_wanted(run, tmp_path, synthetic, t
     _, page = written(run, tmp_path / "report.html", synthetic=synthetic, thumbnails=thumbnails)
     photos = [a["src"] for tag, a in page.tags if tag == "img" and a["src"].startswith(PHOTO)]
     said = " ".join(" ".join(page.text).split())
-    assert len(photos) == shown * 2 * 4 * (2 + 3)
+    assert len(photos) == shown * 2 * 4 * (2 + 5)
     assert ("it shows people" in said) == (shown and not synthetic)
     assert ("picture.report.thumbnails=true" in said) == (not shown)
     framed = [a for tag, a in page.tags if tag == "figure" and a.get("class") == "true"]
-    hits = sum(rank <= 3 for rank in run["results"]["trained"].ranks.rank.tolist())
+    hits = sum(rank <= 5 for rank in run["results"]["trained"].ranks.rank.tolist())
     assert len(framed) == 8 + min(4, hits)  # each partner, and each partner among the answers of the best queries
 
 
