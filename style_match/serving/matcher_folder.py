@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -240,12 +242,17 @@ def refuse_other_content(out: Path, run_id: str) -> None:
     """Refuse a folder that holds anything but an earlier, perhaps unfinished, export of the same run.
 
     Raises:
-        UserError: The path is a file, or a folder with other content.
+        UserError: The path is a file, a folder with other content, or cannot be written.
     """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"out={out} is a file. Set out to a folder.")
+    top = next(each for each in (out, *out.absolute().parents) if each.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".style_match_", dir=top))
+    except OSError as error:
+        raise UserError(f"Cannot write out={out}: {error.strerror}. Set another out.") from error
     if not out.exists():
         return
-    if not out.is_dir():
-        raise UserError(f"out={out} is a file. Set out to a folder.")
     names = {path.name for path in out.iterdir()}
     if ABOUT not in names and names - OWN:
         raise UserError(f"out={out} is not empty and holds no matcher. Set another out.")

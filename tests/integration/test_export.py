@@ -147,6 +147,7 @@ def test_only_a_finished_run_is_exported(couples_run, run_step, tmp_path):
         refuses("run is required. Set run=FOLDER.")
         refuses("is a folder of 2 runs. Choose one of them", f"run={tmp_path}")
         refuses("is a file. Set out to a folder", f"run={cell}", f"out={couples_run / 'config.yaml'}")
+        refuses("Cannot write out=", f"run={cell}", f"out={couples_run / 'config.yaml' / 'matcher'}")
         scored = re.escape(f"has no trained head. It scored run={couples_run}. Export that run")
         refuses(scored, f"run={tmp_path / 'scored'}")
         (cell / "provenance.json").write_text('{"data": ')

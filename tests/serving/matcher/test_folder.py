@@ -171,6 +171,7 @@ def test_other_keys_choose_nothing(made, tmp_path, people):
 
 def test_an_earlier_export_of_the_run_may_be_written_over_and_nothing_else(made, tmp_path):
     folder = made()
+    files = {path.name for path in folder.iterdir()}
     refuse_other_content(folder, RUN)
     with pytest.raises(UserError, match=r"holds the matcher of another run. Set another out, or delete that matcher"):
         refuse_other_content(folder, "1" * 64)
@@ -183,7 +184,8 @@ def test_an_earlier_export_of_the_run_may_be_written_over_and_nothing_else(made,
     with pytest.raises(UserError, match=r"is not empty and holds no matcher. Set another out"):
         refuse_other_content(folder, RUN)
     with pytest.raises(UserError, match=r"Cannot write out=.*Set another out"):
-        write_matcher(folder / "thesis.txt" / "matcher", {})
+        refuse_other_content(folder / "thesis.txt" / "matcher", RUN)  # before anything is computed
+    assert {path.name for path in folder.iterdir()} == {*files, "thesis.txt"} - {"matcher.json"}
 
 
 def test_files_of_an_earlier_export_do_not_stay(made):
