@@ -192,7 +192,9 @@ def make_trainer(cfg: DictConfig, folder: Path, **options: Any) -> lightning.Tra
     if kept.precision == "auto":
         has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         kept.precision = "bf16-mixed" if has_bf16 and kept.accelerator != "cpu" else "32-true"
-    if launched() and "devices" not in options:  # the processes are there
+    if options.get("devices") == 1:  # a closed form
+        kept.strategy = "auto"
+    elif launched():  # the processes are there
         kept.plugins = [plugin for plugin in kept.plugins if not plugin._target_.endswith(".LightningEnvironment")]
         kept.strategy = "ddp" if kept.strategy in ("auto", "ddp_spawn") else kept.strategy
     elif kept.strategy == "auto" and kept.devices not in (1, "1", "auto"):
