@@ -124,7 +124,7 @@ def group_rows(group: str) -> list[str]:
 
 
 def step_rows(step: str) -> list[str]:
-    """Return the lines of the options that a step has of its own."""
+    """Return the lines of the options that only this step has."""
     return [_row(each) for each in options(CONF / f"{step}.yaml")]
 
 

@@ -315,7 +315,7 @@ def _fault(path: str, value: Any, rule: Rule) -> str:
     if is_number(value) and abs(value) > LARGEST and "<=" not in wanted:
         wanted += f" (at most {LARGEST:,})"
     meant = nearest(str(value), rule.words)
-    return f"{path} must be {wanted} (got {_as_typed(value)})." + (f" Did you mean {path}={meant}?" if meant else "")
+    return f"{path} must be {wanted} (got {as_typed(value)})." + (f" Did you mean {path}={meant}?" if meant else "")
 
 
 def _required(config: DictConfig, path: str) -> str:
@@ -325,10 +325,10 @@ def _required(config: DictConfig, path: str) -> str:
     return f"{path} is required{f' by {group}={choice}' if choice else ''}. Set {path}={value}."
 
 
-def _as_typed(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """Return a value as it is set on the command line."""
     if isinstance(value, list):
-        return f"[{','.join(map(_as_typed, value))}]"
+        return f"[{','.join(map(as_typed, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -374,7 +374,7 @@ def _combined_faults(config: DictConfig, step: str) -> Iterator[str]:
         )
     folds, fold = get("split.folds"), get("split.fold")
     if folds is not None and (fold is None or fold >= folds):
-        yield f"split.folds={folds} needs split.fold, an integer from 0 to {folds - 1} (got {_as_typed(fold)})."
+        yield f"split.folds={folds} needs split.fold, an integer from 0 to {folds - 1} (got {as_typed(fold)})."
     elif folds is None and fold is not None:
         yield f"split.fold={fold} needs split.folds, such as split.folds=5."
     yield from column("report")
@@ -437,6 +437,6 @@ def _task_faults(config: DictConfig, step: str, get: Callable[[str], Any]) -> It
     if task == "couple":
         for option, off in (("cap", "null"), ("fill", "false")):
             if value := get(f"balance.{option}"):
-                yield f"balance.{option}={_as_typed(value)} needs classes, but {data} has couples. Set it to {off}."
+                yield f"balance.{option}={as_typed(value)} needs classes, but {data} has couples. Set it to {off}."
         if get("balance.views") and get("balance.augment") == "small":
             yield f"balance.augment=small needs classes, but {data} has couples. Set balance.augment=all."

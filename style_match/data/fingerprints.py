@@ -90,11 +90,11 @@ class Fingerprints:
         if sha256 is not None and (facts := self._cached_facts(sha256, bound)) is not None:
             return facts
         sha256, content = self._read(path)
-        return self._cached_facts(sha256, bound) or self._decode(content, str(path), sha256, bound)
+        return self._facts(content, str(path), sha256, bound)
 
     def photo_of(self, content: bytes, name: str, *, max_source_pixels: int) -> PhotoFacts:
         """`photo` for bytes that are no file; `name` is for messages."""
-        return self._decode(content, name, hashlib.sha256(content).hexdigest(), max_source_pixels)
+        return self._facts(content, name, hashlib.sha256(content).hexdigest(), max_source_pixels)
 
     def forget(self, paths: Iterable[Path], sha256s: Iterable[str], *, dry_run: bool = False) -> int:
         """Remove these files and everything cached of bytes with these hashes; return the number of entries.
@@ -125,6 +125,9 @@ class Fingerprints:
         if self._memo is not None and is_settled:
             self._memo.put(_file_key(path), {"stamp": stamp(status), "sha256": sha256})
         return sha256, content
+
+    def _facts(self, content: bytes, name: str, sha256: str, bound: int | None) -> PhotoFacts:
+        return self._cached_facts(sha256, bound) or self._decode(content, name, sha256, bound)
 
     def _decode(self, content: bytes, name: str, sha256: str, bound: int | None) -> PhotoFacts:
         try:

@@ -202,6 +202,12 @@ def read_runs(sweep: Path) -> tuple[list[Run], list[LeftOut]]:
     return [each for each in read if isinstance(each, Run)], [each for each in read if isinstance(each, LeftOut)]
 
 
+def mean_val_mrr(runs: Iterable[Run]) -> float | None:
+    """Return the mean val/mrr of runs; None if none has a validation result."""
+    values = [run.metrics["val"][PRIMARY]["value"] for run in runs if "val" in run.metrics]
+    return sum(values) / len(values) if values else None
+
+
 def refuse_left_out(left_out: Sequence[LeftOut], allowed: Sequence[str]) -> None:
     """Refuse runs that no table can use, except the kinds that `report.leave_out` allows.
 

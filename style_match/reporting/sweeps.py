@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from style_match.cli.run_config import is_below
+from style_match.cli.schema import as_typed
 from style_match.cli.targets import conf_dir
-from style_match.reporting.runs import FEATURES, PRIMARY, VARIES, Options, Run, read_runs
+from style_match.reporting.runs import FEATURES, PRIMARY, VARIES, Options, Run, mean_val_mrr, read_runs
 from style_match.reporting.tables import make_tables, print_tables
 from style_match.utils import progress
 from style_match.utils.errors import UserError
@@ -54,7 +55,7 @@ def _spec(task: str, runs: Sequence[Run], against: str | None) -> dict[str, Any]
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(" ".join(_typed(axis, run) for axis in axes) or "trained head", []).append(run)
-    order = sorted(groups, key=lambda label: -_val_mrr(groups[label]))
+    order = sorted(groups, key=lambda label: -(mean_val_mrr(groups[label]) or 0.0))
     rows: dict[str, Any] = {
         label: {
             "label": label,
@@ -119,18 +120,11 @@ def _differing(runs: Sequence[Run]) -> list[str]:
 
 def _typed(axis: str, run: Run) -> str:
     """Return an option of a run as it is typed."""
-    value = run.value(axis)
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return f"{axis.removeprefix('choices.')}={text.replace(' ', '').replace(chr(39), '')}"
+    return f"{axis.removeprefix('choices.')}={as_typed(run.value(axis))}"
 
 
 def _same(one: str, other: str) -> bool:
     return sorted(one.split()) == sorted(other.split())
-
-
-def _val_mrr(runs: Sequence[Run]) -> float:
-    values = [run.metrics["val"][PRIMARY]["value"] for run in runs if "val" in run.metrics]
-    return sum(values) / len(values) if values else 0.0
 
 
 def _shares_frozen(runs: Sequence[Run]) -> bool:
@@ -157,8 +151,11 @@ def print_summary(sweep: Path) -> None:
         return
     report = OmegaConf.load(conf_dir() / "report.yaml").report
     options = replace(Options.from_config(report), leave_out=("lacking",))
+    specs = specs_of(runs)
+    for row in (row for spec in specs.values() for row in spec["rows"].values()):
+        row.pop("against", None)  # the report compares
     try:
-        print_tables(make_tables(specs_of(runs), runs, options), Console(), brief=True)
+        print_tables(make_tables(specs, runs, options), Console(), brief=True)
     except UserError as error:
         progress.say(f"The runs are not in one table: {error}")
     presets = {str(run.provenance["choices"].get("experiment")) for run in runs}

@@ -24,6 +24,7 @@ from style_match.reporting.runs import (
     Run,
     keep_common,
     match,
+    mean_val_mrr,
     refuse_changed_data,
     refuse_incomparable,
 )
@@ -85,7 +86,6 @@ class ResultTable:
         synthetic: Whether the people of some run are drawn.
         confidence: Of the intervals.
         notes: Sentences below the table, without the one on the paper's numbers.
-        method_notes: Those of them on how intervals, p values and verdicts are made.
         of_sweep: Whether its rows were made from the options of a sweep; they show val/mrr too.
     """
 
@@ -97,7 +97,6 @@ class ResultTable:
     synthetic: bool
     confidence: float
     notes: tuple[str, ...]
-    method_notes: tuple[str, ...]
     of_sweep: bool = False
 
     @property
@@ -178,7 +177,6 @@ def make_table(name: str, spec: Mapping[str, Any], runs: Sequence[Run], options:
     items = rows[0].first_run.provenance["data"]["items"]
     estimate = Estimate(design, blocks, items["test"] / items["train"], options)
     results = _with_verdicts([_result(row, rows, scores, metrics, estimate) for row in rows], options.alpha)
-    method_notes = (METHODS[design], *_verdict_notes(results, options.alpha))
     return ResultTable(
         name=name,
         title=spec["title"],
@@ -188,11 +186,11 @@ def make_table(name: str, spec: Mapping[str, Any], runs: Sequence[Run], options:
         synthetic=any(run.provenance["synthetic"] for row in rows for run in row.runs.values()),
         confidence=options.confidence,
         of_sweep="may_differ" in spec,
-        method_notes=method_notes,
         notes=(
             _size_note(rows, blocks, options),
             _chance_note(rows[0], blocks, metrics, options.gallery, estimate),
-            *method_notes,
+            METHODS[design],
+            *_verdict_notes(results, options.alpha),
             *_missing_notes(spec, rows, metrics),
             *_caution_notes(rows, design, options.min_seeds),
             *(f"Left out: {text}." for text in removed),
@@ -218,8 +216,7 @@ def _result(
         p = estimate.p_value([part[:, :, metrics.index(PRIMARY)] for part in parts])
         difference = Difference(other.name, dict(zip(metrics, intervals, strict=True)), p)
     cells, spreads = (dict(zip(metrics, column, strict=True)) for column in (values, spread.tolist()))
-    val = [run.metrics["val"][PRIMARY]["value"] for run in row.runs.values() if "val" in run.metrics]
-    val_mrr = float(np.mean(val)) if val and row.model == "trained" else None
+    val_mrr = mean_val_mrr(row.runs.values()) if row.model == "trained" else None
     return ResultRow(row, cells, spreads, val_mrr, difference)
 
 
@@ -530,7 +527,7 @@ def rows_of_csv(tables: Sequence[ResultTable]) -> str:
 
 
 def print_tables(tables: Sequence[ResultTable], console: Console, *, brief: bool = False) -> None:
-    """Print the tables to a rich console, with their notes; `brief` leaves out comparisons and methods."""
+    """Print the tables to a rich console, with their notes; `brief` leaves out the one on methods."""
     for table in tables:
         console.print(Text(table.heading, style="bold"))
         shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
@@ -545,8 +542,7 @@ def print_tables(tables: Sequence[ResultTable], console: Console, *, brief: bool
             if row.row.paper:
                 shown.add_row(*(Text(text, style="dim") for text in ("paper", *_paper(row, table))))
         console.print(shown)
-        notes = [*([] if brief else _comparisons(table)), *table.all_notes]
-        for note in notes:
-            if not (brief and note in table.method_notes):
+        for note in [*_comparisons(table), *table.all_notes]:
+            if not (brief and note == METHODS[table.design]):
                 console.print(Text(note, style="dim"))
         console.print()

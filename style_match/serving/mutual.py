@@ -44,8 +44,11 @@ class Pairs:
                 f"max_pairs={max_pairs} (about {num * num * PAIR_BYTES / 1e9:.1f} GB). Raise it, or drop both options."
             )
         vectors = profiles.embeddings.astype(np.float64)
-        self.paired = np.stack([candidates.partners(Query.of_profile(profiles, row)) for row in range(num)])
-        self.allowed = np.stack([candidates.allowed(Query.of_profile(profiles, row)) for row in range(num)])
+        queries = [Query.of_profile(profiles, row) for row in range(num)]
+        self.paired = np.stack([candidates.partners(query) for query in queries])
+        self.allowed = self.paired & candidates.filtered
+        for row, query in enumerate(queries):
+            self.allowed[row, [profiles.row_of[one] for one in candidates.known(query)]] = False
         self.cosine = np.round(vectors @ vectors.T, DECIMALS)
         self.order = _order_of_ids(profiles)
 

@@ -202,7 +202,7 @@ class RunFolder:
             )
 
     def keep_results(self) -> None:
-        """Copy the results of a finished run that is trained further to `replaced/`, as a run folder of its own."""
+        """Copy a finished run that is trained further to `replaced/`, where it can be used like any run folder."""
         if not (self.checkpoint and self.file("metrics.json").exists()):
             return
         target = self.file(REPLACED) / time.strftime("%Y-%m-%d_%H-%M-%S")

@@ -72,6 +72,14 @@ def test_cached_for_another_object(tmp_path: Path, read: list[str], decoded: lis
     assert (read, decoded) == (["a.png"] * 2, ["a.png"] * 2)
 
 
+def test_bytes_that_are_no_file_are_decoded_once(tmp_path: Path, decoded: list[str]) -> None:
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (8, 6), "red").save(photo)
+    fingerprints = Fingerprints(tmp_path / "memo")
+    one, other = (fingerprints.photo_of(photo.read_bytes(), name, max_source_pixels=100) for name in ("x", "y"))
+    assert one == other == fingerprints.photo(photo) and decoded == ["x"]
+
+
 def test_size_is_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6

@@ -47,7 +47,7 @@ class Server:
         return call
 
     def close(self) -> None:
-        """The connection ends; the server goes on."""
+        """Close the connection; the server keeps running."""
 
 
 @pytest.fixture

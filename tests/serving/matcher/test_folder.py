@@ -1,4 +1,4 @@
-"""The matcher folder: undamaged, of this format, of its own backbone; what it may name; where it may be written."""
+"""The matcher folder: checks of its files, format, backbone and the code that it names, and where it may be written."""
 
 import json
 import shutil

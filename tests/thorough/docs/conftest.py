@@ -79,7 +79,7 @@ class Shell:
 
 @pytest.fixture
 def page_shell(tmp_path: Path, cache: Path) -> Iterator[Shell]:
-    """A shell with a folder of its own; drawn figures and features are shared by all pages."""
+    """A shell in a new folder; drawn figures and features are shared by all pages."""
     shell = Shell(tmp_path, cache)
     yield shell
     shell.close()

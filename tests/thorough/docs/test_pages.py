@@ -1,6 +1,6 @@
 """Every command of every page is run, word for word; what is appended only makes it small.
 
-A page is read from its top to its end in a folder of its own, so its commands must work in this order. RUN, STYLE_RUN
+A page is read from its top to its end in a new folder, so its commands must work in this order. RUN, STYLE_RUN
 and FOLDER stand for folders of the reader's own: those are the first runs of the page, or are made for it.
 """
 
