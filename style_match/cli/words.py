@@ -174,7 +174,7 @@ class Composer:
         return next((yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in files if file.is_file()), {})
 
     def _takes_several(self, group: str) -> bool:
-        """Return whether choices of the group can be combined: each is a node of its name, or a list of such choices."""
+        """Return whether choices of the group can be combined: each is a node of its name or a list of such choices."""
         if group == "callbacks":  # choices add callbacks to each other
             return True
         contents = {choice: self._load(f"{group}/{choice}").keys() - {"defaults"} for choice in self.choices(group)}
